@@ -1,0 +1,369 @@
+//! `Config`: what the operator asked for, as plain data.
+//!
+//! Nothing here knows YAML, the kernel or a clock. A `Config` that exists has
+//! passed `validate`: names resolve, addresses do not overlap, numbers are in
+//! range, so that its readers need no second check.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// Name of an object: 1 to 32 of `[A-Za-z0-9._-]`, so that it prints in every
+/// notation (YAML, CLI prompt, metric label) without quoting.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// Longest name, in bytes.
+    pub const LENGTH_MAX: usize = 32;
+
+    /// Checks the rule of names; says what is wrong with a bad one.
+    pub fn new(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a name cannot be empty".into());
+        }
+        if text.len() > Self::LENGTH_MAX {
+            return Err(format!("{text:?} is {} bytes long; a name has at most {}", text.len(), Self::LENGTH_MAX));
+        }
+        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+            Some(c) => Err(format!("{c:?} cannot stand in a name; use letters, digits, '.', '_' and '-'")),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// An Ethernet address, `02:00:00:00:00:01`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// An address with the length of its network's prefix, `10.1.0.1/24`. The host bits are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    pub address: IpAddr,
+    /// 0 to 32 for IPv4, 0 to 128 for IPv6.
+    pub length: u8,
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+/// An inclusive range of ports; a single port has `first == last`. Never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ports {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+impl Ports {
+    pub fn single(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+    pub fn is_range(&self) -> bool {
+        self.first != self.last
+    }
+    /// 1 to 65,535.
+    pub fn count(&self) -> u32 {
+        u32::from(self.last) - u32::from(self.first) + 1
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// How a packet reaches the real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Direct server return: only the MACs are rewritten; the server has the VIP on its loopback.
+    Dsr,
+    /// Destination rewritten; the server's gateway is the floating inside address.
+    Nat,
+    /// Source rewritten too, from `source-nat`; for servers whose gateway is elsewhere.
+    FullNat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheduler {
+    /// Consistent hashing of the client's address and port (Eisenbud et al., NSDI 2016).
+    #[default]
+    Maglev,
+    RoundRobin,
+    LeastConnections,
+    /// Consistent hashing of the client's address alone.
+    SourceHash,
+}
+
+/// Everything that the operator asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub hostname: Name,
+    pub interfaces: Interfaces,
+    pub source_nat: Vec<SourceNat>,
+    pub limits: Limits,
+    pub http: Http,
+    pub servers: BTreeMap<Name, Server>,
+    pub pools: BTreeMap<Name, Pool>,
+    pub virtual_servers: BTreeMap<Name, VirtualServer>,
+}
+
+/// The ports that the data plane sits on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interfaces {
+    /// The bridge that the ports belong to; `None` when they are single ports.
+    pub bridge: Option<String>,
+    /// Interface names, as the kernel has them (1 to 15 bytes).
+    pub ports: Vec<String>,
+    /// The box's one fixed MAC. Without it: the bridge's or the port's own, as found at start.
+    pub mac: Option<Mac>,
+    /// Floating inside addresses: the gateway of NAT servers, answered for by the data plane.
+    /// Their networks are the servers' own segments, whose clients need full NAT (hairpin).
+    pub inside: Vec<Prefix>,
+    /// Native XDP where the driver can, else generic.
+    pub xdp: XdpMode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    #[default]
+    Auto,
+    Native,
+    Generic,
+}
+
+/// A range of ports at an address that full NAT may use as a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceNat {
+    pub address: IpAddr,
+    /// Default 1024-65535.
+    pub ports: Ports,
+}
+
+/// Sizes of the kernel's tables, fixed when the data plane is first loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Established connections. 1,024 to 16,777,216; default 262,144.
+    pub connections: u32,
+    /// Connections in a handshake. 1,024 to 1,048,576; default 65,536.
+    pub embryonic: u32,
+    /// Clients bound to a server by persistence. 1,024 to 4,194,304; default 65,536.
+    pub persistence: u32,
+    /// Fragmented datagrams on the way at once. 256 to 262,144; default 8,192.
+    pub fragments: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 262_144, embryonic: 65_536, persistence: 65_536, fragments: 8_192 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Loopback only, until the listener has authentication. Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)) }
+    }
+}
+
+/// A real server: one machine, in any number of pools.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
+    /// Share of new connections, 1 to 1,000; default 1. A member may have its own.
+    pub weight: u16,
+    /// Most established connections at once, over all its pools; 0 (the default) is no limit.
+    pub max_connections: u32,
+    /// Where the server is on the wire, instead of what the kernel's tables say: for a segment on
+    /// which this box has no address of its own. `port` names one of `interfaces.ports`.
+    pub link: Option<Link>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    pub mac: Mac,
+    pub port: String,
+    /// 802.1Q identifier, 1 to 4094; `None` is untagged.
+    pub vlan: Option<u16>,
+}
+
+/// The servers that provide one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    pub members: Vec<Member>,
+    /// The servers' port; `None`: the same as the service's. Must stay `None` for DSR and for ranges.
+    pub port: Option<u16>,
+    pub scheduler: Scheduler,
+    /// A server that comes back grows from a tenth of its weight to all of it over this time; zero is off.
+    /// 0 to 1 hour, default 30 s.
+    pub slow_start: Duration,
+    pub check: Check,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub server: Name,
+    /// Instead of the pool's.
+    pub port: Option<u16>,
+    /// Instead of the server's.
+    pub weight: Option<u16>,
+    /// Takes new connections only while no other member can.
+    pub backup: bool,
+}
+
+/// The probe of a pool's members.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub kind: CheckKind,
+    /// Port to probe instead of the member's own.
+    pub port: Option<u16>,
+    /// 100 ms to 1 hour, default 2 s.
+    pub interval: Duration,
+    /// 10 ms to `interval`, default 1 s.
+    pub timeout: Duration,
+    /// Successes in a row until a server counts as up, 1 to 10, default 2.
+    pub rise: u8,
+    /// Failures in a row until it counts as down, 1 to 10, default 3.
+    pub fall: u8,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Auto,
+            port: None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckKind {
+    /// `Tcp` where the member has one TCP port, else `None`.
+    #[default]
+    Auto,
+    /// A TCP connection can be opened.
+    Tcp,
+    /// Not probed: up as long as its MAC is known.
+    None,
+}
+
+/// What customers connect to: addresses and the services behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualServer {
+    pub addresses: Vec<IpAddr>,
+    pub services: BTreeMap<Name, Service>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub protocol: Protocol,
+    pub ports: Ports,
+    pub pool: Name,
+    pub mode: Mode,
+    pub persistence: Option<Persistence>,
+    pub timeouts: Timeouts,
+    pub udp: UdpLife,
+    /// What becomes of a failed server's connections.
+    pub on_failure: OnFailure,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// TCP: the client's next packet is answered by RST. UDP: scheduled anew.
+    #[default]
+    Reset,
+    /// Left to hang until the server comes back or the flow times out.
+    Keep,
+}
+
+/// A client stays with its server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Persistence {
+    /// Since the client's last new connection. 1 s to 24 h, default 5 min.
+    pub timeout: Duration,
+    /// Clients of one prefix count as one. 1 to 32, default 32.
+    pub prefix4: u8,
+    /// 1 to 128, default 64: a household's IPv6 network.
+    pub prefix6: u8,
+    /// Services of one group (of any virtual server) send a client to the same server.
+    pub group: Option<Name>,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(300), prefix4: 32, prefix6: 64, group: None }
+    }
+}
+
+/// Idle times after which a flow is forgotten, by its state. 1 s to 24 h each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeouts {
+    /// Handshake not complete. Default 10 s.
+    pub embryonic: Duration,
+    /// DSR: acknowledged, but without sustained progress. Default 60 s.
+    pub unproven: Duration,
+    /// Default 40 min: longer than the 29 min after which an IMAP client repeats IDLE (RFC 2177).
+    pub established: Duration,
+    /// One side has sent FIN. Default 2 min.
+    pub closing: Duration,
+    /// Both sides have sent FIN, or one RST. Default 5 s.
+    pub closed: Duration,
+    /// A UDP flow. Default 60 s.
+    pub udp: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Self { embryonic: s(10), unproven: s(60), established: s(2400), closing: s(120), closed: s(5), udp: s(60) }
+    }
+}
+
+/// How long datagrams of one client port go to one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UdpLife {
+    /// Until the flow is idle for `timeouts.udp`.
+    #[default]
+    Idle,
+    /// Besides, no longer than this after it began. 1 s to 24 h.
+    MaxAge(Duration),
+    /// Every datagram is scheduled anew.
+    PerPacket,
+}

@@ -1,0 +1,2 @@
+//! The pure core: no I/O, and no clock but the one it is handed.
+pub mod network;

@@ -1,0 +1,116 @@
+//! What the kernel knows of the network, as plain data: links, neighbours and
+//! the bridge's forwarding table. `os::netlink` fills it; `plan` reads it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::config::Mac;
+
+/// Number of an interface in this network namespace (`ip link`'s first column).
+pub type IfIndex = u32;
+
+/// A snapshot of links, neighbours and bridge forwarding table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Network {
+    pub links: BTreeMap<IfIndex, Link>,
+    /// Only entries that the kernel would use now: reachable, stale, delay, probe, permanent.
+    pub neighbours: BTreeMap<IpAddr, Neighbour>,
+    /// Where the bridge would send a frame for a MAC in a VLAN (0 is untagged).
+    pub fdb: BTreeMap<(Mac, u16), IfIndex>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub name: String,
+    pub mac: Mac,
+    /// Bytes of layer 3.
+    pub mtu: u32,
+    /// Administratively up, and with a carrier.
+    pub running: bool,
+    pub kind: LinkKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// An interface by itself.
+    Single,
+    /// A bridge.
+    Bridge {
+        /// Time after which an unseen MAC is forgotten, milliseconds.
+        ageing_ms: u32,
+    },
+    /// A port of a bridge.
+    BridgePort {
+        bridge: IfIndex,
+        /// The bridge's state of this port is `forwarding` (as spanning tree or the pair sets it).
+        forwarding: bool,
+    },
+    /// An 802.1Q interface on top of another one.
+    Vlan { lower: IfIndex, id: u16 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    pub link: IfIndex,
+    pub mac: Mac,
+}
+
+/// Where a machine is on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub mac: Mac,
+    /// A physical port, never a bridge or a VLAN interface.
+    pub port: IfIndex,
+    /// 802.1Q identifier, 0 is untagged.
+    pub vlan: u16,
+}
+
+/// Why a machine has no place, in words that an operator can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nowhere {
+    /// The kernel has no usable ARP or neighbour entry.
+    NoNeighbour,
+    /// The bridge has not learnt on which port the MAC is.
+    NoPort,
+    /// The port's link is down.
+    PortDown,
+    /// The port's bridge state is not forwarding.
+    PortBlocked,
+}
+
+impl Network {
+    pub fn link_named(&self, name: &str) -> Option<(IfIndex, &Link)> {
+        self.links.iter().find(|(_, link)| link.name == name).map(|(index, link)| (*index, link))
+    }
+
+    /// Follows an address to MAC, VLAN and physical port: neighbour entry, VLAN interface, bridge.
+    pub fn locate(&self, address: IpAddr) -> Result<Place, Nowhere> {
+        let neighbour = self.neighbours.get(&address).ok_or(Nowhere::NoNeighbour)?;
+        let mut index = neighbour.link;
+        let mut vlan = 0;
+        if let Some(Link { kind: LinkKind::Vlan { lower, id }, .. }) = self.links.get(&index) {
+            (index, vlan) = (*lower, *id);
+        }
+        if let Some(Link { kind: LinkKind::Bridge { .. }, .. }) = self.links.get(&index) {
+            index = *self
+                .fdb
+                .get(&(neighbour.mac, vlan))
+                .or_else(|| self.fdb.get(&(neighbour.mac, 0)))
+                .ok_or(Nowhere::NoPort)?;
+        }
+        self.usable(index)?;
+        Ok(Place { mac: neighbour.mac, port: index, vlan })
+    }
+
+    /// A port over which frames can leave: running, and forwarding where it belongs to a bridge.
+    pub fn usable(&self, port: IfIndex) -> Result<(), Nowhere> {
+        let link = self.links.get(&port).ok_or(Nowhere::PortDown)?;
+        if !link.running {
+            return Err(Nowhere::PortDown);
+        }
+        match link.kind {
+            LinkKind::BridgePort { forwarding: false, .. } => Err(Nowhere::PortBlocked),
+            _ => Ok(()),
+        }
+    }
+}
