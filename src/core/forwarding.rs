@@ -1,0 +1,97 @@
+//! What the data plane shall do, in names and not in map indices: the result
+//! of `plan`, and what `dataplane::tables` brings the kernel to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::network::{IfIndex, Nowhere, Place};
+use crate::config::{
+    Mac, Mode, Name, OnFailure, Persistence, Ports, Prefix, Protocol, Scheduler, SourceNat, Timeouts, UdpLife,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// A service of a virtual server in one address family: the unit of scheduling.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    pub virtual_server: Name,
+    pub service: Name,
+    pub family: Family,
+}
+
+/// A service's use of one server: what a connection is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestKey {
+    pub service: ServiceKey,
+    pub server: Name,
+}
+
+/// Everything that the data plane shall hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ForwardingState {
+    pub ports: BTreeMap<IfIndex, Port>,
+    /// VIPs; answered for by ARP, neighbour discovery and ping.
+    pub vips: BTreeSet<IpAddr>,
+    /// Floating inside addresses, answered for likewise; their networks are the servers' own.
+    pub inside: BTreeSet<Prefix>,
+    pub source_nat: Vec<SourceNat>,
+    /// Servers' addresses, by which replies are known.
+    pub servers: BTreeMap<Name, ServerEntry>,
+    pub services: BTreeMap<ServiceKey, Service>,
+    pub dests: BTreeMap<DestKey, Dest>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// What this box answers with on this port.
+    pub mac: Mac,
+    pub forwarding: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerEntry {
+    pub addresses: BTreeSet<IpAddr>,
+    /// Most established connections at once; 0 is no limit.
+    pub max_connections: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub addresses: BTreeSet<IpAddr>,
+    pub protocol: Protocol,
+    pub ports: Ports,
+    pub persistence: Option<Persistence>,
+    pub timeouts: Timeouts,
+    pub udp: UdpLife,
+    pub on_failure: OnFailure,
+    pub scheduler: Scheduler,
+    /// Who may get new connections now, with the weight of now (slow start included): positive.
+    /// In the order of the names, so that equal inputs give equal tables.
+    pub schedule: BTreeMap<Name, Weight>,
+}
+
+/// A share of new connections, in thousandths of a unit of configured weight, so that slow start
+/// has steps. 1 to 1,000,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(pub u32);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dest {
+    pub address: IpAddr,
+    /// `None`: the client's destination port is kept.
+    pub port: Option<u16>,
+    pub mode: Mode,
+    pub place: Result<Place, Nowhere>,
+    /// Failed or disabled: connections that it still owns are handled as the service's `on_failure` says.
+    pub down: bool,
+}

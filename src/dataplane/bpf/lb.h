@@ -1,0 +1,308 @@
+/* What the data plane and the daemon share: the layout of the maps.
+ *
+ * The one definition: Rust's types are generated from it (see the `lbd_types`
+ * variable in lbd.bpf.c, which carries them into the object's BTF). Whoever
+ * changes the layout of a pinned map raises LBD_LAYOUT; the daemon then knows
+ * that it cannot adopt what an older version left running.
+ *
+ * Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that
+ * one code path and one table serve both versions. Ports and addresses are in
+ * network order, everything else in the host's. Times are CLOCK_MONOTONIC
+ * nanoseconds unless said otherwise.
+ */
+#ifndef LBD_LB_H
+#define LBD_LB_H
+
+#define LBD_LAYOUT 1
+
+/* Fixed sizes. The others (connections, embryos, persistence, fragments) come
+ * from `limits` in the configuration and are set when the maps are made. */
+#define LBD_MAX_VIPS 2048          /* VIP addresses */
+#define LBD_MAX_ADDRS 16384        /* addresses of any role */
+#define LBD_MAX_SERVERS 4096
+#define LBD_MAX_SERVICES 8192      /* service x address family */
+#define LBD_MAX_SERVICE_PORTS 131072 /* address x port of all services */
+#define LBD_MAX_DESTS 32768        /* service x family x member */
+#define LBD_MAX_SNATS 256
+#define LBD_MAX_PORTS 256
+#define LBD_MAX_SEEN_MACS 256      /* slots per CPU */
+#define LBD_EMBRYO_WAYS 4
+#define LBD_LEASE_ENDLESS (~0ULL)
+
+struct addr {
+	__be32 word[4];
+};
+
+/* Layer-2 place of a machine: `vlan` 0 is untagged. 8 bytes, read and written as one. */
+struct l2 {
+	__u8 mac[6];
+	__u16 vlan;
+};
+
+/* -- ports ---------------------------------------------------------------- */
+
+#define LBD_PORT_FORWARDING 1u /* the bridge's state of the port allows frames */
+
+struct port {
+	__u8 mac[6]; /* the MAC that this box answers with on this port */
+	__u16 pad;
+	__u32 flags;
+};
+
+/* -- addresses and services ------------------------------------------------ */
+
+#define LBD_ADDR_VIP 1u
+#define LBD_ADDR_INSIDE 2u
+#define LBD_ADDR_SNAT 4u
+#define LBD_ADDR_SERVER 8u
+
+struct addr_info {
+	__u32 roles; /* LBD_ADDR_*, several at once */
+	__u32 vip;
+	__u32 server;
+	__u32 snat;
+};
+
+struct service_key {
+	__u32 vip;
+	__be16 port;
+	__u16 protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+};
+
+#define LBD_UDP_IDLE 0
+#define LBD_UDP_MAX_AGE 1
+#define LBD_UDP_PER_PACKET 2
+
+#define LBD_ON_FAILURE_RESET 0
+#define LBD_ON_FAILURE_KEEP 1
+
+struct service {
+	__u64 embryonic_ns;
+	__u64 unproven_ns;
+	__u64 established_ns;
+	__u64 closing_ns;
+	__u64 closed_ns;
+	__u64 udp_ns;
+	__u64 udp_max_age_ns;
+	__u64 persist_ns;
+	__u32 persist_group;  /* 0: no persistence */
+	__u32 persist_prefix; /* bits of the 16-byte address, 1..128 */
+	__u32 udp_life;       /* LBD_UDP_* */
+	__u32 on_failure;     /* LBD_ON_FAILURE_* */
+};
+
+/* A scheduling table: an inner map of `tables`, swapped whole.
+ * [0] kind, [1] number of slots, [2..] destinations. */
+#define LBD_TABLE_HEADER 2
+#define LBD_SCHED_MAGLEV 1
+#define LBD_SCHED_ROUND_ROBIN 2
+#define LBD_SCHED_LEAST_CONNECTIONS 3 /* pairs: destination, weight */
+#define LBD_SCHED_SOURCE_HASH 4
+#define LBD_LEAST_CONNECTIONS_MAX 256
+
+/* -- destinations ----------------------------------------------------------- */
+
+#define LBD_MODE_DSR 1u
+#define LBD_MODE_NAT 2u
+#define LBD_MODE_FULL_NAT 3u
+
+#define LBD_DEST_VALID 1u
+#define LBD_DEST_DOWN 2u /* failed or disabled: its flows are handled as on_failure says */
+
+/* A service's use of one server. The words that change while flows point here
+ * (l2, own, and egress with flags) are 8 bytes each and written atomically. */
+struct dest {
+	struct addr addr;
+	struct l2 l2;  /* the server's */
+	struct l2 own; /* this box's MAC on the way out; vlan unused */
+	__u32 egress;  /* interface index; 0: place not known */
+	__u32 flags;   /* LBD_DEST_* */
+	__be16 port;   /* 0: as the client's */
+	__u16 mode;    /* LBD_MODE_* */
+	__u32 service;
+	__u32 server;
+	__u32 pad;
+};
+
+/* Counts of live connections, kept exact by whoever changes the tables. */
+struct conns {
+	__u64 active;  /* established, neither closed nor reset */
+	__u64 pending; /* embryonic */
+	__u64 total;   /* first packets scheduled, ever */
+	__u64 max;     /* of a server: most active at once; 0: no limit. Unused for a destination */
+};
+
+struct traffic {
+	__u64 packets_in; /* from clients */
+	__u64 bytes_in;
+	__u64 packets_out; /* from servers; seen in NAT only */
+	__u64 bytes_out;
+};
+
+/* -- the connection table ------------------------------------------------------ */
+
+/* `local` says what `port` is a port of, and separates protocols and directions. */
+#define LBD_LOCAL_ID 0x00ffffffu
+#define LBD_LOCAL_UDP 0x01000000u
+#define LBD_LOCAL_SERVER 0x02000000u /* reverse, NAT: id of the server; peer is the client */
+#define LBD_LOCAL_SNAT 0x04000000u   /* reverse, full NAT: id of the source address; peer is the server */
+
+struct flow_key {
+	struct addr peer;
+	__be16 peer_port;
+	__be16 port;
+	__u32 local;
+};
+
+#define LBD_FLOW_CLIENT_FIN 1u
+#define LBD_FLOW_SERVER_FIN 2u
+#define LBD_FLOW_CLIENT_RST 4u
+#define LBD_FLOW_SERVER_RST 8u
+#define LBD_FLOW_PROVEN 16u  /* DSR: has shown sustained progress */
+#define LBD_FLOW_REPLY 32u   /* the server has been heard (NAT) */
+#define LBD_FLOW_CLOSED 64u  /* no longer counted as active */
+
+struct flow {
+	__u64 last_seen;
+	__u64 created;
+	__u32 dest;
+	__u32 state;     /* LBD_FLOW_*, changed atomically */
+	__be32 last_ack; /* TCP: the client's latest; a RST with it is accepted (RFC 5961) */
+	__be16 snat_port;
+	__u16 snat;      /* 1 + index of the source address; 0: not full NAT */
+	struct l2 client;
+	__u32 client_port; /* interface index */
+	__u32 progress;    /* packets (UDP), advances of the ACK (TCP), until proven */
+};
+
+/* The way back, complete in itself: a reply needs one look-up. */
+struct rflow {
+	__u64 last_seen;
+	struct flow_key forward;
+	__u32 dest;
+	__u32 client_port;
+	struct l2 client;
+	struct l2 own;
+};
+
+/* A slot of the embryonic table. `expires` 0: free. */
+struct embryo {
+	struct flow_key key;
+	__u64 expires;
+	union {
+		struct flow flow;
+		struct rflow rflow;
+	};
+};
+
+struct embryo_set {
+	struct bpf_spin_lock lock;
+	__u32 pad;
+	struct embryo way[LBD_EMBRYO_WAYS];
+};
+
+/* -- persistence, fragments, source NAT ------------------------------------------ */
+
+struct persist_key {
+	struct addr client; /* masked to the prefix */
+	__u32 group;
+	__u32 pad;
+};
+
+struct persist {
+	__u64 last_seen;
+	__u32 server;
+	__u32 pad;
+};
+
+struct member_key {
+	__u32 service;
+	__u32 server;
+};
+
+struct frag_key {
+	struct addr src;
+	struct addr dst;
+	__u32 id;
+	__u32 protocol;
+};
+
+struct frag {
+	__be16 sport;
+	__be16 dport;
+	__u32 pad;
+	__u64 last_seen;
+};
+
+struct snat {
+	struct addr addr;
+	__u16 first; /* host order, inclusive */
+	__u16 last;
+	__u32 family; /* 4, 6 */
+};
+
+struct prefix_key {
+	__u32 length;
+	struct addr addr;
+};
+
+/* -- control and telemetry ---------------------------------------------------------- */
+
+struct control {
+	__u64 lease_until;      /* CLOCK_BOOTTIME; LBD_LEASE_ENDLESS: alone */
+	__u64 embryo_pressure;  /* when an unexpired embryo was last overwritten */
+	__u32 layout;           /* LBD_LAYOUT of who made the maps */
+	__u32 embryo_mask;      /* number of sets - 1 */
+	__u32 snats4;           /* entries of `snats` for IPv4: [0, snats4) */
+	__u32 snats6;           /* for IPv6: [snats4, snats4 + snats6) */
+	__u32 seed;             /* of all hashes; kept over restarts */
+	__u32 pad;
+};
+
+/* A MAC whose frames the program took away from the bridge. */
+struct seen_mac {
+	struct l2 l2;
+	__u32 port;
+	__u32 pad;
+	__u64 last_seen;
+};
+
+/* Why a packet was answered, dropped, or passed unbalanced. Names for metrics
+ * are in dataplane/reasons.rs; a test holds the two lists against each other. */
+enum reason {
+	REASON_PASS_PORT,        /* pass: the port is not ours, or is not forwarding */
+	REASON_PASS_NOT_OWNER,   /* pass: no lease */
+	REASON_PASS_SWITCHED,    /* pass: another's destination MAC */
+	REASON_PASS_OTHER,       /* pass: not for the balancer */
+	REASON_PASS_MALFORMED,   /* pass: cannot be parsed; the kernel judges */
+	REASON_ANSWERED_ARP,
+	REASON_ANSWERED_ND,
+	REASON_ANSWERED_ECHO,
+	REASON_FORWARDED,        /* to a server */
+	REASON_RETURNED,         /* to a client */
+	REASON_ICMP_TO_SERVER,
+	REASON_ICMP_TO_CLIENT,
+	REASON_HASHED,           /* forwarded by the hash alone, without an entry */
+	REASON_RST_NO_SERVICE,   /* answered by RST: nothing listens on this port of the VIP */
+	REASON_RST_NO_FLOW,      /* answered by RST: a later packet of an unknown connection */
+	REASON_RST_NO_SERVER,    /* answered by RST: no server can take the connection */
+	REASON_RST_DOWN,         /* answered by RST: the connection's server has failed */
+	REASON_DROP_NO_SERVICE,
+	REASON_DROP_NO_FLOW,
+	REASON_DROP_NO_SERVER,
+	REASON_DROP_DOWN,        /* the flow's server has failed, and its pool keeps flows */
+	REASON_DROP_PROTOCOL,    /* to a VIP, neither TCP, UDP nor ICMP */
+	REASON_DROP_FRAGMENT,    /* a later fragment whose first has not been seen */
+	REASON_DROP_TTL,
+	REASON_DROP_NAT_COLLISION, /* another flow of this client uses the server's port */
+	REASON_DROP_SNAT_EXHAUSTED,
+	REASON_DROP_ICMP_UNKNOWN,  /* an ICMP error that quotes no flow of ours */
+	REASON_DROP_NO_PLACE,      /* the server's MAC or port is not known */
+	REASON_DROP_EGRESS,        /* the port to leave by is gone */
+	REASON_DROP_FRAME,         /* the driver refused to resize the frame */
+	REASON_TABLE_FULL,         /* event: a connection could not be entered */
+	REASON_EMBRYO_EVICTED,     /* event: an unfinished handshake was overwritten */
+	REASON_MAX
+};
+
+#endif
