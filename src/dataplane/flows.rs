@@ -196,13 +196,13 @@ fn run_work(program: std::os::fd::BorrowedFd<'_>, order: work) -> Result<u32, Da
     Ok(work::from_bytes(&run.frame).map_or(0, |answer| answer.done))
 }
 
-/// All connections of a destination, or of all, removed by force; how many.
-pub fn cut(loaded: &Loaded, dest: Option<u32>) -> Result<u32, DataPlaneError> {
+/// All connections of a destination, removed by force; how many.
+pub fn cut(loaded: &Loaded, dest: u32) -> Result<u32, DataPlaneError> {
     let mut keys = Vec::new();
     let mut removed = 0;
     let mut cursor = ScanCursor::default();
     while let Some(rows) = loaded.maps.flows.scan_chunk(&mut cursor, CHUNK)? {
-        keys.extend(rows.iter().filter(|(_, flow)| dest.is_none_or(|id| id == flow.dest)).map(|(key, _)| *key));
+        keys.extend(rows.iter().filter(|(_, flow)| flow.dest == dest).map(|(key, _)| *key));
         removed += reap(loaded, &keys, true)?;
         keys.clear();
     }

@@ -177,7 +177,7 @@ impl<V: Raw> SharedArray<V> {
 
     /// The 8-byte word at `offset` (from `offset_of!`) of an entry; `None` beyond the array.
     pub fn word(&self, index: u32, offset: usize) -> Option<&AtomicU64> {
-        if index >= self.entries || offset % 8 != 0 || offset + 8 > self.stride {
+        if index >= self.entries || !offset.is_multiple_of(8) || offset + 8 > self.stride {
             return None;
         }
         // SAFETY: inside the mapping, aligned (the mapping is page-aligned, stride and offset are multiples

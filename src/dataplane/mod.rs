@@ -189,13 +189,16 @@ impl DataPlane {
 
     /// Counts of all destinations, those that only drain included.
     pub fn connections(&self) -> BTreeMap<DestKey, ConnectionCounts> {
-        self.tables
-            .dests()
-            .filter_map(|(key, id)| {
-                let c = self.loaded.maps.conns.read(id)?;
-                Some((key.clone(), ConnectionCounts { active: c.active, pending: c.pending, total: c.total }))
-            })
-            .collect()
+        self.tables.dests().filter_map(|(key, id)| Some((key.clone(), self.loaded.maps.conns.read(id)?))).fold(
+            BTreeMap::new(),
+            |mut sums: BTreeMap<DestKey, ConnectionCounts>, (key, c)| {
+                let sum = sums.entry(key).or_default();
+                sum.active += c.active;
+                sum.pending += c.pending;
+                sum.total += c.total;
+                sums
+            },
+        )
     }
 
     /// Established connections of a server, over all its services.
@@ -205,16 +208,15 @@ impl DataPlane {
 
     /// Packets and bytes of every destination.
     pub fn traffic(&self) -> Result<BTreeMap<DestKey, Traffic>, DataPlaneError> {
-        let mut result = BTreeMap::new();
+        let mut result: BTreeMap<DestKey, Traffic> = BTreeMap::new();
         for (key, id) in self.tables.dests() {
-            let mut sum = Traffic::default();
+            let sum: &mut Traffic = result.entry(key.clone()).or_default();
             for t in self.loaded.maps.traffic.get_per_cpu(&id)? {
                 sum.packets_in += t.packets_in;
                 sum.bytes_in += t.bytes_in;
                 sum.packets_out += t.packets_out;
                 sum.bytes_out += t.bytes_out;
             }
-            result.insert(key.clone(), sum);
         }
         Ok(result)
     }
@@ -259,7 +261,7 @@ impl DataPlane {
             SweepStep::Done(used) => {
                 self.tables.collect(&self.loaded.maps, &used)?;
                 let tables = &self.tables;
-                self.expiry.retain(|key, _| tables.dest_id(key).is_some());
+                self.expiry.retain(|key, _| !tables.dest_ids(key).is_empty());
                 Ok(true)
             }
         }
@@ -272,10 +274,8 @@ impl DataPlane {
 
     /// Ends all connections of a destination; how many.
     pub fn cut(&self, dest: &DestKey) -> Result<u32, DataPlaneError> {
-        match self.tables.dest_id(dest) {
-            Some(id) => flows::cut(&self.loaded, Some(id)),
-            None => Ok(0),
-        }
+        let ids = self.tables.dest_ids(dest);
+        ids.into_iter().map(|id| flows::cut(&self.loaded, id)).sum()
     }
 
     /// MACs that the bridge did not see because their frames were taken away.
@@ -300,8 +300,13 @@ impl DataPlane {
     /// Established connections per destination by walking over the table: for tests that hold the counts
     /// against the truth.
     pub fn count_by_walk(&self) -> Result<BTreeMap<DestKey, u64>, DataPlaneError> {
-        let counts = flows::count_active(&self.loaded)?;
-        Ok(counts.into_iter().filter_map(|(id, n)| Some((self.tables.dest_of(id)?.clone(), n))).collect())
+        let mut sums = BTreeMap::new();
+        for (id, n) in flows::count_active(&self.loaded)? {
+            if let Some(key) = self.tables.dest_of(id) {
+                *sums.entry(key.clone()).or_insert(0) += n;
+            }
+        }
+        Ok(sums)
     }
 
     /// Runs the program on a frame as if it had come in by `ingress`; what it changes in the tables stays.

@@ -22,12 +22,33 @@ use crate::config::{Mode, Name, OnFailure, Persistence, Prefix, SourceNat, UdpLi
 use crate::core::forwarding::{Dest, DestKey, Family, ForwardingState, Service, ServiceKey};
 use crate::core::scheduler::{self, Entries};
 
+/// What a connection is bound to. A member whose address, port or mode has changed is another destination:
+/// the old one stays for its connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Destination {
+    key: DestKey,
+    address: IpAddr,
+    port: u16,
+    mode: u32,
+}
+
+impl Destination {
+    fn new(key: &DestKey, dest: &Dest) -> Self {
+        let mode = match dest.mode {
+            Mode::Dsr => MODE_DSR,
+            Mode::Nat => MODE_NAT,
+            Mode::FullNat => MODE_FULL_NAT,
+        };
+        Self { key: key.clone(), address: dest.address, port: dest.port.unwrap_or(0), mode }
+    }
+}
+
 /// What the tables hold, and the numbers by which they hold it.
 pub struct Tables {
     vips: Ids<IpAddr>,
     servers: Ids<Name>,
     services: Ids<ServiceKey>,
-    dests: Ids<DestKey>,
+    dests: Ids<Destination>,
     groups: Ids<String>,
     snats4: Ids<IpAddr>,
     snats6: Ids<IpAddr>,
@@ -36,7 +57,7 @@ pub struct Tables {
     service_ports: BTreeMap<(u32, u16, u16), u32>,
     tables: HashMap<u32, Vec<u32>>,
     settings: HashMap<u32, Vec<u8>>,
-    members: BTreeSet<(u32, u32)>,
+    members: BTreeMap<(u32, u32), u32>,
     ports: BTreeMap<u32, ([u8; 6], bool)>,
     inside: BTreeSet<Prefix>,
     dest_written: HashMap<u32, Vec<u8>>,
@@ -57,7 +78,7 @@ impl Default for Tables {
             service_ports: BTreeMap::new(),
             tables: HashMap::new(),
             settings: HashMap::new(),
-            members: BTreeSet::new(),
+            members: BTreeMap::new(),
             ports: BTreeMap::new(),
             inside: BTreeSet::new(),
             dest_written: HashMap::new(),
@@ -107,7 +128,12 @@ impl Tables {
             let text = name.text();
             match key.kind {
                 NAME_SERVICE => service_of_text(&text).map(|k| tables.services.adopt(k, key.id)).unwrap_or_default(),
-                NAME_DEST => dest_of_text(&text).map(|k| tables.dests.adopt(k, key.id)).unwrap_or_default(),
+                NAME_DEST => {
+                    if let (Some(k), Some(held)) = (dest_of_text(&text), maps.dests.read(key.id)) {
+                        let (address, port, mode) = (ip_of(&held.addr), u16::from_be(held.port), held.mode.into());
+                        tables.dests.adopt(Destination { key: k, address, port, mode }, key.id);
+                    }
+                }
                 NAME_SERVER => Name::new(&text).map(|k| tables.servers.adopt(k, key.id)).unwrap_or_default(),
                 NAME_GROUP => tables.groups.adopt(text, key.id),
                 _ => {}
@@ -133,8 +159,8 @@ impl Tables {
             tables.service_ports.insert((key.vip, key.port, key.protocol), *id);
             true
         })?;
-        maps.members.scan(4096, |key, _| {
-            tables.members.insert((key.service, key.server));
+        maps.members.scan(4096, |key, id| {
+            tables.members.insert((key.service, key.server), *id);
             true
         })?;
         maps.ports.scan(4096, |index, port| {
@@ -144,8 +170,9 @@ impl Tables {
         Ok(tables)
     }
 
-    pub fn dest_id(&self, key: &DestKey) -> Option<u32> {
-        self.dests.get(key)
+    /// The numbers of a member: more than one while it drains under an old address, port or mode.
+    pub fn dest_ids(&self, key: &DestKey) -> Vec<u32> {
+        self.dests.iter().filter(|(destination, _)| destination.key == *key).map(|(_, id)| id).collect()
     }
 
     pub fn server_id(&self, name: &Name) -> Option<u32> {
@@ -154,7 +181,7 @@ impl Tables {
 
     /// All destinations, retired ones too, with their numbers.
     pub fn dests(&self) -> impl Iterator<Item = (&DestKey, u32)> {
-        self.dests.iter()
+        self.dests.iter().map(|(destination, id)| (&destination.key, id))
     }
 
     pub fn vip_of(&self, id: u32) -> Option<IpAddr> {
@@ -162,7 +189,7 @@ impl Tables {
     }
 
     pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
-        self.dests.iter().find(|(_, i)| *i == id).map(|(key, _)| key)
+        self.dests.iter().find(|(_, i)| *i == id).map(|(destination, _)| &destination.key)
     }
 
     /// Makes the kernel hold `state`. On error what was written so far stays: everything that it points at
@@ -180,7 +207,7 @@ impl Tables {
         self.put_inside(maps, &state.inside)?;
         self.put_ports(maps, state)?;
         for (key, service) in &state.services {
-            self.put_table(maps, key, service)?;
+            self.put_table(maps, state, key, service)?;
         }
         let wanted = self.wanted_addrs(state)?;
         self.put_addrs(maps, &wanted)?;
@@ -227,9 +254,10 @@ impl Tables {
                 }
             }
         }
-        for key in state.dests.keys() {
-            let known = self.dests.get(key).is_some();
-            let id = self.dests.claim(key).ok_or(full("members of services", MAX_DESTS))?;
+        for (key, dest) in &state.dests {
+            let destination = Destination::new(key, dest);
+            let known = self.dests.get(&destination).is_some();
+            let id = self.dests.claim(&destination).ok_or(full("members of services", MAX_DESTS))?;
             if !known {
                 note(NAME_DEST, id, &format!("{}/{}", service_text(&key.service), key.server))?;
             }
@@ -288,8 +316,9 @@ impl Tables {
         wanted: &Dest,
         open: bool,
     ) -> Result<(), DataPlaneError> {
+        let destination = Destination::new(key, wanted);
         let (Some(id), Some(service), Some(server)) =
-            (self.dests.get(key), self.services.get(&key.service), self.servers.get(&key.server))
+            (self.dests.get(&destination), self.services.get(&key.service), self.servers.get(&key.server))
         else {
             return Ok(());
         };
@@ -308,12 +337,8 @@ impl Tables {
             own: layout::l2 { mac: own.0, vlan: 0 },
             egress: place.map_or(0, |p| p.port),
             flags,
-            port: wanted.port.unwrap_or(0).to_be(),
-            mode: match wanted.mode {
-                Mode::Dsr => MODE_DSR,
-                Mode::Nat => MODE_NAT,
-                Mode::FullNat => MODE_FULL_NAT,
-            } as u16,
+            port: destination.port.to_be(),
+            mode: destination.mode as u16,
             service,
             server,
             pad: 0,
@@ -322,7 +347,7 @@ impl Tables {
             write_dest(maps, id, &value);
             self.dest_written.insert(id, value.bytes().to_vec());
         }
-        if self.members.insert((service, server)) {
+        if self.members.insert((service, server), id) != Some(id) {
             maps.members.put(&member_key { service, server }, &id)?;
         }
         Ok(())
@@ -398,10 +423,18 @@ impl Tables {
         Ok(())
     }
 
-    fn put_table(&mut self, maps: &Maps, key: &ServiceKey, wanted: &Service) -> Result<(), DataPlaneError> {
+    fn put_table(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+        key: &ServiceKey,
+        wanted: &Service,
+    ) -> Result<(), DataPlaneError> {
         let Some(id) = self.services.get(key) else { return Ok(()) };
         let dest = |server: &Name| {
-            self.dests.get(&DestKey { service: key.clone(), server: server.clone() }).unwrap_or(u32::MAX)
+            let dest_key = DestKey { service: key.clone(), server: server.clone() };
+            let dest = state.dests.get(&dest_key).map(|dest| Destination::new(&dest_key, dest));
+            dest.and_then(|dest| self.dests.get(&dest)).unwrap_or(DEST_NONE)
         };
         let table = scheduler::table(wanted).map(dest);
         let kind = match wanted.scheduler {
@@ -534,7 +567,9 @@ impl Tables {
             })?;
             self.tables.remove(&id);
         }
-        for (_, id) in self.dests.retire_all_but(|key| state.dests.contains_key(key)) {
+        let is_wanted =
+            |d: &Destination| state.dests.get(&d.key).is_some_and(|dest| Destination::new(&d.key, dest) == *d);
+        for (_, id) in self.dests.retire_all_but(is_wanted) {
             close_dest(maps, id);
             self.dest_written.remove(&id);
         }
@@ -543,7 +578,7 @@ impl Tables {
             .keys()
             .filter_map(|key| Some((self.services.get(&key.service)?, self.servers.get(&key.server)?)))
             .collect();
-        let gone: Vec<_> = self.members.difference(&wanted_members).copied().collect();
+        let gone: Vec<_> = self.members.keys().copied().filter(|member| !wanted_members.contains(member)).collect();
         for (service, server) in gone {
             maps.members.delete(&member_key { service, server })?;
             self.members.remove(&(service, server));
@@ -570,19 +605,16 @@ impl Tables {
             maps.names.delete(&name_key { kind: NAME_DEST, id })?;
             self.dests.free(&key);
         }
-        let in_use = |pick: fn(&DestKey) -> (&ServiceKey, &Name)| -> Vec<(ServiceKey, Name)> {
-            self.dests.iter().map(|(key, _)| pick(key)).map(|(s, n)| (s.clone(), n.clone())).collect()
-        };
-        let living = in_use(|key| (&key.service, &key.server));
+        let living: Vec<DestKey> = self.dests.iter().map(|(destination, _)| destination.key.clone()).collect();
         for (key, id) in self.services.retired() {
-            if !living.iter().any(|(service, _)| *service == key) {
+            if !living.iter().any(|dest| dest.service == key) {
                 maps.names.delete(&name_key { kind: NAME_SERVICE, id })?;
                 self.settings.remove(&id);
                 self.services.free(&key);
             }
         }
         for (name, id) in self.servers.retired() {
-            if !living.iter().any(|(_, server)| *server == name) {
+            if !living.iter().any(|dest| dest.server == name) {
                 maps.names.delete(&name_key { kind: NAME_SERVER, id })?;
                 self.servers.free(&name);
             }
