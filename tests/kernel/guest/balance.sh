@@ -273,4 +273,8 @@ if [ "$failures" -gt 0 ]; then
     echo "BALANCE FAILED: $failures checks, marked FAIL above"
     exit 1
 fi
-echo "balance passed on $(uname -r)"
+if [ -n "$stage_only" ]; then
+    echo "the stage is sound on $(uname -r); lbd was not tested"
+else
+    echo "balance passed on $(uname -r)"
+fi
