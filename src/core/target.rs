@@ -44,13 +44,11 @@ pub struct Target {
     pub pace: Pace,
 }
 
-impl Server {
-    /// The server's address of a family.
-    pub fn address_of(&self, family: Family) -> Option<IpAddr> {
-        match family {
-            Family::V4 => self.address.map(IpAddr::V4),
-            Family::V6 => self.address6.map(IpAddr::V6),
-        }
+/// A server's address of a family.
+pub fn address_of(server: &Server, family: Family) -> Option<IpAddr> {
+    match family {
+        Family::V4 => server.address.map(IpAddr::V4),
+        Family::V6 => server.address6.map(IpAddr::V6),
     }
 }
 
@@ -81,7 +79,7 @@ pub fn targets(config: &Config) -> BTreeSet<Target> {
             let Some(pool) = config.pools.get(&service.pool) else { continue };
             for member in &pool.members {
                 let Some(server) = config.servers.get(&member.server) else { continue };
-                let addresses = families.iter().filter_map(|family| server.address_of(*family));
+                let addresses = families.iter().filter_map(|family| address_of(server, *family));
                 found.extend(addresses.filter_map(|address| target(service, pool, member, address)));
             }
         }

@@ -35,7 +35,7 @@ use super::forwarding::{Dest, DestKey, Family, ForwardingState, ServerEntry, Ser
 use super::moment::Moment;
 use super::network::{Network, Nowhere, Place};
 use super::scheduler::LEAST_CONNECTIONS_MAX;
-use super::target::{Health, target};
+use super::target::{Health, address_of, target};
 use crate::config::{self, Config, Member, Mode, Name, Scheduler, Server, VirtualServer};
 
 /// All that a plan depends on.
@@ -85,7 +85,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
 }
 
 fn server_entry(server: &Server) -> ServerEntry {
-    let addresses = [Family::V4, Family::V6].iter().filter_map(|family| server.address_of(*family)).collect();
+    let addresses = [Family::V4, Family::V6].iter().filter_map(|family| address_of(server, *family)).collect();
     ServerEntry { addresses, max_connections: server.max_connections }
 }
 
@@ -104,7 +104,7 @@ fn places<'a>(inputs: &Inputs<'a>, state: &ForwardingState) -> Places<'a> {
     let mut places = BTreeMap::new();
     for (name, server) in &inputs.config.servers {
         for family in [Family::V4, Family::V6] {
-            let Some(address) = server.address_of(family) else { continue };
+            let Some(address) = address_of(server, family) else { continue };
             let place = match &server.link {
                 Some(link) => linked(link, inputs.network),
                 None => inputs.network.locate(address),

@@ -290,6 +290,34 @@ fn one_server_is_drained_in_all_of_its_pools() {
     assert_eq!(plan.members.values().filter(|standing| **standing == Standing::Draining).count(), 6);
 }
 
+/// The Maglev table of service 0, by name.
+fn hashed(plan: &Plan) -> Vec<String> {
+    crate::core::scheduler::table(&plan.state.services[&key(0, V4)]).slots().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_server_that_drains_fails_or_starts_slowly_leaves_the_others_in_their_slots() {
+    // Three members want a larger table than two: the size must follow the pool, not who is up.
+    for count in [3, 8] {
+        let mut site = Site::new(count, 1);
+        let before = hashed(&site.plan());
+        let check = |site: &Site, what: &str| {
+            let after = hashed(&site.plan());
+            assert_eq!(after.len(), before.len(), "{what}");
+            let moved = before.iter().zip(&after).filter(|(a, b)| a != b && *a != "pc1" && *b != "pc1").count();
+            assert!(moved * 100 < before.len() * 3, "{what}: {moved} of {} slots", before.len());
+        };
+        site.admin.set(&server(1), AdminState::Draining, site.now);
+        assert!(!hashed(&site.plan()).contains(&"pc1".to_owned()));
+        check(&site, "draining");
+        site.admin.set(&server(1), AdminState::Enabled, site.now);
+        assert!(hashed(&site.plan()).contains(&"pc1".to_owned()));
+        check(&site, "slow start");
+        site.fail(1);
+        check(&site, "failed");
+    }
+}
+
 #[test]
 fn a_reordered_configuration_gives_the_same_plan() {
     let mut site = Site::new(6, 2);

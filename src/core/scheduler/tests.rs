@@ -33,7 +33,7 @@ fn golden_the_order_of_preference_of_a_name_never_changes_between_releases() {
     let Entries::Slots(slots) = &table.entries else { panic!("not a table of slots") };
     assert_eq!(slots.len(), 1021);
     let digits: String = slots.iter().take(64).map(ToString::to_string).collect();
-    insta::assert_snapshot!(digits);
+    assert_eq!(digits, "0000001111111222111111121000000111121222211111121100000011121122");
 }
 
 #[test]
@@ -91,8 +91,9 @@ fn with_equal_weights_the_turns_go_round_as_in_the_paper() {
 
 #[test]
 fn nobody_to_schedule_gives_an_empty_table_of_every_kind() {
+    let weightless = weights(&[("x", 0)]);
     for scheduler in [Scheduler::Maglev, Scheduler::SourceHash, Scheduler::RoundRobin, Scheduler::LeastConnections] {
-        let table = build(scheduler, &pool(3, 1000), &BTreeMap::from([(Name::new("x").unwrap(), Weight(0))]).clone());
+        let table = build(scheduler, &pool(3, 1000), &weightless);
         assert!(table.members.is_empty());
         assert_eq!((table.slots().count(), table.weights().count()), (0, 0));
     }
@@ -196,33 +197,22 @@ proptest! {
     }
 }
 
-/// What a change of the pool does to the hash: the part of the slots that changed hands although
-/// neither their old nor their new owner was the one that the change was about, and the part of the
-/// slots that had to move.
-#[derive(Debug)]
-struct Disruption {
-    needless: f64,
-    needed: f64,
-}
-
-fn disruption(
+/// What a change of one member does to the others: the percentage of slots that changed hands although
+/// neither their old nor their new owner was the one that changed.
+fn needless_moves(
     full: &BTreeMap<Name, Weight>,
     before: &BTreeMap<Name, Weight>,
     after: &BTreeMap<Name, Weight>,
-) -> Disruption {
+) -> f64 {
     let (old, new) = (slots(Scheduler::Maglev, full, before), slots(Scheduler::Maglev, full, after));
     assert_eq!(old.len(), new.len());
-    let touched: Vec<&str> = full.keys().filter(|n| before.get(*n) != after.get(*n)).map(Name::as_str).collect();
-    let concerns = |name: &String| touched.contains(&name.as_str());
-    let moved = || old.iter().zip(&new).filter(|(a, b)| a != b);
-    let part = |count: usize| 100.0 * count as f64 / old.len() as f64;
-    Disruption {
-        needless: part(moved().filter(|(a, b)| !concerns(a) && !concerns(b)).count()),
-        needed: part(moved().filter(|(a, b)| concerns(a) || concerns(b)).count()),
-    }
+    let changed: Vec<&str> = full.keys().filter(|n| before.get(*n) != after.get(*n)).map(Name::as_str).collect();
+    let concerns = |name: &String| changed.contains(&name.as_str());
+    let needless = old.iter().zip(&new).filter(|(a, b)| a != b && !concerns(a) && !concerns(b)).count();
+    100.0 * needless as f64 / old.len() as f64
 }
 
-/// `cargo test --lib maglev_table -- --nocapture` prints the table in docs/dataplane.md.
+/// `cargo test --lib maglev_table -- --nocapture` prints the table for the documentation.
 #[test]
 fn maglev_table_of_size_imbalance_and_disruption_stays_within_bounds() {
     println!("members  slots  imbalance  needless moves: one leaves  comes  10 % -> 20 %  weight x 2");
@@ -248,7 +238,7 @@ fn maglev_table_of_size_imbalance_and_disruption_stays_within_bounds() {
             let cases =
                 [(with(1000), with(0)), (with(0), with(1000)), (with(100), with(200)), (with(1000), with(2000))];
             for (worst, (before, after)) in worst.iter_mut().zip(&cases) {
-                *worst = worst.max(disruption(&full, before, after).needless);
+                *worst = worst.max(needless_moves(&full, before, after));
             }
         }
         let [leaves, comes, slow, double] = worst;
@@ -260,5 +250,5 @@ fn maglev_table_of_size_imbalance_and_disruption_stays_within_bounds() {
         assert!(worst.iter().all(|needless| *needless < NEEDLESS_MAX), "{count} members: {worst:?}");
     }
 }
-/// Percent of the slots; measured, with a margin.
-const NEEDLESS_MAX: f64 = 100.0;
+/// Percent of the slots: measured at most 2.55, with 10 members on 1,021 slots.
+const NEEDLESS_MAX: f64 = 3.0;

@@ -131,11 +131,8 @@ static long try_snat(__u32 i, void *context)
 
 /* Finds a source address and port of ours that no other flow to this server's
  * port uses, and enters the way back under it. */
-STEP int take_snat(struct pkt *p, struct dest *d)
+static __always_inline int take_snat(struct pkt *p, struct dest *d)
 {
-	if (!p || !d)
-		return 0;
-
 	struct scratch *w = the_scratch();
 	struct snat_search s = {.now = p->now, .family = p->family, .hash = bpf_get_prandom_u32()};
 
@@ -432,8 +429,11 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 		if (s && s->udp_life == LBD_UDP_PER_PACKET)
 			over = true;
 	}
-	if (over)
-		flow_remove(key, f, d);
+	if (over) {
+		struct flow_key ended_key = *key; /* see server_end */
+
+		flow_remove(&ended_key, f, d);
+	}
 	return over;
 }
 
@@ -515,8 +515,11 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 /* -- from servers, NAT ------------------------------------------------------------- */
 
 /* Back to the client under the name that it knows. */
-static __always_inline int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
+STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 {
+	if (!p || !r)
+		return XDP_ABORTED;
+
 	__u32 vip = r->forward.local & LBD_LOCAL_ID;
 	struct addr *a = bpf_map_lookup_elem(&vips, &vip);
 	struct scratch *w = the_scratch();
@@ -546,7 +549,8 @@ STEP int server_end(struct pkt *p, const struct flow_key *key)
 	if (!p || !key)
 		return 0;
 
-	struct flow *f = bpf_map_lookup_elem(&flows, key);
+	struct flow_key forward = *key; /* Linux 6.1 takes no argument of a step as the key of a map */
+	struct flow *f = bpf_map_lookup_elem(&flows, &forward);
 	__u32 bits = 0;
 
 	if (!f)
