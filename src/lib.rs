@@ -4,4 +4,5 @@
 pub mod config;
 pub mod core;
 pub mod dataplane;
+pub mod http;
 pub mod os;
