@@ -208,3 +208,16 @@ fn names_in(dir: &Path) -> Result<Vec<String>, LabError> {
         Err(error) => Err(LabError::file("list", dir)(error)),
     }
 }
+
+/// The labs whose owner lives.
+pub fn living() -> Result<Vec<String>, LabError> {
+    let mut living = Vec::new();
+    for name in names_in(Path::new(LABS))? {
+        let Some(id) = name.strip_suffix(".lock") else { continue };
+        let locked = File::open(lock_path(id)).is_ok_and(|f| matches!(f.try_lock(), Err(TryLockError::WouldBlock)));
+        if locked {
+            living.push(id.to_owned());
+        }
+    }
+    Ok(living)
+}

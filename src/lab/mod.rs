@@ -9,13 +9,20 @@
 //! - [`customer`] plays the customers and counts who answered;
 //! - [`tour`] shows it all, and checks every word that it says.
 
+pub mod api;
 pub mod claim;
+pub mod command;
+pub mod customer;
 pub mod error;
 pub mod host;
+pub mod mail;
 pub mod process;
 pub mod servers;
 pub mod site;
+pub mod tell;
+pub mod tour;
 
+pub use command::{LabOptions, run};
 pub use error::LabError;
 pub use host::Host;
 pub use process::Process;

@@ -1,6 +1,7 @@
 //! A line echo with a checksum over TCP, a plain echo behind the host's name over UDP.
 
 use std::io;
+use std::net::IpAddr;
 
 use tokio::net::TcpStream;
 
@@ -8,11 +9,11 @@ use super::DATAGRAM_MAX;
 use super::lines::Lines;
 use super::md5::hex_digest;
 
-pub async fn converse(stream: TcpStream, name: &str) -> io::Result<()> {
-    let mut client = Lines::new(stream);
-    client.write(&format!("{name} echo")).await?;
-    while let Some(line) = client.read().await? {
-        client.write(&format!("{} {line}", hex_digest(line.as_bytes()))).await?;
+pub async fn converse(stream: TcpStream, name: &str, client: IpAddr) -> io::Result<()> {
+    let mut lines = Lines::new(stream);
+    lines.write(&format!("{name} echo, to {client}")).await?;
+    while let Some(line) = lines.read().await? {
+        lines.write(&format!("{} {line}", hex_digest(line.as_bytes()))).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! a page that names the host, `GET /bytes/N`, and the MD5 of whatever is sent by POST or PUT.
 
 use std::io;
+use std::net::IpAddr;
 
 use tokio::net::TcpStream;
 
@@ -36,7 +37,7 @@ fn fill(chunk: &mut Vec<u8>, at: u64, end: u64) {
     chunk.extend((at..end.min(at + CHUNK as u64)).map(byte_at));
 }
 
-pub async fn converse(stream: TcpStream, name: &str) -> io::Result<()> {
+pub async fn converse(stream: TcpStream, name: &str, customer: IpAddr) -> io::Result<()> {
     let mut client = Lines::new(stream);
     while let Some(request) = client.read().await? {
         let mut words = request.split(' ');
@@ -73,7 +74,7 @@ pub async fn converse(stream: TcpStream, name: &str) -> io::Result<()> {
             ("GET" | "HEAD", Some(_)) => respond(&mut client, name, "400 Bad Request", "too many\n", close).await?,
             ("HEAD", None) => respond(&mut client, name, "200 OK", "", close).await?,
             ("GET", None) => {
-                let page = format!("<!doctype html><title>{name}</title><h1>Served by {name}</h1>\n");
+                let page = format!("<!doctype html><title>{name}</title><h1>Served by {name}, to {customer}</h1>\n");
                 respond(&mut client, name, "200 OK", &page, close).await?;
             }
             ("POST" | "PUT", _) => respond(&mut client, name, "200 OK", &format!("{digest}\n"), close).await?,

@@ -23,10 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
+
+use super::process::raise_file_limit;
 
 /// The secret that the RADIUS responder shares with everybody.
 pub const RADIUS_SECRET: &str = "lbd-lab";
@@ -142,8 +143,7 @@ pub struct ServerArgs {
 /// TCP is open at every address. UDP is bound to each address that the host has now, so that an
 /// answer comes from the address that was asked, as a virtual IP on the loopback needs.
 pub async fn serve(args: ServerArgs) -> anyhow::Result<()> {
-    let files = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, files.1, files.1)?;
+    raise_file_limit()?;
     let all = Kind::ALL.map(|kind| Responder { kind, port: kind.default_port() });
     let responders = if args.serve.is_empty() { all.to_vec() } else { args.serve };
     let name: Arc<str> = args.name.into();
@@ -209,13 +209,14 @@ async fn accept(listener: TcpListener, kind: Kind, name: Arc<str>, places: Arc<S
 
 async fn converse(kind: Kind, stream: TcpStream, name: &str) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let client = stream.peer_addr()?.ip().to_canonical();
     match kind {
-        Kind::Smtp => smtp::converse(stream, name).await,
-        Kind::Pop3 => pop3::converse(stream, name).await,
-        Kind::Imap => imap::converse(stream, name).await,
-        Kind::Http => http::converse(stream, name).await,
+        Kind::Smtp => smtp::converse(stream, name, client).await,
+        Kind::Pop3 => pop3::converse(stream, name, client).await,
+        Kind::Imap => imap::converse(stream, name, client).await,
+        Kind::Http => http::converse(stream, name, client).await,
         Kind::Dns => dns::converse(stream, name).await,
-        Kind::Echo => echo::converse(stream, name).await,
+        Kind::Echo => echo::converse(stream, name, client).await,
         Kind::Radius => Ok(()),
     }
 }
