@@ -71,14 +71,7 @@ impl Api {
             body.len()
         );
         let address = self.address;
-        let exchange = async move || -> std::io::Result<Vec<u8>> {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.write_all(request.as_bytes()).await?;
-            let mut reply = Vec::new();
-            stream.take(BODY_MAX).read_to_end(&mut reply).await?;
-            Ok(reply)
-        };
-        let result = self.host.run(move || tokio::time::timeout(PATIENCE, exchange())).await?;
+        let result = self.host.run(move || tokio::time::timeout(PATIENCE, exchange(address, request))).await?;
         let reply = result.with_context(|| format!("{method} {path}: no answer"))??;
         let reply = String::from_utf8_lossy(&reply);
         let (head, body) = reply.split_once("\r\n\r\n").with_context(|| format!("{method} {path}: {reply:?}"))?;
@@ -88,4 +81,12 @@ impl Api {
         }
         Ok(body.to_owned())
     }
+}
+
+async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut reply = Vec::new();
+    stream.take(BODY_MAX).read_to_end(&mut reply).await?;
+    Ok(reply)
 }

@@ -155,13 +155,11 @@ fn clear(id: &str) -> Result<(), LabError> {
     }
 }
 
-/// SIGKILL to every process of another kind than ours whose network is one of these; waits for their end.
+/// SIGKILL to every other process whose network is one of these; waits for their end.
 fn end_processes_in(namespaces: &[PathBuf]) -> Result<(), LabError> {
-    let networks: Vec<(u64, u64)> =
-        namespaces.iter().filter_map(|path| fs::metadata(path).ok()).map(|m| (m.dev(), m.ino())).collect();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let pids = processes_in(&networks)?;
+        let pids = processes_in(namespaces)?;
         if pids.is_empty() {
             return Ok(());
         }
@@ -177,7 +175,10 @@ fn end_processes_in(namespaces: &[PathBuf]) -> Result<(), LabError> {
     }
 }
 
-fn processes_in(networks: &[(u64, u64)]) -> Result<Vec<i32>, LabError> {
+/// The processes, other than ours, whose network is one of these.
+pub fn processes_in(namespaces: &[PathBuf]) -> Result<Vec<i32>, LabError> {
+    let networks: Vec<(u64, u64)> =
+        namespaces.iter().filter_map(|path| fs::metadata(path).ok()).map(|m| (m.dev(), m.ino())).collect();
     if networks.is_empty() {
         return Ok(Vec::new());
     }

@@ -9,8 +9,8 @@ pub enum LabError {
     NotRoot,
     #[error("cannot run {program}: {source} (install the Debian packages iproute2 and ethtool)")]
     NoProgram { program: String, source: io::Error },
-    #[error("{program} failed in {place}: {stderr}\nits input was:\n{input}")]
-    Program { program: String, place: String, input: String, stderr: String },
+    #[error("{program} failed in {place} at {line:?}: {stderr}")]
+    Program { program: String, place: String, line: String, stderr: String },
     #[error("cannot {what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot enter the network of {host}: {source}")]

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::error::LabError;
 use super::process::{Process, tie_to_this_process};
@@ -29,6 +30,24 @@ struct Inner {
 }
 
 impl Host {
+    /// Makes a namespace that has a name for `ip netns`. Not by `ip netns add`, which leaves a mount
+    /// of the whole directory behind.
+    pub fn create(name: &str, namespace: &str) -> Result<Self, LabError> {
+        let path = std::path::Path::new(super::claim::NAMESPACES).join(namespace);
+        std::fs::create_dir_all(super::claim::NAMESPACES)
+            .map_err(LabError::file("create", super::claim::NAMESPACES))?;
+        File::create(&path).map_err(LabError::file("create", &path))?;
+        let target = path.clone();
+        // A thread of its own: the namespace is the thread's until it is bound to the name.
+        let made = std::thread::spawn(move || -> nix::Result<()> {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            mount(Some("/proc/thread-self/ns/net"), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        });
+        let made = made.join().map_err(|_| LabError::NoAnswer(name.into()))?;
+        made.map_err(|error| LabError::file("make the namespace", &path)(error.into()))?;
+        Self::open(name, namespace)
+    }
+
     /// Opens an existing namespace by its `ip netns` name.
     pub fn open(name: &str, namespace: &str) -> Result<Self, LabError> {
         let path = format!("{}/{namespace}", super::claim::NAMESPACES);

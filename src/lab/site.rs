@@ -112,7 +112,8 @@ impl Plan {
         self.ip(&end.host, &format!("addr add {address} dev {}{nodad}", end.device))
     }
 
-    /// Any line of `ip -batch`, in its order among the host's other lines.
+    /// Any line of `ip -batch`, in its order among the host's other lines; those that begin with `-6` come
+    /// after the rest, since a batch has one address family.
     pub fn ip(&mut self, host: &str, line: &str) -> &mut Self {
         self.host(host).lines.push(line.to_owned());
         self
@@ -146,14 +147,9 @@ impl Site {
         }
         let claim = Claim::new()?;
 
-        let names = plan.hosts.keys().fold(String::new(), |mut text, host| {
-            let _ = writeln!(text, "netns add {}", claim.namespace(host));
-            text
-        });
-        ip_batch(None, &names)?;
         let mut site = Self { hosts: BTreeMap::new(), claim };
         for (name, host_plan) in &plan.hosts {
-            let host = Host::open(name, &site.claim.namespace(name))?;
+            let host = Host::create(name, &site.claim.namespace(name))?;
             let common = SYSCTLS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
             host.sysctls(common.chain(host_plan.sysctls.iter().cloned()).collect())?;
             site.hosts.insert(name.clone(), host);
@@ -217,13 +213,23 @@ impl Site {
 
 /// Runs lines through `ip -batch`, in a namespace or outside.
 fn ip_batch(namespace: Option<&str>, lines: &str) -> Result<(), LabError> {
-    let mut ip = Command::new("ip");
-    tie_to_this_process(&mut ip);
-    if let Some(namespace) = namespace {
-        ip.args(["-n", namespace]);
+    let (mut any, mut v6) = (String::new(), String::new());
+    for line in lines.lines() {
+        let (batch, line) = line.strip_prefix("-6 ").map_or((&mut any, line), |line| (&mut v6, line));
+        batch.push_str(line);
+        batch.push('\n');
     }
-    ip.args(["-batch", "-"]);
-    run(ip, namespace.unwrap_or("the main network"), lines)
+    for (family, batch) in [(None, any), (Some("-6"), v6)] {
+        if batch.is_empty() {
+            continue;
+        }
+        let mut ip = Command::new("ip");
+        tie_to_this_process(&mut ip);
+        ip.args(namespace.map(|namespace| ["-n", namespace]).into_iter().flatten());
+        ip.args(family).args(["-batch", "-"]);
+        run(ip, namespace.unwrap_or("the main network"), &batch)?;
+    }
+    Ok(())
 }
 
 fn run(mut command: Command, place: &str, input: &str) -> Result<(), LabError> {
@@ -239,10 +245,9 @@ fn run(mut command: Command, place: &str, input: &str) -> Result<(), LabError> {
     if output.status.success() {
         return Ok(());
     }
-    Err(LabError::Program {
-        place: place.into(),
-        input: input.into(),
-        stderr: String::from_utf8_lossy(&output.stderr).trim().into(),
-        program,
-    })
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    // "Command failed -:7": the seventh line of its input.
+    let number = stderr.rsplit_once("-:").and_then(|(_, number)| number.parse::<usize>().ok());
+    let line = number.and_then(|number| input.lines().nth(number.checked_sub(1)?)).unwrap_or_default().to_owned();
+    Err(LabError::Program { program, place: place.into(), line, stderr })
 }
