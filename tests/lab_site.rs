@@ -288,7 +288,7 @@ fn what_a_killed_owner_leaves_is_removed_by_the_next_start() {
     let site = Site::build(&mail::plan(1)).unwrap();
     let end = stray.wait().unwrap();
     assert!(!end.success(), "{end}");
-    assert_eq!(alive(&servers), []);
+    assert_eq!(alive(&servers), Vec::<i32>::new());
     // The sweep of another test holds the lock until it is through.
     let deadline = Instant::now() + Duration::from_secs(10);
     while lock(&id).exists() && Instant::now() < deadline {
@@ -303,7 +303,7 @@ fn ctrl_c_takes_everything_down() {
     let (mut owner, id, servers) = lab_of_another_process();
     kill(nix::unistd::Pid::from_raw(owner.id() as i32), Signal::SIGINT).unwrap();
     assert_eq!(owner.wait().unwrap().code(), Some(130));
-    assert_eq!(alive(&servers), []);
+    assert_eq!(alive(&servers), Vec::<i32>::new());
     assert_nothing_is_left(&id);
 }
 

@@ -65,7 +65,7 @@ impl Teller {
 /// Draws a bar of what is done, on a terminal only and in at most a hundred steps.
 pub fn draw(terminal: bool, what: &str, done: usize, all: usize) {
     let step = (all / 100).max(1);
-    if !terminal || (done % step != 0 && done < all) {
+    if !terminal || (!done.is_multiple_of(step) && done < all) {
         return;
     }
     let width = 30;
