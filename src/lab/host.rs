@@ -97,9 +97,9 @@ impl Host {
         })
     }
 
-    /// As [`Host::spawn`], and waits for the result.
+    /// As [`Host::spawn`], and waits for the result; a panic of `work` is one of the caller.
     pub fn enter<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, LabError> {
-        self.spawn(work).join().unwrap_or_else(|_| Err(LabError::NoAnswer(self.name().into())))
+        self.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Runs what `make` makes to its end, on an async runtime of its own inside this host's network.
