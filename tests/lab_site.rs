@@ -239,6 +239,18 @@ fn a_site_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
+fn a_panic_leaves_nothing() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let lab = MailSite::start(Path::new(LBD)).unwrap();
+        told.send(lab.site.id().to_owned()).unwrap();
+        panic!("as intended, with a lab of {} hosts", lab.site.hosts().count());
+    });
+    assert!(thread.join().is_err());
+    assert_nothing_is_left(&heard.recv().unwrap());
+}
+
+#[test]
 fn an_error_while_a_site_is_built_names_the_line_and_leaves_nothing() {
     let mut plan = Plan::new();
     plan.cable("left:eth0", "right:eth0").ip("right", "route add default via 198.51.100.1");

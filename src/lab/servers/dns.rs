@@ -14,14 +14,14 @@ const NAME_MAX: usize = 255;
 
 /// The answer, or `None` for what is not a question.
 pub fn answer(query: &[u8], name: &str) -> Option<Vec<u8>> {
-    let header = query.get(..HEADER)?;
-    let flags = u16::from_be_bytes([header[2], header[3]]);
-    let questions = u16::from_be_bytes([header[4], header[5]]);
+    let [id_high, id_low, flags_high, flags_low, questions_high, questions_low] = query.get(..HEADER)?.first_chunk()?;
+    let flags = u16::from_be_bytes([*flags_high, *flags_low]);
+    let questions = u16::from_be_bytes([*questions_high, *questions_low]);
     if flags & 0x8000 != 0 {
         return None;
     }
     let recursion_desired = flags & 0x0100;
-    let mut reply = header.get(..2)?.to_vec();
+    let mut reply = vec![*id_high, *id_low];
     let rest = query.get(HEADER..)?;
     let Some(end) = question_end(rest).filter(|_| questions == 1 && flags & 0x7800 == 0) else {
         // FORMERR: a question that is not understood is not repeated.
