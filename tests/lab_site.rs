@@ -288,6 +288,9 @@ fn what_a_killed_owner_leaves_is_removed_by_the_next_start() {
     // A process that escaped from its owner's death, a mount and a pin: what a balancer would leave.
     let network = format!("--net=/run/netns/lbd-{id}-lb1");
     let mut stray = Command::new("nsenter").arg(network).args(["sleep", "600"]).spawn().unwrap();
+    wait_until("the stray is inside", || {
+        claim::processes_in(&namespaces_of(&id).unwrap()).unwrap().contains(&(stray.id() as i32))
+    });
     let bpffs = directory(&id).join("lb1-run/bpf");
     std::fs::create_dir_all(&bpffs).unwrap();
     nix::mount::mount(Some("bpf"), &bpffs, Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
@@ -302,10 +305,7 @@ fn what_a_killed_owner_leaves_is_removed_by_the_next_start() {
     assert!(!end.success(), "{end}");
     assert_eq!(alive(&servers), Vec::<i32>::new());
     // The sweep of another test holds the lock until it is through.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while lock(&id).exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the sweep is through", || !lock(&id).exists());
     assert_nothing_is_left(&id);
     drop(site);
 }
@@ -317,6 +317,14 @@ fn ctrl_c_takes_everything_down() {
     assert_eq!(owner.wait().unwrap().code(), Some(130));
     assert_eq!(alive(&servers), Vec::<i32>::new());
     assert_nothing_is_left(&id);
+}
+
+fn wait_until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !so() {
+        assert!(Instant::now() < deadline, "not in ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn directory(id: &str) -> PathBuf {
