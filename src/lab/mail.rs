@@ -335,3 +335,27 @@ pub fn start_server(site: &Site, host: &str, program: &Path, serve: &[Responder]
         Err(_) => Err(LabError::NotStarted { what: format!("the server on {host}"), why: "not ready in time".into() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_one_that_the_balancer_takes_and_offers_what_the_guide_says() {
+        let loaded = crate::config::parse("lb1.yaml", &config()).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        let config = loaded.config;
+        let services = config.virtual_servers.iter().flat_map(|(name, vs)| vs.services.keys().map(move |s| (name, s)));
+        let mut has: Vec<_> = services.map(|(vs, service)| (vs.to_string(), service.to_string())).collect();
+        let mut offered: Vec<_> = OFFERS.iter().map(|o| (o.virtual_server.to_owned(), o.service())).collect();
+        has.sort();
+        offered.sort();
+        assert_eq!(has, offered);
+    }
+
+    #[test]
+    fn addresses_read_the_same_in_both_families() {
+        assert_eq!(OFFERS[1].address6().to_string(), "[2001:db8::110]:110");
+        assert_eq!((pc_address(1).to_string(), pc_address6(1).to_string()), ("10.1.0.11".into(), "fd00:1::11".into()));
+    }
+}
