@@ -201,7 +201,7 @@ servers:
     // RADIUS has nothing that can be probed by TCP on its port: the DNS server of the same PC stands for both.
     text += "  front-udp:\n    members: [pc1, pc3]\n    slow-start: 0s\n";
     text += &format!(
-        "    check: {{kind: tcp, port: 53, interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}}}\n"
+        "    check: {{type: tcp, port: 53, interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}}}\n"
     );
     text += "virtual-servers:\n";
     for (vip, name) in vips() {
