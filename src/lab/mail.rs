@@ -44,12 +44,10 @@ pub struct Offer {
     pub udp: bool,
     pub port: u16,
     pub mode: &'static str,
-    pub pool: &'static str,
 }
 
 const fn offer(virtual_server: &'static str, vip: u8, kind: Kind, udp: bool, port: u16, mode: &'static str) -> Offer {
-    let pool = if vip == 25 || vip == 53 { "front" } else { "boxes" };
-    Offer { virtual_server, vip, kind, udp, port, mode, pool }
+    Offer { virtual_server, vip, kind, udp, port, mode }
 }
 
 /// Every service: mail comes in by DSR, mailboxes are read by NAT, webmail is full NAT.
@@ -84,7 +82,7 @@ impl Offer {
 
     /// The servers that it may be answered by.
     pub fn servers(&self) -> [&'static str; 2] {
-        if self.pool == "front" { ["pc1", "pc3"] } else { ["pc2", "pc4"] }
+        if matches!(self.kind, Kind::Smtp | Kind::Dns | Kind::Radius) { ["pc1", "pc3"] } else { ["pc2", "pc4"] }
     }
 }
 
@@ -193,27 +191,21 @@ servers:
         text += &format!("  pc{n}: {{address: {}, address6: \"{}\"}}\n", pc_address(n), pc_address6(n));
     }
     text += "pools:\n";
-    for (pool, members) in [("front", "[pc1, pc3]"), ("boxes", "[pc2, pc4]")] {
-        text += &format!(
-            "  {pool}:\n    members: {members}\n    slow-start: 0s\n    check: {{interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}}}\n"
-        );
+    let timing = format!("interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}");
+    for offer in OFFERS {
+        // A UDP service is as well as the DNS server of its PC, which can be asked by TCP.
+        let check = if offer.udp { "type: tcp, port: 53, " } else { "" };
+        text += &format!("  {}:\n    members: [{}]\n", offer.service(), offer.servers().join(", "));
+        text += &format!("    slow-start: 0s\n    check: {{{check}{timing}}}\n");
     }
-    // RADIUS has nothing that can be probed by TCP on its port: the DNS server of the same PC stands for both.
-    text += "  front-udp:\n    members: [pc1, pc3]\n    slow-start: 0s\n";
-    text += &format!(
-        "    check: {{type: tcp, port: 53, interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}}}\n"
-    );
     text += "virtual-servers:\n";
     for (vip, name) in vips() {
         text += &format!("  {name}:\n    addresses: [192.0.2.{vip}, \"{}\"]\n    services:\n", vip6(vip));
         for offer in OFFERS.iter().filter(|offer| offer.vip == vip) {
-            let (protocol, pool) = if offer.udp { ("udp", "front-udp") } else { ("tcp", offer.pool) };
-            text += &format!(
-                "      {}: {{protocol: {protocol}, port: {}, pool: {pool}, mode: {}}}\n",
-                offer.service(),
-                offer.port,
-                offer.mode
-            );
+            let (service, protocol) = (offer.service(), if offer.udp { "udp" } else { "tcp" });
+            let Offer { port, mode, .. } = offer;
+            text +=
+                &format!("      {service}: {{protocol: {protocol}, port: {port}, pool: {service}, mode: {mode}}}\n");
         }
     }
     text
