@@ -24,10 +24,14 @@ pub struct Api {
 /// A service's member as the balancer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// `mx/smtp v4`.
+    /// `mx/smtp ipv4`.
     pub service: String,
     pub server: String,
+    /// Its probe is answered.
     pub up: bool,
+    /// It gets new connections.
+    pub scheduled: bool,
+    /// Established ones.
     pub connections: u64,
 }
 
@@ -49,7 +53,8 @@ impl Api {
                     service: format!("{vs}/{name} {family}"),
                     server: text(member, "server"),
                     up: text(member, "state") == "up",
-                    connections: member.get("connections").and_then(Value::as_u64).unwrap_or(0),
+                    scheduled: member.get("scheduled").and_then(Value::as_bool).unwrap_or(false),
+                    connections: member.pointer("/connections/active").and_then(Value::as_u64).unwrap_or(0),
                 });
             }
         }

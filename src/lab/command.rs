@@ -91,6 +91,7 @@ async fn perform(options: LabOptions) -> anyhow::Result<ExitCode> {
     let mut teller = Teller::new(std::io::stderr().is_terminal());
     let mut lab = build(&program, &mut teller)?;
     if options.bare {
+        lab.write_config()?;
         println!("{}", guide(&lab));
         return std::future::pending().await;
     }

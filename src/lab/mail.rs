@@ -255,6 +255,11 @@ impl MailSite {
         self.site.dir().join("lb1.yaml")
     }
 
+    pub fn write_config(&self) -> Result<(), LabError> {
+        let path = self.config_file();
+        std::fs::write(&path, config()).map_err(LabError::file("write", path))
+    }
+
     pub fn balancer_log(&self) -> PathBuf {
         self.site.dir().join("lb1.log")
     }
@@ -264,7 +269,7 @@ impl MailSite {
         let dir = self.site.dir();
         let (config, log, state, run) =
             (self.config_file(), self.balancer_log(), dir.join("lb1-state"), dir.join("lb1-run"));
-        std::fs::write(&config, self::config()).map_err(LabError::file("write", &config))?;
+        self.write_config()?;
         for path in [&state, &run] {
             std::fs::create_dir_all(path).map_err(LabError::file("create", path))?;
         }
@@ -272,7 +277,8 @@ impl MailSite {
         let errors = output.try_clone().map_err(LabError::file("open", &log))?;
         let mut command = self.site.host(BALANCER)?.command(&self.program);
         command.arg("run").arg("--config").arg(&config).arg("--state-dir").arg(&state).arg("--run-dir").arg(&run);
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // The log is a file: no colours.
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(output).stderr(errors);
         self.balancer = Some(self.site.start(BALANCER, command)?);
         Ok(())
     }

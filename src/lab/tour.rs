@@ -32,7 +32,7 @@ pub async fn start_balancer(lab: &mut MailSite, teller: &mut Teller) -> anyhow::
         let members = api.members().await;
         if let Ok(members) = &members
             && !members.is_empty()
-            && members.iter().all(|member| member.up)
+            && members.iter().all(|member| member.scheduled)
         {
             let text = format!(
                 "The balancer runs, and has found all {} members of its services up after {:.1} s.",
@@ -43,7 +43,7 @@ pub async fn start_balancer(lab: &mut MailSite, teller: &mut Teller) -> anyhow::
             return Ok(());
         }
         if start.elapsed() > START_PATIENCE {
-            let down = members?.into_iter().filter(|m| !m.up).map(|m| format!("{} on {}", m.service, m.server));
+            let down = members?.into_iter().filter(|m| !m.scheduled).map(|m| format!("{} on {}", m.service, m.server));
             let down: Vec<_> = down.collect();
             anyhow::bail!("after {START_PATIENCE:?} the balancer has not found: {}", down.join(", "));
         }
@@ -167,7 +167,7 @@ impl Stage<'_> {
 
         self.lab.start_server("pc4")?;
         let back = Instant::now();
-        self.wait_for("pc4", true).await?;
+        self.wait_for("pc4").await?;
         self.teller.say(&format!("   pc4 is started again; up after {:.2} s.", back.elapsed().as_secs_f32()));
         let crowd = Visit::new(Kind::Pop3, offer_of(Kind::Pop3)?.address4()).times(CROWD);
         let tally = self.visit("with pc4 again", crowd).await?;
@@ -221,15 +221,15 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn wait_for(&self, server: &str, up: bool) -> anyhow::Result<()> {
+    /// Until a server gets new connections in all of its services.
+    async fn wait_for(&self, server: &str) -> anyhow::Result<()> {
         let start = Instant::now();
         loop {
             let members = self.api.members().await?;
-            if members.iter().filter(|member| member.server == server).all(|member| member.up == up) {
+            if members.iter().filter(|member| member.server == server).all(|member| member.scheduled) {
                 return Ok(());
             }
-            let word = if up { "up" } else { "down" };
-            anyhow::ensure!(start.elapsed() < START_PATIENCE, "{server} is not {word} after {START_PATIENCE:?}");
+            anyhow::ensure!(start.elapsed() < START_PATIENCE, "{server} is not in service after {START_PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
