@@ -53,9 +53,14 @@ fn bound_twice(virtual_name: &Name, entry: &VirtualServer, findings: &mut Findin
     for (name, this) in by_port {
         match last {
             Some((other, before)) if before.protocol == this.protocol && this.ports.first <= before.ports.last => {
-                let what = if this.ports.is_range() { "ports" } else { "port" };
-                let message =
-                    format!("{what} {}/{} of `{virtual_name}` bound twice", this.ports, protocol(this.protocol));
+                let what = if this.ports.is_range() { ("ports", "are") } else { ("port", "is") };
+                let message = format!(
+                    "{} {}/{} of `{virtual_name}` {} bound twice",
+                    what.0,
+                    this.ports,
+                    protocol(this.protocol),
+                    what.1
+                );
                 let complaint = Complaint::new(message).help(format!("service `{other}` has {} already", before.ports));
                 let first = service(virtual_name, other).key("port");
                 let finding = Finding::error(service(virtual_name, name).key("port"), complaint);
@@ -112,8 +117,10 @@ fn times(service: &Service, at: &KeyPath, findings: &mut Findings) {
             } else {
                 "for UDP there is `udp`"
             };
-            findings
-                .error(at.key(key), Complaint::new(format!("`{key}` means nothing to a {this} service")).help(help));
+            findings.error(
+                at.key(key),
+                Complaint::new(format!("the timeout `{key}` means nothing to a {this} service")).help(help),
+            );
         }
     }
     let ports = service.ports;
