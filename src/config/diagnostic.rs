@@ -258,3 +258,30 @@ pub(super) fn write_diagnostics(
         more => write!(f, "... and {more} more\n\n"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_within_its_parents_and_not_within_a_name_that_begins_alike() {
+        let mx = KeyPath::root().key("pools").key("mx");
+        assert!(mx.key("members").key(0).is_within(&mx) && mx.is_within(&mx) && mx.is_within(&KeyPath::root()));
+        assert!(!KeyPath::root().key("pools").key("mx2").is_within(&mx));
+        assert_eq!(mx.key("port").parent(), Some(mx));
+        assert_eq!(KeyPath::root().parent(), None);
+    }
+
+    #[test]
+    fn places_far_apart_are_shown_without_what_lies_between() {
+        let text = format!("first\n{}second\n", "\n".repeat(5_000));
+        let span = |line, bytes| Span { line, column: 1, bytes };
+        let complaint = Complaint::new("twice");
+        let mut diagnostic =
+            Diagnostic::new(Severity::Error, &KeyPath::root(), complaint, Some(span(5_002, 5_006..5_012)));
+        diagnostic.relate(span(1, 0..5), "here first".into());
+        let shown = diagnostic.render("lb.yaml", &text);
+        assert!(shown.contains("lb.yaml:5002:1") && shown.contains("second") && shown.contains("first"), "{shown}");
+        assert!(shown.lines().count() < 20, "{shown}");
+    }
+}
