@@ -1,11 +1,13 @@
-//! Compiles the BPF program to an object and a typed skeleton in `OUT_DIR`.
+//! Compiles the BPF program to an object and a typed skeleton in `OUT_DIR`, and
+//! hands the numbers of its header to Rust.
 use libbpf_cargo::SkeletonBuilder;
-use std::{env, path::PathBuf};
+use std::{env, fmt::Write, fs, path::PathBuf};
 
 const SOURCE: &str = "src/dataplane/bpf/lbd.bpf.c";
+const HEADER: &str = "src/dataplane/bpf/lb.h";
 
 fn main() {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("lbd.skel.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // Debian keeps <asm/types.h> in a folder per architecture, which clang does not
     // search when the target is bpf.
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
@@ -13,9 +15,33 @@ fn main() {
     SkeletonBuilder::new()
         .source(SOURCE)
         .clang_args([multiarch.as_str(), "-Wall", "-Wextra", "-Werror", "-mcpu=v3"])
-        .build_and_generate(&out)
+        .build_and_generate(out.join("lbd.skel.rs"))
         .unwrap_or_else(|e| {
             panic!("{SOURCE} does not compile: {e:#}\n(needs clang, libelf-dev, zlib1g-dev, pkg-config: `make setup` installs them)")
         });
+    fs::write(out.join("lb_constants.rs"), constants()).expect("OUT_DIR can be written");
     println!("cargo:rerun-if-changed=src/dataplane/bpf");
+}
+
+/// `#define LBD_NAME number` as Rust constants: macros leave no trace in BTF, which carries the rest.
+fn constants() -> String {
+    let header = fs::read_to_string(HEADER).unwrap_or_else(|e| panic!("{HEADER}: {e}"));
+    let mut rust = String::new();
+    for line in header.lines() {
+        let mut words = line.split_whitespace();
+        let (Some("#define"), Some(name), Some(value)) = (words.next(), words.next(), words.next()) else { continue };
+        let Some(name) = name.strip_prefix("LBD_") else { continue };
+        let digits = value.trim_end_matches(['u', 'U', 'L']);
+        let number = match digits.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => digits.parse().ok(),
+        };
+        match (number, value) {
+            (Some(number), _) => writeln!(rust, "pub const {name}: u32 = {number};"),
+            (None, "(~0ULL)") => writeln!(rust, "pub const {name}: u64 = u64::MAX;"),
+            _ => panic!("{HEADER}: the value of LBD_{name} is not a number: {value}"),
+        }
+        .expect("a String can be written");
+    }
+    rust
 }

@@ -3,3 +3,5 @@
 //! `docs/architecture.md` is the map of this crate.
 pub mod config;
 pub mod core;
+pub mod dataplane;
+pub mod os;

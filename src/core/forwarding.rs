@@ -75,6 +75,9 @@ pub struct Service {
     pub udp: UdpLife,
     pub on_failure: OnFailure,
     pub scheduler: Scheduler,
+    /// Everyone who could ever be scheduled, backups included, with the weight of the configuration:
+    /// the size of a table follows from it, so that it stays when one fails or is drained.
+    pub members: BTreeMap<Name, Weight>,
     /// Who may get new connections now, with the weight of now (slow start included): positive.
     /// In the order of the names, so that equal inputs give equal tables.
     pub schedule: BTreeMap<Name, Weight>,

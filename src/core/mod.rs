@@ -1,3 +1,11 @@
 //! The pure core: no I/O, and no clock but the one it is handed.
+pub mod admin;
+pub mod check;
 pub mod forwarding;
+pub mod hash;
+pub mod moment;
 pub mod network;
+pub mod plan;
+pub mod schedule_probes;
+pub mod scheduler;
+pub mod target;

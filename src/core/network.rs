@@ -2,6 +2,7 @@
 //! the bridge's forwarding table. `os::netlink` fills it; `plan` reads it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::config::Mac;
@@ -76,6 +77,20 @@ pub enum Nowhere {
     PortDown,
     /// The port's bridge state is not forwarding.
     PortBlocked,
+    /// The way there leaves by an interface that is not one of `interfaces.ports`.
+    ForeignPort,
+}
+
+impl fmt::Display for Nowhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoNeighbour => "its MAC is not known: it does not answer ARP or neighbour discovery",
+            Self::NoPort => "the bridge has not learnt on which port its MAC is",
+            Self::PortDown => "the port towards it is missing, down or without carrier",
+            Self::PortBlocked => "the port towards it is blocked by the bridge",
+            Self::ForeignPort => "the way to it leaves by an interface that is not in `interfaces.ports`",
+        })
+    }
 }
 
 impl Network {

@@ -23,7 +23,8 @@
 #define LBD_MAX_SERVICES 8192      /* service x address family */
 #define LBD_MAX_SERVICE_PORTS 131072 /* address x port of all services */
 #define LBD_MAX_DESTS 32768        /* service x family x member */
-#define LBD_MAX_SNATS 256
+#define LBD_MAX_SNATS 256       /* half for IPv4, half for IPv6 */
+#define LBD_SNATS6 128           /* where those for IPv6 begin */
 #define LBD_MAX_PORTS 256
 #define LBD_MAX_SEEN_MACS 256      /* slots per CPU */
 #define LBD_EMBRYO_WAYS 4
@@ -108,6 +109,8 @@ struct service {
 
 #define LBD_DEST_VALID 1u
 #define LBD_DEST_DOWN 2u /* failed or disabled: its flows are handled as on_failure says */
+#define LBD_DEST_OPEN 4u /* may get new connections */
+#define LBD_DEST_NONE 0xffffffffu
 
 /* A service's use of one server. The words that change while flows point here
  * (l2, own, and egress with flags) are 8 bytes each and written atomically. */
@@ -158,7 +161,7 @@ struct flow_key {
 #define LBD_FLOW_SERVER_FIN 2u
 #define LBD_FLOW_CLIENT_RST 4u
 #define LBD_FLOW_SERVER_RST 8u
-#define LBD_FLOW_PROVEN 16u  /* DSR: has shown sustained progress */
+#define LBD_FLOW_PROVEN 16u  /* both sides were seen (NAT), or sustained progress (DSR) */
 #define LBD_FLOW_REPLY 32u   /* the server has been heard (NAT) */
 #define LBD_FLOW_CLOSED 64u  /* no longer counted as active */
 
@@ -238,12 +241,30 @@ struct snat {
 	struct addr addr;
 	__u16 first; /* host order, inclusive */
 	__u16 last;
-	__u32 family; /* 4, 6 */
+	__u32 open;  /* takes new flows; 0: only those that have it */
 };
 
 struct prefix_key {
 	__u32 length;
 	struct addr addr;
+};
+
+/* What a number stands for, so that a daemon that adopts the maps knows. The
+ * text is the names with '/' between: service "mx/smtp/4", destination
+ * "mx/smtp/4/pc1", server "pc1", persistence group "g/webmail" or "s/mx/smtp". */
+#define LBD_NAME_SERVICE 1
+#define LBD_NAME_DEST 2
+#define LBD_NAME_SERVER 3
+#define LBD_NAME_GROUP 4
+#define LBD_NAME_BYTES 128
+
+struct name_key {
+	__u32 kind;
+	__u32 id;
+};
+
+struct name {
+	char text[LBD_NAME_BYTES];
 };
 
 /* -- control and telemetry ---------------------------------------------------------- */
@@ -253,11 +274,22 @@ struct control {
 	__u64 embryo_pressure;  /* when an unexpired embryo was last overwritten */
 	__u32 layout;           /* LBD_LAYOUT of who made the maps */
 	__u32 embryo_mask;      /* number of sets - 1 */
-	__u32 snats4;           /* entries of `snats` for IPv4: [0, snats4) */
-	__u32 snats6;           /* for IPv6: [snats4, snats4 + snats6) */
+	__u32 snats4;           /* slots of `snats` to try for IPv4: [0, snats4) */
+	__u32 snats6;           /* for IPv6: LBD_SNATS6 + [0, snats6) */
 	__u32 seed;             /* of all hashes; kept over restarts */
 	__u32 pad;
 };
+
+/* What the daemon hands to `lbd_reap` and `lbd_sweep_embryos` (as the packet of a
+ * BPF_PROG_TEST_RUN), and gets back in the same place. */
+struct work {
+	__u32 first; /* embryos: first set */
+	__u32 count; /* entries of `reap_keys`, or sets */
+	__u32 force; /* reap also what has not expired */
+	__u32 done;  /* out: how many were removed */
+	__u64 now;  /* set by the program */
+};
+#define LBD_REAP_MAX 4096
 
 /* A MAC whose frames the program took away from the bridge. */
 struct seen_mac {

@@ -1,4 +1,253 @@
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-SEC("xdp") int lbd_xdp(struct xdp_md *ctx) { (void)ctx; return XDP_PASS; }
-char LICENSE[] SEC("license") = "GPL";
+// SPDX-License-Identifier: GPL-2.0 OR MIT OR Apache-2.0
+/* The way of a packet. One program on every port; docs/dataplane.md has the picture. */
+#include "base.h"
+#include "parse.h"
+#include "rewrite.h"
+#include "flows.h"
+#include "schedule.h"
+#include "answer.h"
+#include "forward.h"
+#include "icmp.h"
+
+/* Carries the shared types into the object's BTF, from which Rust's are generated. */
+struct lbd_types {
+	struct port port;
+	struct addr_info addr_info;
+	struct service_key service_key;
+	struct service service;
+	struct dest dest;
+	struct conns conns;
+	struct traffic traffic;
+	struct flow_key flow_key;
+	struct flow flow;
+	struct rflow rflow;
+	struct persist_key persist_key;
+	struct persist persist;
+	struct member_key member_key;
+	struct snat snat;
+	struct prefix_key prefix_key;
+	struct control control;
+	struct seen_mac seen_mac;
+	struct work work;
+	struct name_key name_key;
+	struct name name;
+	struct embryo embryo;
+	struct embryo_set embryo_set;
+	enum reason reason;
+};
+const volatile struct lbd_types lbd_types = {};
+
+/* `owns = now < lease_until`, per packet: a daemon that hangs or dies loses its
+ * addresses without being asked. BOOTTIME, because MONOTONIC stands still in suspend. */
+static __always_inline bool owns(const struct control *c)
+{
+	__u64 until = *(const volatile __u64 *)&c->lease_until;
+
+	return until == LBD_LEASE_ENDLESS || bpf_ktime_get_boot_ns() < until;
+}
+
+static __always_inline bool is_ours(struct xdp_md *ctx, const struct pkt *p)
+{
+	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
+
+	return eth && same_mac(eth->h_dest, p->own);
+}
+
+static __always_inline int for_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
+{
+	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
+		return to_vip(ctx, p, vip);
+	if (p->protocol == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
+		if (p->fragment == FRAGMENT_LATER)
+			return counted(REASON_DROP_FRAGMENT, XDP_DROP);
+		if (is_icmp_error(p))
+			return icmp_to_server(ctx, p, vip);
+		return counted(REASON_PASS_OTHER, XDP_PASS);
+	}
+	return counted(REASON_DROP_PROTOCOL, XDP_DROP);
+}
+
+/* A reply in NAT, or anything else that a server sends through us. */
+static __always_inline int maybe_from_server(struct xdp_md *ctx, struct pkt *p, __u32 local, bool snat)
+{
+	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) {
+		struct flow_key key;
+
+		if (snat) {
+			key.peer = p->src;
+			key.peer_port = p->sport;
+			key.port = p->dport;
+		} else {
+			key.peer = p->dst;
+			key.peer_port = p->dport;
+			key.port = p->sport;
+		}
+		key.local = local | (p->protocol == IPPROTO_UDP ? LBD_LOCAL_UDP : 0);
+		return from_server(ctx, p, &key);
+	}
+	if (p->protocol == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) && is_icmp_error(p) &&
+	    p->fragment != FRAGMENT_LATER)
+		return icmp_to_client(ctx, p, local);
+	return NEXT;
+}
+
+SEC("xdp")
+int lbd_xdp(struct xdp_md *ctx)
+{
+	__u32 ingress = ctx->ingress_ifindex;
+	struct port *port = bpf_map_lookup_elem(&ports, &ingress);
+	struct control *c = the_control();
+	struct addr_info *info;
+	__u32 zero = 0;
+	struct pkt *p = bpf_map_lookup_elem(&packet, &zero);
+	int verdict;
+
+	if (!port || !c || !p || !(port->flags & LBD_PORT_FORWARDING))
+		return counted(REASON_PASS_PORT, XDP_PASS);
+	if (!owns(c))
+		return counted(REASON_PASS_NOT_OWNER, XDP_PASS);
+	__builtin_memset(p, 0, sizeof(*p));
+	p->ingress = ingress;
+	p->now = bpf_ktime_get_coarse_ns();
+	__builtin_memcpy(p->own, port->mac, 6);
+	switch (parse(ctx, p)) {
+	case PARSED:
+		break;
+	case PARSED_ARP:
+		return answer_arp(ctx, p);
+	case PARSED_MALFORMED:
+		return counted(REASON_PASS_MALFORMED, XDP_PASS);
+	case PARSED_LOST:
+		info = bpf_map_lookup_elem(&addrs, &p->dst);
+		if (info && info->roles & LBD_ADDR_VIP)
+			return counted(REASON_DROP_FRAGMENT, XDP_DROP);
+		return counted(REASON_PASS_OTHER, XDP_PASS);
+	default:
+		return counted(REASON_PASS_OTHER, XDP_PASS);
+	}
+	if (p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT && p->fragment == FRAGMENT_NONE)
+		return answer_nd(ctx, p);
+	if (!is_ours(ctx, p))
+		return counted(REASON_PASS_SWITCHED, XDP_PASS);
+
+	info = bpf_map_lookup_elem(&addrs, &p->dst);
+	if (info) {
+		if (info->roles & (LBD_ADDR_VIP | LBD_ADDR_INSIDE | LBD_ADDR_SNAT) && p->fragment != FRAGMENT_LATER &&
+		    ((p->protocol == IPPROTO_ICMP && p->family == 4 && p->icmp_type == ICMPV4_ECHO) ||
+		     (p->protocol == IPPROTO_ICMPV6 && p->family == 6 && p->icmp_type == ICMPV6_ECHO)))
+			return answer_echo(ctx, p);
+		if (info->roles & LBD_ADDR_VIP)
+			return for_vip(ctx, p, info->vip);
+		if (info->roles & LBD_ADDR_SNAT) {
+			verdict = maybe_from_server(ctx, p, LBD_LOCAL_SNAT | info->snat, true);
+			if (verdict != NEXT)
+				return verdict;
+		}
+	}
+	info = bpf_map_lookup_elem(&addrs, &p->src);
+	if (info && info->roles & LBD_ADDR_SERVER) {
+		verdict = maybe_from_server(ctx, p, LBD_LOCAL_SERVER | info->server, false);
+		if (verdict != NEXT)
+			return verdict;
+	}
+	return counted(REASON_PASS_OTHER, XDP_PASS);
+}
+
+/* -- housekeeping, run by the daemon with BPF_PROG_TEST_RUN: the frame is a struct work -- */
+
+static long reap_one(__u32 i, void *context)
+{
+	struct work *w = context;
+	struct flow_key *listed = bpf_map_lookup_elem(&reap_keys, &i);
+	struct flow_key key;
+	struct flow *f;
+	struct dest *d;
+	__u32 dest;
+
+	if (!listed)
+		return 1;
+	key = *listed;
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f)
+		return 0;
+	dest = f->dest;
+	d = bpf_map_lookup_elem(&dests, &dest);
+	if (!d || (!w->force && !flow_expired(&key, f, d, w->now)))
+		return 0;
+	flow_remove(&key, f, d);
+	w->done++;
+	return 0;
+}
+
+/* Removes the listed flows that have expired, or all of them by force. Checked
+ * here, next to the deletion: a flow that came to life meanwhile stays. */
+SEC("xdp")
+int lbd_reap(struct xdp_md *ctx)
+{
+	struct work *frame = at(ctx, 0, sizeof(*frame));
+	struct work w;
+
+	if (!frame)
+		return XDP_ABORTED;
+	w = *frame;
+	w.now = bpf_ktime_get_coarse_ns();
+	w.done = 0;
+	bpf_loop(w.count, reap_one, &w, 0);
+	frame = at(ctx, 0, sizeof(*frame));
+	if (frame)
+		frame->done = w.done;
+	return XDP_PASS;
+}
+
+static long sweep_set(__u32 i, void *context)
+{
+	struct work *w = context;
+	__u32 index = w->first + i;
+	struct embryo_set *set = bpf_map_lookup_elem(&embryos, &index);
+	int way;
+
+	if (!set)
+		return 1;
+#pragma unroll
+	for (way = 0; way < LBD_EMBRYO_WAYS; way++) {
+		__u32 lost = LBD_DEST_NONE;
+		__u64 expires = set->way[way].expires;
+
+		if (!expires || expires > w->now)
+			continue;
+		bpf_spin_lock(&set->lock);
+		expires = set->way[way].expires;
+		if (expires && expires <= w->now) {
+			if (!is_reverse(&set->way[way].key))
+				lost = set->way[way].flow.dest;
+			set->way[way].expires = 0;
+		}
+		bpf_spin_unlock(&set->lock);
+		if (lost != LBD_DEST_NONE) {
+			add_pending(lost, -1);
+			w->done++;
+		}
+	}
+	return 0;
+}
+
+/* Takes back what expired embryos count as pending. */
+SEC("xdp")
+int lbd_sweep_embryos(struct xdp_md *ctx)
+{
+	struct work *frame = at(ctx, 0, sizeof(*frame));
+	struct work w;
+
+	if (!frame)
+		return XDP_ABORTED;
+	w = *frame;
+	w.now = bpf_ktime_get_coarse_ns();
+	w.done = 0;
+	bpf_loop(w.count, sweep_set, &w, 0);
+	frame = at(ctx, 0, sizeof(*frame));
+	if (frame)
+		frame->done = w.done;
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,223 @@
+//! The health of one target, from the results of its probes.
+//!
+//! ```text
+//!                 success                       fall failures in a row
+//!   ┌─────────┐ ───────────> ┌────┐ ───────────────────────────────────> ┌──────┐
+//!   │ unknown │              │ up │                                      │ down │
+//!   └─────────┘              └────┘ <─────────────────────────────────── └──────┘
+//!        │                              rise successes in a row              ^
+//!        └───────────────────────────────────────────────────────────────────┘
+//!                                    failure
+//! ```
+//!
+//! The first result decides alone, so that a start takes one probe and not `rise` of them. A result
+//! that agrees with the state ends the row of those that did not.
+
+use std::fmt;
+
+use super::moment::Moment;
+
+/// What one probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Success,
+    /// In words that an operator reads: "connection refused", "no answer within 1 s".
+    Failure(String),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// No probe has come back yet.
+    #[default]
+    Unknown,
+    Up,
+    Down,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// A target went from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub from: State,
+    pub to: State,
+}
+
+/// State, and what led to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetHealth {
+    state: State,
+    since: Moment,
+    /// Results in a row that speak against the state; less than rise or fall.
+    against: u8,
+    last: Option<(Moment, Verdict)>,
+    returned: Option<Moment>,
+}
+
+impl TargetHealth {
+    pub fn new(now: Moment) -> Self {
+        Self { state: State::Unknown, since: now, against: 0, last: None, returned: None }
+    }
+
+    /// Takes the result of a probe that ended at `now`. `rise` and `fall` count as 1 when 0.
+    pub fn record(&mut self, verdict: Verdict, rise: u8, fall: u8, now: Moment) -> Option<Change> {
+        let (to, needed) = match verdict {
+            Verdict::Success => (State::Up, rise),
+            Verdict::Failure(_) => (State::Down, fall),
+        };
+        self.last = Some((now, verdict));
+        if to == self.state {
+            self.against = 0;
+            return None;
+        }
+        self.against = self.against.saturating_add(1);
+        if self.state != State::Unknown && self.against < needed {
+            return None;
+        }
+        let change = Change { from: self.state, to };
+        self.returned = (change == Change { from: State::Down, to: State::Up }).then_some(now);
+        self.state = to;
+        self.since = now;
+        self.against = 0;
+        Some(change)
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// When the state began.
+    pub fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// When the target came up, if it has been seen down before: the start of its slow start. A target
+    /// that was up at the first look has served before us and needs none.
+    pub fn returned(&self) -> Option<Moment> {
+        self.returned
+    }
+
+    /// The latest result, and when it came.
+    pub fn last(&self) -> Option<(Moment, &Verdict)> {
+        self.last.as_ref().map(|(at, verdict)| (*at, verdict))
+    }
+
+    /// The state is being put in question: the latest result speaks against it.
+    pub fn in_doubt(&self) -> bool {
+        self.against > 0
+    }
+
+    /// Goes on under other counts: the state stays, the row begins anew.
+    pub(super) fn inherited(&self) -> Self {
+        Self { against: 0, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RISE: u8 = 2;
+    const FALL: u8 = 3;
+
+    fn at(second: u64) -> Moment {
+        Moment(Duration::from_secs(second))
+    }
+
+    fn fails(health: &mut TargetHealth, second: u64) -> Option<Change> {
+        health.record(Verdict::Failure("connection refused".into()), RISE, FALL, at(second))
+    }
+
+    fn succeeds(health: &mut TargetHealth, second: u64) -> Option<Change> {
+        health.record(Verdict::Success, RISE, FALL, at(second))
+    }
+
+    #[test]
+    fn the_first_success_makes_an_unknown_target_up_without_slow_start() {
+        let mut health = TargetHealth::new(at(0));
+        assert_eq!(health.state(), State::Unknown);
+        assert_eq!(succeeds(&mut health, 1), Some(Change { from: State::Unknown, to: State::Up }));
+        assert_eq!((health.since(), health.returned()), (at(1), None));
+    }
+
+    #[test]
+    fn the_first_failure_makes_an_unknown_target_down() {
+        let mut health = TargetHealth::new(at(0));
+        assert_eq!(fails(&mut health, 1), Some(Change { from: State::Unknown, to: State::Down }));
+    }
+
+    #[test]
+    fn an_up_target_goes_down_at_the_third_failure_in_a_row_and_says_why() {
+        let mut health = TargetHealth::new(at(0));
+        succeeds(&mut health, 1);
+        assert_eq!(fails(&mut health, 2), None);
+        assert!(health.in_doubt());
+        assert_eq!(fails(&mut health, 3), None);
+        assert_eq!(health.since(), at(1));
+        assert_eq!(fails(&mut health, 4), Some(Change { from: State::Up, to: State::Down }));
+        assert_eq!(health.since(), at(4));
+        assert_eq!(health.last(), Some((at(4), &Verdict::Failure("connection refused".into()))));
+        assert!(!health.in_doubt());
+    }
+
+    #[test]
+    fn a_success_ends_the_row_of_failures() {
+        let mut health = TargetHealth::new(at(0));
+        succeeds(&mut health, 1);
+        fails(&mut health, 2);
+        fails(&mut health, 3);
+        assert_eq!(succeeds(&mut health, 4), None);
+        fails(&mut health, 5);
+        fails(&mut health, 6);
+        assert_eq!(health.state(), State::Up);
+    }
+
+    #[test]
+    fn a_down_target_comes_up_at_the_second_success_in_a_row_and_has_returned() {
+        let mut health = TargetHealth::new(at(0));
+        fails(&mut health, 1);
+        assert_eq!(succeeds(&mut health, 2), None);
+        assert_eq!(succeeds(&mut health, 3), Some(Change { from: State::Down, to: State::Up }));
+        assert_eq!(health.returned(), Some(at(3)));
+        for second in 4..7 {
+            fails(&mut health, second);
+        }
+        assert_eq!((health.state(), health.returned()), (State::Down, None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_decided_target_changes_only_after_as_many_contrary_results_in_a_row_as_asked(
+            results in proptest::collection::vec(any::<bool>(), 1..200), rise in 1..=10_u8, fall in 1..=10_u8
+        ) {
+            let mut health = TargetHealth::new(at(0));
+            let mut seen: Vec<bool> = Vec::new();
+            for (second, good) in results.into_iter().enumerate() {
+                let before = health.state();
+                let verdict = if good { Verdict::Success } else { Verdict::Failure("x".into()) };
+                let change = health.record(verdict, rise, fall, at(second as u64));
+                seen.push(good);
+                let row = seen.iter().rev().take_while(|one| **one == good).count();
+                let expected = match before {
+                    State::Unknown => true,
+                    State::Up => !good && row >= usize::from(fall),
+                    State::Down => good && row >= usize::from(rise),
+                };
+                prop_assert_eq!(change.is_some(), expected);
+                prop_assert_ne!(health.state(), State::Unknown);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use super::*;
+use crate::config::Ports;
+use crate::core::plan::fixture;
+
+fn parts(config: &Config) -> (Service, Pool) {
+    let service = config.virtual_servers[&fixture::virtual_server(0)].services[&fixture::service(0)].clone();
+    let pool = config.pools[&service.pool].clone();
+    (service, pool)
+}
+
+fn question(service: &Service, pool: &Pool) -> Option<Question> {
+    target(service, pool, &pool.members[0], "10.1.0.1".parse().unwrap()).map(|t| t.question)
+}
+
+fn tcp(text: &str) -> Option<Question> {
+    Some(Question::Tcp(text.parse().unwrap()))
+}
+
+#[test]
+fn the_probed_port_is_the_checks_else_the_members_else_the_pools_else_the_services() {
+    let (mut service, mut pool) = parts(&fixture::config(2, 1));
+    service.ports = Ports::single(25);
+    assert_eq!(question(&service, &pool), tcp("10.1.0.1:25"));
+    pool.port = Some(2525);
+    assert_eq!(question(&service, &pool), tcp("10.1.0.1:2525"));
+    pool.members[0].port = Some(2526);
+    assert_eq!(question(&service, &pool), tcp("10.1.0.1:2526"));
+    pool.check.port = Some(99);
+    assert_eq!(question(&service, &pool), tcp("10.1.0.1:99"));
+}
+
+#[test]
+fn auto_probes_one_tcp_port_and_neither_udp_nor_a_range() {
+    let (mut service, mut pool) = parts(&fixture::config(2, 1));
+    service.ports = Ports { first: 50_000, last: 50_999 };
+    assert_eq!(question(&service, &pool), None);
+    pool.check.kind = CheckKind::Tcp;
+    assert_eq!(question(&service, &pool), tcp("10.1.0.1:50000"));
+    pool.check.kind = CheckKind::None;
+    assert_eq!(question(&service, &pool), None);
+    pool.check.kind = CheckKind::Auto;
+    service.ports = Ports::single(53);
+    service.protocol = Protocol::Udp;
+    assert_eq!(question(&service, &pool), None);
+}
+
+#[test]
+fn pools_that_ask_the_same_share_a_target_and_another_pace_is_another_target() {
+    let mut config = fixture::config(2, 1);
+    let first = config.virtual_servers[&fixture::virtual_server(0)].clone();
+    let count = targets(&config).len();
+    // Two servers, two families.
+    assert_eq!(count, 4);
+    let mut second = first.clone();
+    second.addresses = vec!["192.0.2.200".parse().unwrap(), "2001:db8::200".parse().unwrap()];
+    let other_pool = crate::config::Name::new("other").unwrap();
+    for service in second.services.values_mut() {
+        service.pool = other_pool.clone();
+    }
+    let mut pool = config.pools.values().next().unwrap().clone();
+    config.pools.insert(other_pool.clone(), pool.clone());
+    config.virtual_servers.insert(crate::config::Name::new("again").unwrap(), second);
+    assert_eq!(targets(&config).len(), count);
+    pool.check.fall = 5;
+    config.pools.insert(other_pool, pool);
+    assert_eq!(targets(&config).len(), 2 * count);
+}
+
+#[test]
+fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() {
+    let at = |s| Moment(Duration::from_secs(s));
+    let mut config = fixture::config(2, 1);
+    let old = targets(&config);
+    let mut health = Health::new(&old, at(0));
+    assert!(!health.decided());
+    for target in &old {
+        health.record(target, Verdict::Success, at(1));
+    }
+    assert!(health.decided());
+    for pool in config.pools.values_mut() {
+        pool.check.interval = Duration::from_secs(5);
+    }
+    let new = targets(&config);
+    health.retarget(&new, at(2));
+    assert!(health.iter().all(|(_, one)| one.state() == State::Up && one.since() == at(1)));
+    assert_eq!(health.iter().count(), new.len());
+    // A late result of the old pace is no one's.
+    assert_eq!(health.record(old.first().unwrap(), Verdict::Failure("late".into()), at(3)), None);
+    assert_eq!(health.get(old.first().unwrap()), None);
+
+    health.retarget(&targets(&fixture::config(3, 1)), at(4));
+    assert_eq!(health.iter().filter(|(_, one)| one.state() == State::Unknown).count(), 2);
+}

@@ -1,0 +1,222 @@
+//! The connection table, as the daemon sees it: reading, sweeping, counting.
+//!
+//! Together with `bpf/flows.h` the only place that knows how connections are kept.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::DataPlaneError;
+use super::kernel::{self, ScanCursor};
+use super::layout::*;
+use super::loader::Loaded;
+use super::tables::Used;
+
+/// Entries read from the kernel at a time.
+const CHUNK: u32 = 2048;
+/// Sets of the embryonic table swept by one run: below a millisecond.
+const SETS_PER_RUN: u32 = 4096;
+
+/// One established connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub client: SocketAddr,
+    pub vip: u32,
+    pub port: u16,
+    pub udp: bool,
+    pub dest: u32,
+    pub state: ConnectionState,
+    /// Since the last packet from the client.
+    pub idle: Duration,
+    pub age: Duration,
+    /// Full NAT: our port towards the server.
+    pub source_port: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// DSR: acknowledged, without sustained progress so far.
+    Unproven,
+    Established,
+    /// One side has closed.
+    Closing,
+    /// Both have, or one has reset; kept for a moment for stragglers.
+    Closed,
+}
+
+impl ConnectionState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn of(state: u32) -> Self {
+        const FIN: u32 = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
+        const RST: u32 = FLOW_CLIENT_RST | FLOW_SERVER_RST;
+        match state {
+            s if s & RST != 0 || s & FIN == FIN => Self::Closed,
+            s if s & FIN != 0 => Self::Closing,
+            s if s & FLOW_PROVEN == 0 => Self::Unproven,
+            _ => Self::Established,
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC, as the program sees it. The coarse clock that it uses is behind by up to a tick.
+pub fn monotonic_ns() -> u64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+        .unwrap_or(0)
+}
+
+fn connection(key: &flow_key, flow: &flow, now: u64) -> Connection {
+    let since = |then: u64| Duration::from_nanos(now.saturating_sub(then));
+    Connection {
+        client: SocketAddr::new(ip_of(&key.peer), u16::from_be(key.peer_port)),
+        vip: key.local & LOCAL_ID,
+        port: u16::from_be(key.port),
+        udp: key.local & LOCAL_UDP != 0,
+        dest: flow.dest,
+        state: ConnectionState::of(flow.state),
+        idle: since(flow.last_seen),
+        age: since(flow.created),
+        source_port: (flow.snat != 0).then(|| u16::from_be(flow.snat_port)),
+    }
+}
+
+/// Reads the table a chunk at a time, for whoever passes it on as it comes.
+#[derive(Default)]
+pub struct ConnectionReader(ScanCursor);
+
+impl ConnectionReader {
+    /// The next connections, at most 2,048; `None` at the end.
+    pub fn next(&mut self, loaded: &Loaded) -> Result<Option<Vec<Connection>>, DataPlaneError> {
+        let now = monotonic_ns();
+        let chunk = loaded.maps.flows.scan_chunk(&mut self.0, CHUNK)?;
+        Ok(chunk.map(|rows| rows.iter().map(|(key, flow)| connection(key, flow, now)).collect()))
+    }
+}
+
+/// Walks over all established connections in steps, removes those that have expired, and finds out what
+/// the living refer to.
+#[derive(Default)]
+pub struct Sweep {
+    cursor: ScanCursor,
+    used: Used,
+    pub seen: u64,
+    pub removed: u64,
+}
+
+/// What one step of a sweep came to.
+pub enum SweepStep {
+    More,
+    /// The whole table has been walked over.
+    Done(Used),
+}
+
+impl Sweep {
+    pub fn step(
+        &mut self,
+        loaded: &Loaded,
+        timeouts: &dyn Fn(u32) -> Option<Expiry>,
+    ) -> Result<SweepStep, DataPlaneError> {
+        let Some(rows) = loaded.maps.flows.scan_chunk(&mut self.cursor, CHUNK)? else {
+            return Ok(SweepStep::Done(std::mem::take(&mut self.used)));
+        };
+        let now = monotonic_ns();
+        let mut suspects = Vec::new();
+        for (key, flow) in &rows {
+            self.seen += 1;
+            self.used.dests.insert(flow.dest);
+            self.used.vips.insert(key.local & LOCAL_ID);
+            if flow.snat != 0 {
+                self.used.snats.insert(u32::from(flow.snat) - 1);
+            }
+            let idle = now.saturating_sub(flow.last_seen);
+            if timeouts(flow.dest).is_none_or(|expiry| idle > expiry.of(key, flow)) {
+                suspects.push(*key);
+            }
+        }
+        self.removed += u64::from(reap(loaded, &suspects, false)?);
+        Ok(SweepStep::More)
+    }
+}
+
+/// Idle times of a service, nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    pub unproven: u64,
+    pub established: u64,
+    pub closing: u64,
+    pub closed: u64,
+    pub udp: u64,
+}
+
+impl Expiry {
+    fn of(&self, key: &flow_key, flow: &flow) -> u64 {
+        if key.local & LOCAL_UDP != 0 {
+            return self.udp;
+        }
+        match ConnectionState::of(flow.state) {
+            ConnectionState::Unproven => self.unproven,
+            ConnectionState::Established => self.established,
+            ConnectionState::Closing => self.closing,
+            ConnectionState::Closed => self.closed,
+        }
+    }
+}
+
+/// Has the program remove those of the listed connections that have expired, or all by force; how many.
+pub fn reap(loaded: &Loaded, keys: &[flow_key], force: bool) -> Result<u32, DataPlaneError> {
+    let mut removed = 0;
+    for chunk in keys.chunks(REAP_MAX as usize) {
+        loaded.maps.reap_keys.put_first(chunk)?;
+        let order = work { first: 0, count: chunk.len() as u32, force: u32::from(force), ..Default::default() };
+        removed += run_work(loaded.reap.as_fd(), order)?;
+    }
+    Ok(removed)
+}
+
+/// Clears expired embryos, so that they no longer count as pending; how many.
+pub fn sweep_embryos(loaded: &Loaded) -> Result<u32, DataPlaneError> {
+    let mut removed = 0;
+    for first in (0..loaded.maps.embryo_sets).step_by(SETS_PER_RUN as usize) {
+        let count = SETS_PER_RUN.min(loaded.maps.embryo_sets - first);
+        removed += run_work(loaded.sweep_embryos.as_fd(), work { first, count, ..Default::default() })?;
+    }
+    Ok(removed)
+}
+
+fn run_work(program: std::os::fd::BorrowedFd<'_>, order: work) -> Result<u32, DataPlaneError> {
+    let run = kernel::run(program, order.bytes(), None, 1).map_err(|source| DataPlaneError::Sweep { source })?;
+    Ok(work::from_bytes(&run.frame).map_or(0, |answer| answer.done))
+}
+
+/// All connections of a destination, removed by force; how many.
+pub fn cut(loaded: &Loaded, dest: u32) -> Result<u32, DataPlaneError> {
+    let mut keys = Vec::new();
+    let mut removed = 0;
+    let mut cursor = ScanCursor::default();
+    while let Some(rows) = loaded.maps.flows.scan_chunk(&mut cursor, CHUNK)? {
+        keys.extend(rows.iter().filter(|(_, flow)| flow.dest == dest).map(|(key, _)| *key));
+        removed += reap(loaded, &keys, true)?;
+        keys.clear();
+    }
+    Ok(removed)
+}
+
+/// Number of entries in a table, by walking over it: for tests that hold the counts against the truth.
+pub fn count_active(loaded: &Loaded) -> Result<std::collections::BTreeMap<u32, u64>, DataPlaneError> {
+    let mut counts = std::collections::BTreeMap::new();
+    loaded.maps.flows.scan(CHUNK, |_, flow| {
+        if flow.state & FLOW_CLOSED == 0 {
+            *counts.entry(flow.dest).or_insert(0) += 1;
+        }
+        true
+    })?;
+    Ok(counts)
+}

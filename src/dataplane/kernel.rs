@@ -1,0 +1,317 @@
+//! The kernel boundary of the data plane: maps as typed tables, memory-mapped
+//! arrays, links and program runs. All `unsafe` of the data plane is here and in
+//! `layout`.
+
+use std::ffi::CString;
+use std::io;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::sys::mman::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
+
+use super::DataPlaneError;
+use super::layout::Raw;
+use crate::core::network::IfIndex;
+
+/// A map with the types of its keys and values.
+pub struct Table<K, V> {
+    map: MapHandle,
+    name: String,
+    types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Raw, V: Raw> Table<K, V> {
+    pub fn new(map: MapHandle) -> Self {
+        let name = map.name().to_string_lossy().into_owned();
+        Self { map, name, types: PhantomData }
+    }
+
+    fn error(&self, doing: &'static str, source: libbpf_rs::Error) -> DataPlaneError {
+        DataPlaneError::Map { map: self.name.clone(), doing, source }
+    }
+
+    pub fn handle(&self) -> &MapHandle {
+        &self.map
+    }
+
+    /// Most entries that it can hold.
+    pub fn capacity(&self) -> u32 {
+        self.map.max_entries()
+    }
+
+    pub fn get(&self, key: &K) -> Result<Option<V>, DataPlaneError> {
+        let value = self.map.lookup(key.bytes(), MapFlags::ANY).map_err(|e| self.error("read", e))?;
+        Ok(value.and_then(|bytes| V::from_bytes(&bytes)))
+    }
+
+    pub fn put(&self, key: &K, value: &V) -> Result<(), DataPlaneError> {
+        self.map.update(key.bytes(), value.bytes(), MapFlags::ANY).map_err(|e| self.error("write to", e))
+    }
+
+    /// Deletes an entry; one that is not there is as good as deleted.
+    pub fn delete(&self, key: &K) -> Result<(), DataPlaneError> {
+        match self.map.delete(key.bytes()) {
+            Err(e) if e.kind() != libbpf_rs::ErrorKind::NotFound => Err(self.error("delete from", e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The values of all CPUs, of a per-CPU map.
+    pub fn get_per_cpu(&self, key: &K) -> Result<Vec<V>, DataPlaneError> {
+        let values = self.map.lookup_percpu(key.bytes(), MapFlags::ANY).map_err(|e| self.error("read", e))?;
+        Ok(values.unwrap_or_default().iter().filter_map(|bytes| V::from_bytes(bytes)).collect())
+    }
+
+    /// All entries, `chunk` at a time; `each` says whether to go on. Entries that come or go meanwhile may
+    /// be missed or seen twice. `chunk` must be larger than the fullest hash bucket, which the kernel hands
+    /// out whole; 4,096 is ample.
+    pub fn scan(&self, chunk: u32, mut each: impl FnMut(&K, &V) -> bool) -> Result<(), DataPlaneError> {
+        let mut cursor = ScanCursor::default();
+        while let Some(batch) = self.scan_chunk(&mut cursor, chunk)? {
+            for (key, value) in &batch {
+                if !each(key, value) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next chunk of a scan, `None` after the last: for whoever must rest between chunks.
+    pub fn scan_chunk(&self, cursor: &mut ScanCursor, chunk: u32) -> Result<Option<Vec<(K, V)>>, DataPlaneError> {
+        if cursor.done {
+            return Ok(None);
+        }
+        let mut keys = vec![K::default(); chunk as usize];
+        let mut values = vec![V::default(); chunk as usize];
+        let mut next = [0u8; 64];
+        let mut count = chunk;
+        let start = if cursor.started { cursor.token.as_mut_ptr() } else { std::ptr::null_mut() };
+        // SAFETY: both buffers hold `chunk` elements of the map's key and value size (non-per-CPU maps have
+        // values of exactly that size); the tokens are at least as long as a key, which is what arrays and
+        // hashes use; the kernel writes no more than `count` elements.
+        let result = unsafe {
+            libbpf_sys::bpf_map_lookup_batch(
+                self.map.as_fd().as_raw_fd(),
+                start.cast(),
+                next.as_mut_ptr().cast(),
+                keys.as_mut_ptr().cast(),
+                values.as_mut_ptr().cast(),
+                &mut count,
+                std::ptr::null(),
+            )
+        };
+        if result < 0 {
+            if -result != libc::ENOENT {
+                let source = libbpf_rs::Error::from(io::Error::from_raw_os_error(-result));
+                return Err(self.error("scan", source));
+            }
+            cursor.done = true;
+        }
+        cursor.started = true;
+        cursor.token = next;
+        keys.truncate(count as usize);
+        Ok(Some(keys.into_iter().zip(values).collect()))
+    }
+}
+
+impl<V: Raw> Table<u32, V> {
+    /// Writes the first entries of an array at once.
+    pub fn put_first(&self, values: &[V]) -> Result<(), DataPlaneError> {
+        let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+        if count == 0 {
+            return Ok(());
+        }
+        let keys: Vec<u8> = (0..count).flat_map(u32::to_ne_bytes).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.bytes().to_vec()).collect();
+        self.map.update_batch(&keys, &bytes, count, MapFlags::ANY, MapFlags::ANY).map_err(|e| self.error("write to", e))
+    }
+}
+
+/// Where a scan stands.
+#[derive(Clone)]
+pub struct ScanCursor {
+    token: [u8; 64],
+    started: bool,
+    done: bool,
+}
+
+impl Default for ScanCursor {
+    fn default() -> Self {
+        Self { token: [0; 64], started: false, done: false }
+    }
+}
+
+/// An array map in this process's memory, for words that change while the program reads them.
+pub struct SharedArray<V> {
+    start: std::ptr::NonNull<libc::c_void>,
+    length: NonZeroUsize,
+    stride: usize,
+    entries: u32,
+    value: PhantomData<V>,
+}
+
+// SAFETY: the memory is shared with the kernel anyhow; all access is by atomics.
+unsafe impl<V> Send for SharedArray<V> {}
+// SAFETY: as above.
+unsafe impl<V> Sync for SharedArray<V> {}
+
+impl<V: Raw> SharedArray<V> {
+    pub fn map(map: &MapHandle) -> Result<Self, DataPlaneError> {
+        let stride = size_of::<V>().next_multiple_of(8);
+        let entries = map.max_entries();
+        let length = NonZeroUsize::new((stride * entries as usize).next_multiple_of(4096)).unwrap_or(NonZeroUsize::MIN);
+        // SAFETY: a new mapping, at an address of the kernel's choice, of a BPF_F_MMAPABLE array; its length
+        // is what the kernel computes for the same array.
+        let start = unsafe {
+            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MmapFlags::MAP_SHARED, map.as_fd(), 0)
+        }
+        .map_err(|errno| DataPlaneError::Share { map: map.name().to_string_lossy().into_owned(), errno })?;
+        Ok(Self { start, length, stride, entries, value: PhantomData })
+    }
+
+    /// The 8-byte word at `offset` (from `offset_of!`) of an entry; `None` beyond the array.
+    pub fn word(&self, index: u32, offset: usize) -> Option<&AtomicU64> {
+        if index >= self.entries || !offset.is_multiple_of(8) || offset + 8 > self.stride {
+            return None;
+        }
+        // SAFETY: inside the mapping, aligned (the mapping is page-aligned, stride and offset are multiples
+        // of 8), alive as long as `self`, and shared with the program as an atomic is.
+        Some(unsafe {
+            &*self.start.as_ptr().cast::<u8>().add(index as usize * self.stride + offset).cast::<AtomicU64>()
+        })
+    }
+
+    /// Copies an entry out, word by word: each word is whole, the words need not be of one moment.
+    pub fn read(&self, index: u32) -> Option<V> {
+        let mut bytes = Vec::with_capacity(self.stride);
+        for offset in (0..self.stride).step_by(8) {
+            let word = self.word(index, offset)?.load(std::sync::atomic::Ordering::Relaxed);
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        V::from_bytes(&bytes)
+    }
+}
+
+impl<V> Drop for SharedArray<V> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, which nothing refers to any more.
+        let _ = unsafe { munmap(self.start, self.length.get()) };
+    }
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Attaches an XDP program to a port by a link, natively or generically.
+pub fn attach_xdp(program: BorrowedFd<'_>, port: IfIndex, native: bool) -> io::Result<OwnedFd> {
+    const XDP_FLAGS_SKB_MODE: u32 = 2;
+    const XDP_FLAGS_DRV_MODE: u32 = 4;
+    let options = libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
+        flags: if native { XDP_FLAGS_DRV_MODE } else { XDP_FLAGS_SKB_MODE },
+        ..Default::default()
+    };
+    let target = i32::try_from(port).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: plain numbers and an options structure that lives through the call.
+    let fd = check(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), target, libbpf_sys::BPF_XDP, &options) })?;
+    // SAFETY: a descriptor that the call has just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts another program behind a link, at once: no packet meets none.
+pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: plain numbers; no options.
+    check(unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) }).map(drop)
+}
+
+/// Index of the interface that an XDP link is attached to; 0 if the interface is gone.
+pub fn link_port(link: BorrowedFd<'_>) -> io::Result<IfIndex> {
+    let mut info = libbpf_sys::bpf_link_info::default();
+    let mut length = size_of::<libbpf_sys::bpf_link_info>() as u32;
+    // SAFETY: the kernel writes at most `length` bytes into `info`.
+    check(unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(link.as_raw_fd(), std::ptr::from_mut(&mut info).cast(), &mut length)
+    })?;
+    // SAFETY: of the union's members this is the one of an XDP link, and all are plain numbers.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: a descriptor and a C string that live through the call.
+    check(unsafe { libbpf_sys::bpf_obj_pin(object.as_raw_fd(), path.as_ptr()) }).map(drop)
+}
+
+pub fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    // SAFETY: a C string that lives through the call.
+    let fd = check(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })?;
+    // SAFETY: a descriptor that the call has just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What a run of an XDP program on one frame gave.
+#[derive(Debug)]
+pub struct Run {
+    /// `XDP_DROP`, …
+    pub verdict: u32,
+    pub frame: Vec<u8>,
+    /// Mean of the repetitions, nanoseconds.
+    pub duration_ns: u32,
+}
+
+/// Runs an XDP program on a frame (BPF_PROG_TEST_RUN), as if it had come in by `ingress`, an interface of
+/// this network namespace, or by none.
+pub fn run(program: BorrowedFd<'_>, frame: &[u8], ingress: Option<IfIndex>, repeat: u32) -> io::Result<Run> {
+    let mut out = vec![0u8; 4096];
+    let context = libbpf_sys::xdp_md {
+        data: 0,
+        data_end: u32::try_from(frame.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        ingress_ifindex: ingress.unwrap_or(0),
+        ..Default::default()
+    };
+    let mut options = libbpf_sys::bpf_test_run_opts {
+        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
+        data_in: frame.as_ptr().cast(),
+        data_size_in: frame.len() as u32,
+        data_out: out.as_mut_ptr().cast(),
+        data_size_out: out.len() as u32,
+        repeat: i32::try_from(repeat).unwrap_or(i32::MAX),
+        ..Default::default()
+    };
+    if ingress.is_some() {
+        options.ctx_in = std::ptr::from_ref(&context).cast();
+        options.ctx_size_in = size_of::<libbpf_sys::xdp_md>() as u32;
+    }
+    // SAFETY: all buffers live through the call and have the sizes that the options state.
+    check(unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut options) })?;
+    out.truncate(options.data_size_out as usize);
+    Ok(Run { verdict: options.retval, frame: out, duration_ns: options.duration })
+}
+
+/// Makes a scheduling table for `tables`: an inner array of its own size.
+pub fn inner_table(words: &[u32]) -> Result<MapHandle, DataPlaneError> {
+    let failed = |source| DataPlaneError::Map { map: "table".into(), doing: "make", source };
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        map_flags: libbpf_sys::BPF_F_INNER_MAP,
+        ..Default::default()
+    };
+    let entries = u32::try_from(words.len()).unwrap_or(u32::MAX).max(1);
+    let map = MapHandle::create(libbpf_rs::MapType::Array, Some("table"), 4, 4, entries, &options).map_err(failed)?;
+    let keys: Vec<u8> = (0..entries).flat_map(u32::to_ne_bytes).collect();
+    let values: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    map.update_batch(&keys, &values, entries, MapFlags::ANY, MapFlags::ANY).map_err(failed)?;
+    Ok(map)
+}

@@ -1,0 +1,316 @@
+//! The data plane: the XDP program, its tables, and what the daemon does with them.
+//!
+//! `DataPlane` is all that other rooms see. docs/dataplane.md describes the maps.
+
+pub mod flows;
+mod ids;
+mod kernel;
+mod layout;
+mod loader;
+pub mod reasons;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::offset_of;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use crate::config::{Limits, Mac, Name, XdpMode};
+use crate::core::forwarding::{DestKey, ForwardingState};
+use crate::core::network::IfIndex;
+
+use flows::{Expiry, Sweep, SweepStep};
+use loader::{Attachments, Loaded};
+use reasons::REASONS;
+use tables::Tables;
+
+pub use kernel::Run;
+
+/// What can go wrong at the kernel boundary, in words that an operator can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum DataPlaneError {
+    #[error(
+        "the XDP program cannot be loaded: {source:#}. It needs root (CAP_BPF, CAP_NET_ADMIN) and Linux 5.18 or newer \
+         with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_XDP_SOCKETS; this is {kernel}"
+    )]
+    Load { kernel: String, source: libbpf_rs::Error },
+    #[error("the map `{map}` of the data plane cannot be used ({doing}): {source}")]
+    Map { map: String, doing: &'static str, source: libbpf_rs::Error },
+    #[error("the map `{map}` of the data plane cannot be mapped into memory: {errno}")]
+    Share { map: String, errno: nix::Error },
+    #[error(
+        "the pinned object {path} of a running data plane cannot be taken over: {source:#}. `lbd stop` removes it, and ends its connections"
+    )]
+    Adopt { path: PathBuf, source: libbpf_rs::Error },
+    #[error("{path}: {source}. The data plane is pinned there; it must be on a bpffs that root can write")]
+    PinDir { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} would have to be mounted in a private mount namespace, and the running data plane would die with it. \
+         Mount it beforehand (`mkdir -p {path} && mount -t bpf bpf {path}`), or enter the network namespace with \
+         `nsenter --net=…` instead of `ip netns exec`"
+    )]
+    PrivateMounts { path: PathBuf },
+    #[error(
+        "XDP cannot be attached to {port}: {source}. Another XDP program on it, or a larger MTU than the driver allows?"
+    )]
+    Attach { port: String, source: io::Error },
+    #[error("the data plane has no room for more {what}: it holds {limit}")]
+    Full { what: &'static str, limit: u32 },
+    #[error("the connection table cannot be swept: {source}")]
+    Sweep { source: io::Error },
+    #[error("no random numbers for the seed of the hashes: {source}")]
+    Random { source: io::Error },
+}
+
+impl DataPlaneError {
+    fn load(source: libbpf_rs::Error) -> Self {
+        let kernel = nix::sys::utsname::uname()
+            .map(|u| format!("Linux {}", u.release().to_string_lossy()))
+            .unwrap_or_else(|_| "an unknown kernel".into());
+        Self::Load { kernel, source }
+    }
+}
+
+/// Live connections of a destination or a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ConnectionCounts {
+    /// Established, neither closed nor reset.
+    pub active: u64,
+    /// In a handshake.
+    pub pending: u64,
+    /// Scheduled since the data plane was first loaded.
+    pub total: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    pub packets_in: u64,
+    pub bytes_in: u64,
+    /// Seen in NAT only.
+    pub packets_out: u64,
+    pub bytes_out: u64,
+}
+
+/// A MAC whose frames the data plane took away from the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeenMac {
+    pub mac: Mac,
+    pub vlan: u16,
+    pub port: IfIndex,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub last_seen: u64,
+}
+
+/// The data plane of this box, running or just made.
+pub struct DataPlane {
+    loaded: Loaded,
+    tables: Tables,
+    attachments: Attachments,
+    sweep: Option<Sweep>,
+    expiry: BTreeMap<DestKey, Expiry>,
+}
+
+impl DataPlane {
+    /// Loads the program; below `pin_dir` (made a bpffs if it is none) everything is pinned, and what an
+    /// earlier daemon left there is taken over with its connections.
+    pub fn load(limits: &Limits, pin_dir: Option<&Path>) -> Result<Self, DataPlaneError> {
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, |level, text| {
+            tracing::debug!(target: "libbpf", ?level, "{}", text.trim_end());
+        })));
+        if let Some(dir) = pin_dir {
+            loader::prepare_pin_dir(dir)?;
+        }
+        let loaded = loader::load(limits, pin_dir)?;
+        let mut attachments = Attachments::new(pin_dir);
+        attachments.adopt(loaded.xdp.as_fd())?;
+        let tables = if loaded.adopted { Tables::adopt(&loaded.maps)? } else { Tables::default() };
+        Ok(Self { loaded, tables, attachments, sweep: None, expiry: BTreeMap::new() })
+    }
+
+    /// Whether an earlier daemon's state was taken over.
+    pub fn adopted(&self) -> bool {
+        self.loaded.adopted
+    }
+
+    /// What the operator should know of the start.
+    pub fn notes(&self) -> &[String] {
+        &self.loaded.notes
+    }
+
+    /// Brings the tables, then the ports, to `state`.
+    pub fn apply(
+        &mut self,
+        state: &ForwardingState,
+        names: &BTreeMap<IfIndex, String>,
+        xdp: XdpMode,
+    ) -> Result<Vec<String>, DataPlaneError> {
+        self.apply_tables(state)?;
+        let ports: Vec<(IfIndex, String)> = state
+            .ports
+            .keys()
+            .map(|index| (*index, names.get(index).cloned().unwrap_or_else(|| index.to_string())))
+            .collect();
+        self.attachments.set(self.loaded.xdp.as_fd(), &ports, xdp)
+    }
+
+    /// Brings the tables to `state`, and leaves the ports alone (tests, benches).
+    pub fn apply_tables(&mut self, state: &ForwardingState) -> Result<(), DataPlaneError> {
+        self.tables.apply(&self.loaded.maps, state)?;
+        for key in state.dests.keys() {
+            if let Some(service) = state.services.get(&key.service) {
+                let t = &service.timeouts;
+                let expiry = Expiry {
+                    unproven: layout::nanos(t.unproven),
+                    established: layout::nanos(t.established),
+                    closing: layout::nanos(t.closing),
+                    closed: layout::nanos(t.closed),
+                    udp: layout::nanos(t.udp),
+                };
+                self.expiry.insert(key.clone(), expiry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when this box owns its addresses, CLOCK_BOOTTIME nanoseconds; `u64::MAX` is endless.
+    pub fn set_lease(&self, until: u64) {
+        if let Some(word) = self.loaded.maps.control.word(0, offset_of!(layout::control, lease_until)) {
+            word.store(until, Ordering::Release);
+        }
+    }
+
+    /// Whether the program is on a port: natively (`true`) or generically.
+    pub fn native(&self, port: IfIndex) -> Option<bool> {
+        self.attachments.native(port)
+    }
+
+    /// Counts of all destinations, those that only drain included.
+    pub fn connections(&self) -> BTreeMap<DestKey, ConnectionCounts> {
+        self.tables.dests().filter_map(|(key, id)| Some((key.clone(), self.loaded.maps.conns.read(id)?))).fold(
+            BTreeMap::new(),
+            |mut sums: BTreeMap<DestKey, ConnectionCounts>, (key, c)| {
+                let sum = sums.entry(key).or_default();
+                sum.active += c.active;
+                sum.pending += c.pending;
+                sum.total += c.total;
+                sums
+            },
+        )
+    }
+
+    /// Established connections of a server, over all its services.
+    pub fn server_connections(&self, server: &Name) -> Option<u64> {
+        Some(self.loaded.maps.server_conns.read(self.tables.server_id(server)?)?.active)
+    }
+
+    /// Packets and bytes of every destination.
+    pub fn traffic(&self) -> Result<BTreeMap<DestKey, Traffic>, DataPlaneError> {
+        let mut result: BTreeMap<DestKey, Traffic> = BTreeMap::new();
+        for (key, id) in self.tables.dests() {
+            let sum: &mut Traffic = result.entry(key.clone()).or_default();
+            for t in self.loaded.maps.traffic.get_per_cpu(&id)? {
+                sum.packets_in += t.packets_in;
+                sum.bytes_in += t.bytes_in;
+                sum.packets_out += t.packets_out;
+                sum.bytes_out += t.bytes_out;
+            }
+        }
+        Ok(result)
+    }
+
+    /// The counter of each entry of `reasons::REASONS`, in its order.
+    pub fn reasons(&self) -> Result<Vec<u64>, DataPlaneError> {
+        REASONS.iter().map(|(reason, ..)| Ok(self.loaded.maps.reasons.get_per_cpu(&reason.0)?.iter().sum())).collect()
+    }
+
+    /// Most established connections that the table can hold.
+    pub fn capacity(&self) -> u32 {
+        self.loaded.maps.flows.capacity()
+    }
+
+    /// The next connections (at most 2,048) of a walk over the table; `None` at the end.
+    pub fn read_connections(
+        &self,
+        reader: &mut flows::ConnectionReader,
+    ) -> Result<Option<Vec<flows::Connection>>, DataPlaneError> {
+        reader.next(&self.loaded)
+    }
+
+    pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
+        self.tables.dest_of(id)
+    }
+
+    pub fn vip_of(&self, id: u32) -> Option<IpAddr> {
+        self.tables.vip_of(id)
+    }
+
+    /// One step of the sweep over established connections, at most 2,048 entries. `true`: the walk is
+    /// complete; numbers that nothing refers to any more were freed, and the next step begins anew.
+    pub fn sweep_step(&mut self) -> Result<bool, DataPlaneError> {
+        let mut sweep = self.sweep.take().unwrap_or_default();
+        let by_id: BTreeMap<u32, Expiry> =
+            self.tables.dests().filter_map(|(key, id)| Some((id, *self.expiry.get(key)?))).collect();
+        match sweep.step(&self.loaded, &|dest| by_id.get(&dest).copied())? {
+            SweepStep::More => {
+                self.sweep = Some(sweep);
+                Ok(false)
+            }
+            SweepStep::Done(used) => {
+                self.tables.collect(&self.loaded.maps, &used)?;
+                let tables = &self.tables;
+                self.expiry.retain(|key, _| !tables.dest_ids(key).is_empty());
+                Ok(true)
+            }
+        }
+    }
+
+    /// Clears expired handshakes; how many.
+    pub fn sweep_embryos(&self) -> Result<u32, DataPlaneError> {
+        flows::sweep_embryos(&self.loaded)
+    }
+
+    /// Ends all connections of a destination; how many.
+    pub fn cut(&self, dest: &DestKey) -> Result<u32, DataPlaneError> {
+        let ids = self.tables.dest_ids(dest);
+        ids.into_iter().map(|id| flows::cut(&self.loaded, id)).sum()
+    }
+
+    /// MACs that the bridge did not see because their frames were taken away.
+    pub fn seen_macs(&self) -> Result<Vec<SeenMac>, DataPlaneError> {
+        let mut seen: BTreeMap<(Mac, u16), SeenMac> = BTreeMap::new();
+        for slot in 0..layout::MAX_SEEN_MACS {
+            for m in self.loaded.maps.seen_macs.get_per_cpu(&slot)? {
+                if m.last_seen == 0 {
+                    continue;
+                }
+                let mac = Mac(m.l2.mac);
+                let entry = SeenMac { mac, vlan: m.l2.vlan, port: m.port, last_seen: m.last_seen };
+                let newest = seen.entry((mac, m.l2.vlan)).or_insert(entry);
+                if newest.last_seen < m.last_seen {
+                    *newest = entry;
+                }
+            }
+        }
+        Ok(seen.into_values().collect())
+    }
+
+    /// Established connections per destination by walking over the table: for tests that hold the counts
+    /// against the truth.
+    pub fn count_by_walk(&self) -> Result<BTreeMap<DestKey, u64>, DataPlaneError> {
+        let mut sums = BTreeMap::new();
+        for (id, n) in flows::count_active(&self.loaded)? {
+            if let Some(key) = self.tables.dest_of(id) {
+                *sums.entry(key.clone()).or_insert(0) += n;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Runs the program on a frame as if it had come in by `ingress`; what it changes in the tables stays.
+    pub fn run(&self, frame: &[u8], ingress: IfIndex, repeat: u32) -> io::Result<Run> {
+        kernel::run(self.loaded.xdp.as_fd(), frame, Some(ingress), repeat)
+    }
+}

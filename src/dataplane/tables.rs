@@ -1,0 +1,671 @@
+//! Brings the kernel's tables to a `ForwardingState`, as a diff against what they hold.
+//!
+//! The order is such that no packet meets a half-made state: what is pointed at before what points there
+//! (servers and destinations, then scheduling tables, then addresses and ports that lead in), and removal
+//! last, the other way round. A destination that is no longer wanted stays, takes nothing new, and is
+//! freed when no connection uses it: removal by configuration is a drain.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem::offset_of;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use libbpf_rs::{MapCore, MapFlags};
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::DataPlaneError;
+use super::ids::Ids;
+use super::kernel;
+use super::layout::{self, *};
+use super::loader::{Maps, pair};
+use crate::config::{Mode, Name, OnFailure, Persistence, Prefix, SourceNat, UdpLife};
+use crate::core::forwarding::{Dest, DestKey, Family, ForwardingState, Service, ServiceKey};
+use crate::core::scheduler::{self, Entries};
+
+/// What a connection is bound to. A member whose address, port or mode has changed is another destination:
+/// the old one stays for its connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Destination {
+    key: DestKey,
+    address: IpAddr,
+    port: u16,
+    mode: u32,
+}
+
+impl Destination {
+    fn new(key: &DestKey, dest: &Dest) -> Self {
+        let mode = match dest.mode {
+            Mode::Dsr => MODE_DSR,
+            Mode::Nat => MODE_NAT,
+            Mode::FullNat => MODE_FULL_NAT,
+        };
+        Self { key: key.clone(), address: dest.address, port: dest.port.unwrap_or(0), mode }
+    }
+}
+
+/// What the tables hold, and the numbers by which they hold it.
+pub struct Tables {
+    vips: Ids<IpAddr>,
+    servers: Ids<Name>,
+    services: Ids<ServiceKey>,
+    dests: Ids<Destination>,
+    groups: Ids<String>,
+    snats4: Ids<IpAddr>,
+    snats6: Ids<IpAddr>,
+    /// As last written, to write only what differs.
+    addrs: BTreeMap<IpAddr, [u32; 4]>,
+    service_ports: BTreeMap<(u32, u16, u16), u32>,
+    tables: HashMap<u32, Vec<u32>>,
+    settings: HashMap<u32, Vec<u8>>,
+    members: BTreeMap<(u32, u32), u32>,
+    ports: BTreeMap<u32, ([u8; 6], bool)>,
+    inside: BTreeSet<Prefix>,
+    dest_written: HashMap<u32, Vec<u8>>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            vips: Ids::new(MAX_VIPS),
+            servers: Ids::new(MAX_SERVERS),
+            services: Ids::new(MAX_SERVICES),
+            dests: Ids::new(MAX_DESTS),
+            // Number 0 says "no persistence".
+            groups: Ids::new(MAX_SERVICES),
+            snats4: Ids::new(SNATS6),
+            snats6: Ids::new(MAX_SNATS - SNATS6),
+            addrs: BTreeMap::new(),
+            service_ports: BTreeMap::new(),
+            tables: HashMap::new(),
+            settings: HashMap::new(),
+            members: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            inside: BTreeSet::new(),
+            dest_written: HashMap::new(),
+        }
+    }
+}
+
+fn full(what: &'static str, limit: u32) -> DataPlaneError {
+    DataPlaneError::Full { what, limit }
+}
+
+fn service_text(key: &ServiceKey) -> String {
+    let family = if key.family == Family::V4 { '4' } else { '6' };
+    format!("{}/{}/{family}", key.virtual_server, key.service)
+}
+
+fn service_of_text(text: &str) -> Option<ServiceKey> {
+    let mut parts = text.split('/');
+    let virtual_server = Name::new(parts.next()?).ok()?;
+    let service = Name::new(parts.next()?).ok()?;
+    let family = match parts.next()? {
+        "4" => Family::V4,
+        "6" => Family::V6,
+        _ => return None,
+    };
+    parts.next().is_none().then_some(ServiceKey { virtual_server, service, family })
+}
+
+fn dest_of_text(text: &str) -> Option<DestKey> {
+    let (service, server) = text.rsplit_once('/')?;
+    Some(DestKey { service: service_of_text(service)?, server: Name::new(server).ok()? })
+}
+
+/// The table of persistence that a service uses: its group's, or its own.
+fn group_text(key: &ServiceKey, persistence: &Persistence) -> String {
+    match &persistence.group {
+        Some(group) => format!("g/{group}"),
+        None => format!("s/{}/{}", key.virtual_server, key.service),
+    }
+}
+
+impl Tables {
+    /// Reads the numbers, and what must be diffed against, from tables that an earlier daemon left.
+    pub fn adopt(maps: &Maps) -> Result<Self, DataPlaneError> {
+        let mut tables = Self::default();
+        maps.names.scan(4096, |key, name| {
+            let text = name.text();
+            match key.kind {
+                NAME_SERVICE => service_of_text(&text).map(|k| tables.services.adopt(k, key.id)).unwrap_or_default(),
+                NAME_DEST => {
+                    if let (Some(k), Some(held)) = (dest_of_text(&text), maps.dests.read(key.id)) {
+                        let (address, port, mode) = (ip_of(&held.addr), u16::from_be(held.port), held.mode.into());
+                        tables.dests.adopt(Destination { key: k, address, port, mode }, key.id);
+                    }
+                }
+                NAME_SERVER => Name::new(&text).map(|k| tables.servers.adopt(k, key.id)).unwrap_or_default(),
+                NAME_GROUP => tables.groups.adopt(text, key.id),
+                _ => {}
+            }
+            true
+        })?;
+        maps.addrs.scan(4096, |addr, info| {
+            let ip = ip_of(addr);
+            if info.roles & ADDR_VIP != 0 {
+                tables.vips.adopt(ip, info.vip);
+            }
+            if info.roles & ADDR_SNAT != 0 {
+                if ip.is_ipv4() {
+                    tables.snats4.adopt(ip, info.snat);
+                } else {
+                    tables.snats6.adopt(ip, info.snat.saturating_sub(SNATS6));
+                }
+            }
+            tables.addrs.insert(ip, [info.roles, info.vip, info.server, info.snat]);
+            true
+        })?;
+        maps.services.scan(4096, |key, id| {
+            tables.service_ports.insert((key.vip, key.port, key.protocol), *id);
+            true
+        })?;
+        maps.members.scan(4096, |key, id| {
+            tables.members.insert((key.service, key.server), *id);
+            true
+        })?;
+        maps.ports.scan(4096, |index, port| {
+            tables.ports.insert(*index, (port.mac, port.flags & PORT_FORWARDING != 0));
+            true
+        })?;
+        Ok(tables)
+    }
+
+    /// The numbers of a member: more than one while it drains under an old address, port or mode.
+    pub fn dest_ids(&self, key: &DestKey) -> Vec<u32> {
+        self.dests.iter().filter(|(destination, _)| destination.key == *key).map(|(_, id)| id).collect()
+    }
+
+    pub fn server_id(&self, name: &Name) -> Option<u32> {
+        self.servers.get(name)
+    }
+
+    /// All destinations, retired ones too, with their numbers.
+    pub fn dests(&self) -> impl Iterator<Item = (&DestKey, u32)> {
+        self.dests.iter().map(|(destination, id)| (&destination.key, id))
+    }
+
+    pub fn vip_of(&self, id: u32) -> Option<IpAddr> {
+        self.vips.iter().find(|(_, i)| *i == id).map(|(ip, _)| *ip)
+    }
+
+    pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
+        self.dests.iter().find(|(_, i)| *i == id).map(|(destination, _)| &destination.key)
+    }
+
+    /// Makes the kernel hold `state`. On error what was written so far stays: everything that it points at
+    /// is there, and the next call goes on from it.
+    pub fn apply(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
+        self.claim(maps, state)?;
+        for (key, service) in &state.services {
+            self.put_settings(maps, key, service)?;
+        }
+        for (key, dest) in &state.dests {
+            let open = state.services.get(&key.service).is_some_and(|s| s.schedule.contains_key(&key.server));
+            self.put_dest(maps, state, key, dest, open)?;
+        }
+        self.put_snats(maps, &state.source_nat)?;
+        self.put_inside(maps, &state.inside)?;
+        self.put_ports(maps, state)?;
+        for (key, service) in &state.services {
+            self.put_table(maps, state, key, service)?;
+        }
+        let wanted = self.wanted_addrs(state)?;
+        self.put_addrs(maps, &wanted)?;
+        let leads_in = self.put_service_ports(maps, state)?;
+        self.remove(maps, state, &wanted, &leads_in)
+    }
+
+    /// A number for everything that needs one, written down for the next daemon before anything uses it.
+    fn claim(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
+        let note = |kind: u32, id: u32, text: &str| {
+            let key = name_key { kind, id };
+            let name = NameText::new(text);
+            if maps.names.get(&key)?.is_none_or(|old| old.0 != name.0) { maps.names.put(&key, &name) } else { Ok(()) }
+        };
+        for ip in &state.vips {
+            let known = self.vips.get(ip).is_some();
+            let id = self.vips.claim(ip).ok_or(full("virtual addresses", MAX_VIPS))?;
+            if !known {
+                maps.vips.put(&id, &addr_of(*ip))?;
+            }
+        }
+        for (name, entry) in &state.servers {
+            let known = self.servers.get(name).is_some();
+            let id = self.servers.claim(name).ok_or(full("servers", MAX_SERVERS))?;
+            if !known {
+                note(NAME_SERVER, id, name.as_str())?;
+            }
+            if let Some(max) = maps.server_conns.word(id, offset_of!(conns, max)) {
+                max.store(u64::from(entry.max_connections), Ordering::Release);
+            }
+        }
+        for (key, service) in &state.services {
+            let known = self.services.get(key).is_some();
+            let id = self.services.claim(key).ok_or(full("services", MAX_SERVICES))?;
+            if !known {
+                note(NAME_SERVICE, id, &service_text(key))?;
+            }
+            if let Some(persistence) = &service.persistence {
+                let text = group_text(key, persistence);
+                let known = self.groups.get(&text).is_some();
+                let id = self.groups.claim(&text).ok_or(full("persistence groups", MAX_SERVICES))?;
+                if !known {
+                    note(NAME_GROUP, id, &text)?;
+                }
+            }
+        }
+        for (key, dest) in &state.dests {
+            let destination = Destination::new(key, dest);
+            let known = self.dests.get(&destination).is_some();
+            let id = self.dests.claim(&destination).ok_or(full("members of services", MAX_DESTS))?;
+            if !known {
+                note(NAME_DEST, id, &format!("{}/{}", service_text(&key.service), key.server))?;
+            }
+        }
+        for entry in &state.source_nat {
+            let ids = if entry.address.is_ipv4() { &mut self.snats4 } else { &mut self.snats6 };
+            ids.claim(&entry.address).ok_or(full("source-nat addresses of a family", SNATS6))?;
+        }
+        Ok(())
+    }
+
+    fn put_settings(&mut self, maps: &Maps, key: &ServiceKey, wanted: &Service) -> Result<(), DataPlaneError> {
+        let Some(id) = self.services.get(key) else { return Ok(()) };
+        let t = &wanted.timeouts;
+        let mut value = layout::service {
+            embryonic_ns: nanos(t.embryonic),
+            unproven_ns: nanos(t.unproven),
+            established_ns: nanos(t.established),
+            closing_ns: nanos(t.closing),
+            closed_ns: nanos(t.closed),
+            udp_ns: nanos(t.udp),
+            on_failure: match wanted.on_failure {
+                OnFailure::Reset => ON_FAILURE_RESET,
+                OnFailure::Keep => ON_FAILURE_KEEP,
+            },
+            ..Default::default()
+        };
+        match wanted.udp {
+            UdpLife::Idle => value.udp_life = UDP_IDLE,
+            UdpLife::MaxAge(age) => {
+                value.udp_life = UDP_MAX_AGE;
+                value.udp_max_age_ns = nanos(age);
+            }
+            UdpLife::PerPacket => value.udp_life = UDP_PER_PACKET,
+        }
+        if let Some(persistence) = &wanted.persistence {
+            value.persist_group = self.groups.get(&group_text(key, persistence)).map_or(0, |id| id + 1);
+            value.persist_ns = nanos(persistence.timeout);
+            value.persist_prefix = match key.family {
+                Family::V4 => 96 + u32::from(persistence.prefix4),
+                Family::V6 => u32::from(persistence.prefix6),
+            };
+        }
+        if self.settings.get(&id).is_none_or(|old| old.as_slice() != value.bytes()) {
+            maps.service_settings.put(&id, &value)?;
+            self.settings.insert(id, value.bytes().to_vec());
+        }
+        Ok(())
+    }
+
+    fn put_dest(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+        key: &DestKey,
+        wanted: &Dest,
+        open: bool,
+    ) -> Result<(), DataPlaneError> {
+        let destination = Destination::new(key, wanted);
+        let (Some(id), Some(service), Some(server)) =
+            (self.dests.get(&destination), self.services.get(&key.service), self.servers.get(&key.server))
+        else {
+            return Ok(());
+        };
+        let place = wanted.place.ok();
+        let own = place.and_then(|p| state.ports.get(&p.port)).map(|port| port.mac).unwrap_or_default();
+        let mut flags = DEST_VALID;
+        if wanted.down {
+            flags |= DEST_DOWN;
+        }
+        if open {
+            flags |= DEST_OPEN;
+        }
+        let value = layout::dest {
+            addr: addr_of(wanted.address),
+            l2: layout::l2 { mac: place.map(|p| p.mac.0).unwrap_or_default(), vlan: place.map_or(0, |p| p.vlan) },
+            own: layout::l2 { mac: own.0, vlan: 0 },
+            egress: place.map_or(0, |p| p.port),
+            flags,
+            port: destination.port.to_be(),
+            mode: destination.mode as u16,
+            service,
+            server,
+            pad: 0,
+        };
+        if self.dest_written.get(&id).is_none_or(|old| old.as_slice() != value.bytes()) {
+            write_dest(maps, id, &value);
+            self.dest_written.insert(id, value.bytes().to_vec());
+        }
+        if self.members.insert((service, server), id) != Some(id) {
+            maps.members.put(&member_key { service, server }, &id)?;
+        }
+        Ok(())
+    }
+
+    fn put_snats(&mut self, maps: &Maps, wanted: &[SourceNat]) -> Result<(), DataPlaneError> {
+        let closed: Vec<(IpAddr, u32)> = self
+            .snats4
+            .retire_all_but(|ip| wanted.iter().any(|w| w.address == *ip))
+            .into_iter()
+            .chain(
+                self.snats6
+                    .retire_all_but(|ip| wanted.iter().any(|w| w.address == *ip))
+                    .into_iter()
+                    .map(|(ip, id)| (ip, id + SNATS6)),
+            )
+            .collect();
+        for (ip, index) in closed {
+            maps.snats.put(&index, &snat { addr: addr_of(ip), first: 0, last: 0, open: 0 })?;
+        }
+        for entry in wanted {
+            let Some(index) = self.snat_index(entry.address) else { continue };
+            let value =
+                snat { addr: addr_of(entry.address), first: entry.ports.first, last: entry.ports.last, open: 1 };
+            maps.snats.put(&index, &value)?;
+        }
+        let highest = |ids: &Ids<IpAddr>| ids.iter().map(|(_, id)| id + 1).max().unwrap_or(0);
+        if let Some(word) = maps.control.word(0, offset_of!(control, snats4)) {
+            word.store(pair(highest(&self.snats4), highest(&self.snats6)), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn snat_index(&self, ip: IpAddr) -> Option<u32> {
+        if ip.is_ipv4() { self.snats4.get(&ip) } else { self.snats6.get(&ip).map(|id| id + SNATS6) }
+    }
+
+    fn put_inside(&mut self, maps: &Maps, wanted: &BTreeSet<Prefix>) -> Result<(), DataPlaneError> {
+        let key = |p: &Prefix| prefix_key {
+            length: u32::from(p.length) + if p.address.is_ipv4() { 96 } else { 0 },
+            addr: addr_of(p.address),
+        };
+        for prefix in wanted.difference(&self.inside) {
+            maps.inside.put(&key(prefix), &1)?;
+        }
+        for prefix in self.inside.difference(wanted) {
+            maps.inside.delete(&key(prefix))?;
+        }
+        self.inside = wanted.clone();
+        Ok(())
+    }
+
+    fn put_ports(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
+        for (index, port) in &state.ports {
+            if self.ports.get(index) != Some(&(port.mac.0, port.forwarding)) {
+                // The way out before the way in: a packet that comes in may have to leave there.
+                if port.forwarding {
+                    maps.tx_ports.put(index, index)?;
+                } else {
+                    maps.tx_ports.delete(index)?;
+                }
+                let flags = if port.forwarding { PORT_FORWARDING } else { 0 };
+                maps.ports.put(index, &layout::port { mac: port.mac.0, pad: 0, flags })?;
+                self.ports.insert(*index, (port.mac.0, port.forwarding));
+            }
+        }
+        let gone: Vec<u32> = self.ports.keys().copied().filter(|index| !state.ports.contains_key(index)).collect();
+        for index in gone {
+            maps.ports.delete(&index)?;
+            maps.tx_ports.delete(&index)?;
+            self.ports.remove(&index);
+        }
+        Ok(())
+    }
+
+    fn put_table(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+        key: &ServiceKey,
+        wanted: &Service,
+    ) -> Result<(), DataPlaneError> {
+        let Some(id) = self.services.get(key) else { return Ok(()) };
+        let dest = |server: &Name| {
+            let dest_key = DestKey { service: key.clone(), server: server.clone() };
+            let dest = state.dests.get(&dest_key).map(|dest| Destination::new(&dest_key, dest));
+            dest.and_then(|dest| self.dests.get(&dest)).unwrap_or(DEST_NONE)
+        };
+        let table = scheduler::table(wanted).map(dest);
+        let kind = match wanted.scheduler {
+            crate::config::Scheduler::Maglev => SCHED_MAGLEV,
+            crate::config::Scheduler::RoundRobin => SCHED_ROUND_ROBIN,
+            crate::config::Scheduler::LeastConnections => SCHED_LEAST_CONNECTIONS,
+            crate::config::Scheduler::SourceHash => SCHED_SOURCE_HASH,
+        };
+        let mut words = vec![kind, 0];
+        match &table.entries {
+            Entries::Slots(_) => words.extend(table.slots()),
+            Entries::Weights(_) => words.extend(table.weights().flat_map(|(id, weight)| [*id, weight.0])),
+        }
+        let per_entry = if matches!(table.entries, Entries::Weights(_)) { 2 } else { 1 };
+        let slots = (words.len() - TABLE_HEADER as usize) / per_entry;
+        if let Some(count) = words.get_mut(1) {
+            *count = u32::try_from(slots).unwrap_or(u32::MAX);
+        }
+        if self.tables.get(&id) == Some(&words) {
+            return Ok(());
+        }
+        let inner = kernel::inner_table(&words)?;
+        let fd = inner.as_fd().as_raw_fd().to_ne_bytes();
+        maps.tables.update(id.bytes(), &fd, MapFlags::ANY).map_err(|source| DataPlaneError::Map {
+            map: "tables".into(),
+            doing: "write to",
+            source,
+        })?;
+        self.tables.insert(id, words);
+        Ok(())
+    }
+
+    /// Roles and numbers of every address; retired servers keep theirs, because their replies still come.
+    fn wanted_addrs(&self, state: &ForwardingState) -> Result<BTreeMap<IpAddr, [u32; 4]>, DataPlaneError> {
+        let mut wanted: BTreeMap<IpAddr, [u32; 4]> = BTreeMap::new();
+        let retired: BTreeSet<u32> =
+            self.servers.iter().filter(|(name, _)| !state.servers.contains_key(*name)).map(|(_, id)| id).collect();
+        for (ip, [roles, _, server, _]) in &self.addrs {
+            if roles & ADDR_SERVER != 0 && retired.contains(server) {
+                let entry = wanted.entry(*ip).or_default();
+                entry[0] |= ADDR_SERVER;
+                entry[2] = *server;
+            }
+        }
+        for (name, entry) in &state.servers {
+            let Some(id) = self.servers.get(name) else { continue };
+            for ip in &entry.addresses {
+                let entry = wanted.entry(*ip).or_default();
+                entry[0] |= ADDR_SERVER;
+                entry[2] = id;
+            }
+        }
+        for prefix in &state.inside {
+            wanted.entry(prefix.address).or_default()[0] |= ADDR_INSIDE;
+        }
+        for (ids, offset) in [(&self.snats4, 0), (&self.snats6, SNATS6)] {
+            for (ip, id) in ids.iter() {
+                let entry = wanted.entry(*ip).or_default();
+                entry[0] |= ADDR_SNAT;
+                entry[3] = id + offset;
+            }
+        }
+        for ip in &state.vips {
+            let Some(id) = self.vips.get(ip) else { continue };
+            let entry = wanted.entry(*ip).or_default();
+            entry[0] |= ADDR_VIP;
+            entry[1] = id;
+        }
+        if wanted.len() > MAX_ADDRS as usize { Err(full("addresses", MAX_ADDRS)) } else { Ok(wanted) }
+    }
+
+    fn put_addrs(&mut self, maps: &Maps, wanted: &BTreeMap<IpAddr, [u32; 4]>) -> Result<(), DataPlaneError> {
+        for (ip, info) in wanted {
+            if self.addrs.get(ip) != Some(info) {
+                let [roles, vip, server, snat] = *info;
+                maps.addrs.put(&addr_of(*ip), &addr_info { roles, vip, server, snat })?;
+                self.addrs.insert(*ip, *info);
+            }
+        }
+        Ok(())
+    }
+
+    fn put_service_ports(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+    ) -> Result<BTreeSet<(u32, u16, u16)>, DataPlaneError> {
+        let mut wanted = BTreeSet::new();
+        for (key, service) in &state.services {
+            let Some(id) = self.services.get(key) else { continue };
+            let protocol = protocol_number(service.protocol);
+            for vip in service.addresses.iter().filter_map(|ip| self.vips.get(ip)) {
+                for port in service.ports.first..=service.ports.last {
+                    let entry = (vip, port.to_be(), protocol);
+                    wanted.insert(entry);
+                    if self.service_ports.get(&entry) != Some(&id) {
+                        maps.services.put(&service_key { vip, port: entry.1, protocol }, &id)?;
+                        self.service_ports.insert(entry, id);
+                    }
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Takes away what leads in, then what could get something new; what connections still use stays.
+    fn remove(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+        wanted: &BTreeMap<IpAddr, [u32; 4]>,
+        leads_in: &BTreeSet<(u32, u16, u16)>,
+    ) -> Result<(), DataPlaneError> {
+        let gone: Vec<_> = self.service_ports.keys().copied().filter(|entry| !leads_in.contains(entry)).collect();
+        for (vip, port, protocol) in gone {
+            maps.services.delete(&service_key { vip, port, protocol })?;
+            self.service_ports.remove(&(vip, port, protocol));
+        }
+        let gone: Vec<IpAddr> = self.addrs.keys().copied().filter(|ip| !wanted.contains_key(ip)).collect();
+        for ip in gone {
+            maps.addrs.delete(&addr_of(ip))?;
+            self.addrs.remove(&ip);
+        }
+        self.vips.retire_all_but(|ip| state.vips.contains(ip));
+        for (_, id) in self.services.retire_all_but(|key| state.services.contains_key(key)) {
+            maps.tables.delete(id.bytes()).or_else(ignore_missing).map_err(|source| DataPlaneError::Map {
+                map: "tables".into(),
+                doing: "delete from",
+                source,
+            })?;
+            self.tables.remove(&id);
+        }
+        let is_wanted =
+            |d: &Destination| state.dests.get(&d.key).is_some_and(|dest| Destination::new(&d.key, dest) == *d);
+        for (_, id) in self.dests.retire_all_but(is_wanted) {
+            close_dest(maps, id);
+            self.dest_written.remove(&id);
+        }
+        let wanted_members: BTreeSet<(u32, u32)> = state
+            .dests
+            .keys()
+            .filter_map(|key| Some((self.services.get(&key.service)?, self.servers.get(&key.server)?)))
+            .collect();
+        let gone: Vec<_> = self.members.keys().copied().filter(|member| !wanted_members.contains(member)).collect();
+        for (service, server) in gone {
+            maps.members.delete(&member_key { service, server })?;
+            self.members.remove(&(service, server));
+        }
+        self.servers.retire_all_but(|name| state.servers.contains_key(name));
+        Ok(())
+    }
+
+    /// Numbers that no connection refers to and no configuration wants are free again.
+    pub fn collect(&mut self, maps: &Maps, used: &Used) -> Result<(), DataPlaneError> {
+        for (key, id) in self.dests.retired() {
+            let pending = maps.conns.read(id).is_some_and(|c| c.pending != 0);
+            if used.dests.contains(&id) || pending {
+                continue;
+            }
+            if let Some(word) = maps.dests.word(id, offset_of!(dest, egress)) {
+                word.store(0, Ordering::Release);
+            }
+            for offset in [offset_of!(conns, active), offset_of!(conns, pending), offset_of!(conns, total)] {
+                if let Some(word) = maps.conns.word(id, offset) {
+                    word.store(0, Ordering::Release);
+                }
+            }
+            maps.names.delete(&name_key { kind: NAME_DEST, id })?;
+            self.dests.free(&key);
+        }
+        let living: Vec<DestKey> = self.dests.iter().map(|(destination, _)| destination.key.clone()).collect();
+        for (key, id) in self.services.retired() {
+            if !living.iter().any(|dest| dest.service == key) {
+                maps.names.delete(&name_key { kind: NAME_SERVICE, id })?;
+                self.settings.remove(&id);
+                self.services.free(&key);
+            }
+        }
+        for (name, id) in self.servers.retired() {
+            if !living.iter().any(|dest| dest.server == name) {
+                maps.names.delete(&name_key { kind: NAME_SERVER, id })?;
+                self.servers.free(&name);
+            }
+        }
+        for (ip, id) in self.vips.retired() {
+            if !used.vips.contains(&id) {
+                self.vips.free(&ip);
+            }
+        }
+        for (ids, offset) in [(&mut self.snats4, 0), (&mut self.snats6, SNATS6)] {
+            for (ip, id) in ids.retired() {
+                if !used.snats.contains(&(id + offset)) {
+                    ids.free(&ip);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the established connections refer to, found by a sweep.
+#[derive(Clone, Debug, Default)]
+pub struct Used {
+    pub dests: BTreeSet<u32>,
+    pub vips: BTreeSet<u32>,
+    pub snats: BTreeSet<u32>,
+}
+
+fn ignore_missing(error: libbpf_rs::Error) -> libbpf_rs::Result<()> {
+    if error.kind() == libbpf_rs::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Words in an order in which a packet that meets it sees it whole: everything else before the word with
+/// the flags, which makes a new destination valid; a living one changes in its 8-byte words only.
+fn write_dest(maps: &Maps, id: u32, value: &layout::dest) {
+    let bytes = value.bytes();
+    let valid = offset_of!(layout::dest, egress);
+    let store = |offset: usize| {
+        let mut word = [0; 8];
+        if let (Some(cell), Some(from)) = (maps.dests.word(id, offset), bytes.get(offset..offset + 8)) {
+            word.copy_from_slice(from);
+            cell.store(u64::from_ne_bytes(word), Ordering::Release);
+        }
+    };
+    (0..bytes.len()).step_by(8).filter(|offset| *offset != valid).for_each(store);
+    store(valid);
+}
+
+/// A destination takes nothing new, and keeps what it has.
+fn close_dest(maps: &Maps, id: u32) {
+    if let Some(word) = maps.dests.word(id, offset_of!(layout::dest, egress)) {
+        word.fetch_and(!pair(0, DEST_OPEN), Ordering::AcqRel);
+    }
+}
