@@ -1,7 +1,9 @@
 //! The configuration as a YAML file.
 //!
-//!     text → raw structure → Config → validate
-//!            (raw, leaf)     (convert, notation)
+//! ```text
+//! text → raw structure → Config → validate
+//!        (raw, leaf)     (convert, notation)
+//! ```
 //!
 //! The raw structure knows what may stand where and keeps the place of every
 //! value; an error in it ends the reading. Everything after that is collected,

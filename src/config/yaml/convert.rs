@@ -97,8 +97,7 @@ impl Reading {
             if let Some(value) = item(self, &at_item, raw) {
                 list.push(value);
             } else {
-                // The next item takes its number. What the list lacks has none.
-                self.places.forget(&at_item);
+                // The next item takes its number, and overwrites its place. What the list lacks has no number.
                 self.missing.truncate(known_missing);
                 self.missing.push(at.key("?"));
             }

@@ -15,14 +15,6 @@ impl Places {
         }
     }
 
-    /// Forgets a place and all below it.
-    pub fn forget(&mut self, at: &KeyPath) {
-        let below: Vec<KeyPath> = self.within(at).map(|(path, _)| path.clone()).collect();
-        below.iter().for_each(|path| {
-            self.0.remove(path);
-        });
-    }
-
     /// Where it stands; or else what is in it; or else what it is in.
     pub fn near(&self, at: &KeyPath) -> Option<Span> {
         let mut at = at.clone();
