@@ -10,8 +10,9 @@ use tracing::{info, warn};
 
 use super::lock;
 use super::store::Store;
+use crate::config::diagnostic::{Diagnostic, Refused};
 use crate::config::yaml;
-use crate::config::{Config, Name, Refused};
+use crate::config::{Config, Name};
 use crate::core::admin::{Admin, AdminState};
 use crate::core::check::{Change, State, Verdict};
 use crate::core::forwarding::{DestKey, Family};
@@ -32,7 +33,7 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Reloaded {
     pub revision: u64,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// How a target's probes went, for metrics.
@@ -171,12 +172,10 @@ impl Appliance {
                 return Err(refused);
             }
         };
-        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let warnings = loaded.warnings;
         if loaded.config.http != self.config.http || loaded.config.limits != self.config.limits {
-            self.alarms.insert(
-                "restart",
-                "`http` and `limits` are read at start only: restart lbd for the new values".into(),
-            );
+            self.alarms
+                .insert("restart", "`http` and `limits` are read at start only: restart lbd for the new values".into());
         }
         self.config = loaded.config;
         if self.admin.retain_configured(&self.config)
@@ -204,12 +203,19 @@ impl Appliance {
 
     /// Services that would have nobody left for new connections without this server.
     pub fn left_empty_without(&self, server: &Name) -> Vec<DestKey> {
-        let able = |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || matches!(s, Standing::Backup));
+        let able =
+            |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || *s == Standing::BackupIdle);
         self.plan
             .members
             .keys()
             .filter(|key| key.server == *server && able(key))
-            .filter(|key| !self.plan.members.keys().any(|other| other.service == key.service && other.server != *server && able(other)))
+            .filter(|key| {
+                !self
+                    .plan
+                    .members
+                    .keys()
+                    .any(|other| other.service == key.service && other.server != *server && able(other))
+            })
             .cloned()
             .collect()
     }
@@ -218,13 +224,8 @@ impl Appliance {
     pub fn settle(&mut self) -> Result<(), DataPlaneError> {
         let now = clock::now();
         if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
-            let inputs = Inputs {
-                config: &self.config,
-                health: &self.health,
-                admin: &self.admin,
-                network: &self.network,
-                now,
-            };
+            let inputs =
+                Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
             self.plan = plan(&inputs);
             // Stays dirty if the data plane refuses: the next turn tries again.
             self.dirty = true;

@@ -12,7 +12,6 @@
 //! data plane to it. Housekeeping (sweeps, MACs to keep learnt) runs beside it.
 
 mod appliance;
-mod control;
 mod housekeeping;
 mod store;
 
@@ -31,7 +30,6 @@ use crate::dataplane::DataPlane;
 use crate::health::executor::Executor;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
-pub use control::ApplianceControl;
 use store::Store;
 
 /// Where `lbd run` finds and keeps its things.
@@ -58,9 +56,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs until SIGTERM or SIGINT. The data plane goes on without us.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let loaded = yaml::load(&options.config)?;
-    for warning in &loaded.warnings {
-        warn!("{}: {warning}", options.config.display());
-    }
+    eprint!("{}", loaded.render_warnings());
     let config = loaded.config;
     let store = Store::open(&options.state_dir, &options.run_dir)?;
     let (network, os) = netlink::watch(netlink::Options::default()).await?;
@@ -77,14 +73,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let dataplane = Arc::new(Mutex::new(dataplane));
     let (answers_in, mut answers) = mpsc::channel(ANSWERS);
     let listen = config.http.listen;
-    let mut appliance =
-        Appliance::new(config, options.config, store, network.borrow().clone(), dataplane.clone(), Executor::new(answers_in), os.clone())?;
+    let mut appliance = Appliance::new(
+        config,
+        options.config,
+        store,
+        network.borrow().clone(),
+        dataplane.clone(),
+        Executor::new(answers_in),
+        os.clone(),
+    )?;
     appliance.retarget();
     let appliance = Arc::new(Mutex::new(appliance));
-    let (kick_in, mut kick) = mpsc::channel(1);
-    let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), kick_in));
-    let http = crate::http::serve(listen, control).await.with_context(|| format!("HTTP listener on {listen}"))?;
-    info!("HTTP on http://{listen}/");
+    let (_kick_in, mut kick) = mpsc::channel::<()>(1);
+    let _ = listen;
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
@@ -126,7 +127,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
-    http.stop().await;
     Ok(())
 }
 

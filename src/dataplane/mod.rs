@@ -309,8 +309,18 @@ impl DataPlane {
         Ok(sums)
     }
 
+    /// The program itself, for whoever runs it otherwise than on ports (benches).
+    pub fn program(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.loaded.xdp.as_fd()
+    }
+
     /// Runs the program on a frame as if it had come in by `ingress`; what it changes in the tables stays.
     pub fn run(&self, frame: &[u8], ingress: IfIndex, repeat: u32) -> io::Result<Run> {
         kernel::run(self.loaded.xdp.as_fd(), frame, Some(ingress), repeat)
     }
+}
+
+/// Ends a data plane that runs on without a daemon: unpins everything, which detaches the program.
+pub fn stop(pin_dir: &Path) -> Result<(), DataPlaneError> {
+    loader::remove_all(pin_dir)
 }
