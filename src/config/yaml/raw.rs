@@ -248,7 +248,7 @@ impl JsonSchema for RawMember {
 #[schemars(rename = "check")]
 pub struct RawCheck {
     /// Opens a TCP connection (tcp); does not probe, so that a server is up as long as its MAC is known (none);
-    /// or tcp where the member has one TCP port, and else none (auto).
+    /// or tcp for TCP services with one port, and none for UDP and ranges (auto).
     #[serde(rename = "type")]
     #[schemars(extend("default" = "auto"))]
     pub kind: Given<Leaf<OneOf<CheckKind>>>,
