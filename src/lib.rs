@@ -6,4 +6,5 @@ pub mod core;
 pub mod daemon;
 pub mod dataplane;
 pub mod health;
+pub mod http;
 pub mod os;
