@@ -98,6 +98,11 @@ fn a_wrong_item_of_a_list_is_shown_where_it_stands_and_not_where_the_next_one_do
     assert_eq!(shown[1].0, Some(46));
 }
 
+/// Of this thread: what a busy machine does besides is no fault of the reader.
+fn cpu_time() -> std::time::Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
 /// They are read while the daemon balances: about a second each on a slow machine, and far from minutes anywhere.
 #[test]
 fn files_made_to_be_slow_are_refused_soon() {
@@ -158,10 +163,11 @@ fn files_made_to_be_slow_are_refused_soon() {
         ),
     ];
     for (name, text) in cases {
-        let begin = std::time::Instant::now();
+        let begin = cpu_time();
         let refused = parse("lb.yaml", &text).expect_err(name);
         let shown = refused.to_string();
-        let took = begin.elapsed();
+        let took = cpu_time() - begin;
+        println!("{name}: {took:?}");
         assert!(took < std::time::Duration::from_secs(10), "{name} took {took:?}");
         assert!(shown.len() < 1 << 20, "{name}: the message has {} bytes", shown.len());
         assert!(refused.diagnostics.len() <= 100, "{name}");
