@@ -10,6 +10,7 @@ mod traffic {
     mod generic;
     mod hairpin;
     mod icmp;
+    mod losses;
     mod many;
     mod moves;
     mod smtp;
