@@ -1,7 +1,17 @@
 //! The declarative model: what the operator asked for.
 //!
-//! `model` is plain data without a notation; `yaml` reads it from a file with
-//! the place of every value, `validate` refuses what cannot work.
+//! `model` is plain data without a notation; `validate` refuses what cannot
+//! work, whoever wrote it; `yaml` reads and writes it as a file, with the
+//! place of every value; `diagnostic` says what is wrong, and where.
+pub mod diagnostic;
+pub mod limits;
 pub mod model;
+pub mod resolve;
+mod services;
+pub mod suggest;
+pub mod validate;
+pub mod yaml;
 
+pub use diagnostic::{Diagnostic, Refused, Severity};
 pub use model::*;
+pub use yaml::{Loaded, json_schema, load, parse, to_yaml};

@@ -32,6 +32,11 @@ impl Name {
         }
     }
 
+    /// Name of a box that was given none.
+    pub fn of_a_box() -> Self {
+        Self("lb".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -167,6 +172,10 @@ pub struct SourceNat {
     pub ports: Ports,
 }
 
+impl SourceNat {
+    pub const PORTS_DEFAULT: Ports = Ports { first: 1024, last: 65535 };
+}
+
 /// Sizes of the kernel's tables, fixed when the data plane is first loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -188,7 +197,7 @@ impl Default for Limits {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Loopback only, until the listener has authentication. Default 127.0.0.1:8080.
+    /// Loopback only, until the listener has authentication. Default 127.0.0.1:8080; port 0 is any free one.
     pub listen: SocketAddr,
 }
 
@@ -224,13 +233,17 @@ pub struct Link {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     pub members: Vec<Member>,
-    /// The servers' port; `None`: the same as the service's. Must stay `None` for DSR and for ranges.
+    /// The servers' port; `None`: the same as the service's, as it must be for DSR and for ranges.
     pub port: Option<u16>,
     pub scheduler: Scheduler,
     /// A server that comes back grows from a tenth of its weight to all of it over this time; zero is off.
     /// 0 to 1 hour, default 30 s.
     pub slow_start: Duration,
     pub check: Check,
+}
+
+impl Pool {
+    pub const SLOW_START_DEFAULT: Duration = Duration::from_secs(30);
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -252,7 +265,7 @@ pub struct Check {
     pub port: Option<u16>,
     /// 100 ms to 1 hour, default 2 s.
     pub interval: Duration,
-    /// 10 ms to `interval`, default 1 s.
+    /// 10 ms to `interval`; default 1 s, or the interval where that is shorter.
     pub timeout: Duration,
     /// Successes in a row until a server counts as up, 1 to 10, default 2.
     pub rise: u8,

@@ -1,0 +1,247 @@
+//! What is wrong with a configuration, where, and what would be right.
+//!
+//! `validate` speaks of a `Config` and names places by `KeyPath`, so that it
+//! serves every notation; a notation turns each `Finding` into a `Diagnostic`
+//! with line and column.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It works, but probably not as meant.
+    Warning,
+}
+
+/// Keys from the root to a value, `servers/pc1/weight`; positions in a list are numbers from 0.
+/// Names cannot contain `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyPath(String);
+
+impl KeyPath {
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// The path of a key of this object, or of an item of this list.
+    pub fn key(&self, key: impl fmt::Display) -> Self {
+        if self.0.is_empty() { Self(key.to_string()) } else { Self(format!("{}/{key}", self.0)) }
+    }
+
+    pub fn parent(&self) -> Option<Self> {
+        match self.0.rsplit_once('/') {
+            Some((parent, _)) => Some(Self(parent.to_owned())),
+            None if self.0.is_empty() => None,
+            None => Some(Self::root()),
+        }
+    }
+
+    /// This place is `other`, or somewhere below it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.strip_prefix(&other.0).is_some_and(|rest| other.0.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is wrong with one value, by whoever reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+impl Complaint {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None }
+    }
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Something wrong with a `Config`, in any notation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    pub at: KeyPath,
+    pub complaint: Complaint,
+    /// Other places that have a part in it, with their part.
+    pub related: Vec<(KeyPath, String)>,
+}
+
+impl Finding {
+    pub fn error(at: KeyPath, complaint: Complaint) -> Self {
+        Self { severity: Severity::Error, at, complaint, related: Vec::new() }
+    }
+    pub fn warning(at: KeyPath, complaint: Complaint) -> Self {
+        Self { severity: Severity::Warning, at, complaint, related: Vec::new() }
+    }
+    pub fn related(mut self, at: KeyPath, label: impl Into<String>) -> Self {
+        self.related.push((at, label.into()));
+        self
+    }
+}
+
+/// A place in a text. Lines and columns (in characters) count from 1, bytes from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub line: u32,
+    pub column: u32,
+    pub bytes: Range<usize>,
+}
+
+/// A finding with its place in a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// From 1; absent where the whole file is meant.
+    pub line: Option<u32>,
+    /// In characters, from 1.
+    pub column: Option<u32>,
+    /// Keys to the value, `servers/pc1/weight`; empty where the text has no such structure.
+    pub path: String,
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+    pub related: Vec<Related>,
+    #[serde(skip)]
+    span: Option<Span>,
+}
+
+/// A second place that has a part in what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Related {
+    pub line: u32,
+    pub column: u32,
+    pub message: String,
+    #[serde(skip)]
+    span: Span,
+}
+
+impl Diagnostic {
+    pub fn new(severity: Severity, path: &KeyPath, complaint: Complaint, span: Option<Span>) -> Self {
+        Self {
+            severity,
+            line: span.as_ref().map(|span| span.line),
+            column: span.as_ref().map(|span| span.column),
+            path: path.to_string(),
+            message: complaint.message,
+            help: complaint.help,
+            related: Vec::new(),
+            span,
+        }
+    }
+
+    pub fn relate(&mut self, span: Span, message: String) {
+        self.related.push(Related { line: span.line, column: span.column, message, span });
+    }
+
+    /// For people: message, file, line, column, the offending lines, and what would be right.
+    pub fn render(&self, file: &str, text: &str) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let Some(span) = &self.span else {
+            let help = self.help.as_ref().map_or(String::new(), |help| format!("\n  = help: {help}"));
+            let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+            return format!("{severity}: {}\n --> {file}{help}", self.message);
+        };
+        let mut marks = vec![(span, None)];
+        marks.extend(self.related.iter().map(|related| (&related.span, Some(related.message.as_str()))));
+        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
+        // One snippet, which the renderer needs to join neighbouring lines, only if the places are near.
+        let lines = marks.iter().map(|(span, _)| span.line);
+        let (first, last) = (lines.clone().min().unwrap_or(1), lines.max().unwrap_or(1));
+        if last - first <= 40 {
+            group = group.element(snippet(file, text, &marks));
+        } else {
+            for mark in &marks {
+                group = group.element(snippet(file, text, std::slice::from_ref(mark)));
+            }
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        Renderer::plain().render(&[group])
+    }
+}
+
+/// The lines around `marks` only: a renderer that is handed a whole file of 4 MiB reads it each time.
+fn snippet<'a>(
+    file: &'a str,
+    text: &'a str,
+    marks: &[(&Span, Option<&'a str>)],
+) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    let first = marks.iter().map(|(span, _)| span.bytes.start).min().unwrap_or(0);
+    let last = marks.iter().map(|(span, _)| span.bytes.end).max().unwrap_or(0).max(first);
+    let start = text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let end = text.get(last..).and_then(|after| after.find('\n')).map_or(text.len(), |at| last + at);
+    let line = marks.iter().map(|(span, _)| span.line).min().unwrap_or(1);
+    let window = text.get(start..end).unwrap_or_default();
+    let mut snippet = Snippet::source(window).path(file).line_start(line as usize);
+    for (index, (span, label)) in marks.iter().enumerate() {
+        let kind = if index == 0 && label.is_none() { AnnotationKind::Primary } else { AnnotationKind::Context };
+        let from = (span.bytes.start - start).min(window.len());
+        let to = span.bytes.end.saturating_sub(start).clamp(from, window.len());
+        snippet = snippet.annotation(kind.span(from..to).label(*label));
+    }
+    snippet
+}
+
+/// A configuration that is not taken. Nothing of it has any effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The file's name, as the operator gave it.
+    pub file: String,
+    /// Errors first, then warnings, each in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+    #[serde(skip)]
+    pub(super) text: String,
+}
+
+/// A file with more wrong than this is shown no further; the list has everything.
+const SHOWN_MAX: usize = 50;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_diagnostics(f, &self.file, &self.text, &self.diagnostics)?;
+        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        let noun = if errors == 1 { "error" } else { "errors" };
+        write!(f, "{}: refused for {errors} {noun}; nothing of it takes effect", self.file)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+pub(super) fn write_diagnostics(
+    f: &mut impl fmt::Write,
+    file: &str,
+    text: &str,
+    diagnostics: &[Diagnostic],
+) -> fmt::Result {
+    for diagnostic in diagnostics.iter().take(SHOWN_MAX) {
+        write!(f, "{}\n\n", diagnostic.render(file, text))?;
+    }
+    match diagnostics.len().saturating_sub(SHOWN_MAX) {
+        0 => Ok(()),
+        more => write!(f, "... and {more} more\n\n"),
+    }
+}

@@ -1,0 +1,99 @@
+//! The ranges of all numbers and the sizes that a configuration may have: the
+//! one place for constants that an operator may ask about.
+
+/// An inclusive range. Durations are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub min: u32,
+    pub max: u32,
+}
+
+impl Range {
+    pub const fn contains(self, value: u64) -> bool {
+        self.min as u64 <= value && value <= self.max as u64
+    }
+}
+
+const fn range(min: u32, max: u32) -> Range {
+    Range { min, max }
+}
+
+const SECOND: u32 = 1_000;
+const HOUR: u32 = 3_600 * SECOND;
+const DAY: u32 = 24 * HOUR;
+
+/// Share of new connections, of a server or a member.
+pub const WEIGHT: Range = range(1, 1_000);
+/// Most connections of a server at once; 0 is no limit. Its maximum is that of the table of connections.
+pub const MAX_CONNECTIONS: Range = range(0, CONNECTIONS.max);
+/// 802.1Q identifiers; 0 and 4095 are reserved (IEEE 802.1Q, 9.6).
+pub const VLAN: Range = range(1, 4_094);
+pub const PREFIX4: Range = range(1, 32);
+pub const PREFIX6: Range = range(1, 128);
+
+pub const CONNECTIONS: Range = range(1_024, 16_777_216);
+pub const EMBRYONIC: Range = range(1_024, 1_048_576);
+pub const PERSISTENCE: Range = range(1_024, 4_194_304);
+pub const FRAGMENTS: Range = range(256, 262_144);
+
+/// Times of flows and persistence: 1 s to 24 h.
+pub const FLOW_TIME: Range = range(SECOND, DAY);
+pub const SLOW_START: Range = range(0, HOUR);
+pub const CHECK_INTERVAL: Range = range(100, HOUR);
+/// Besides, no longer than the interval.
+pub const CHECK_TIMEOUT: Range = range(10, HOUR);
+pub const CHECK_COUNT: Range = range(1, 10);
+
+/// Longest interface name: IFNAMSIZ less its NUL (linux/if.h).
+pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
+
+/// Largest configuration file. A site at all the limits below stays under it.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+// Sizes of the data plane's fixed tables (`dataplane/bpf/lb.h`, LBD_MAX_*), which are twice these
+// where a table has an entry for each address family, or is a hash that should not run full.
+
+/// Ports that the data plane sits on.
+pub const INTERFACES_MAX: usize = 256;
+/// Floating inside addresses.
+pub const INSIDE_MAX: usize = 256;
+/// Entries of `source-nat`.
+pub const SOURCE_NAT_MAX: usize = 256;
+pub const SERVERS_MAX: usize = 4_096;
+/// Addresses of all virtual servers.
+pub const VIRTUAL_ADDRESSES_MAX: usize = 1_024;
+/// Services of one address family.
+pub const SERVICES_MAX: usize = 4_096;
+/// Sum over the services of the members of their pools.
+pub const SERVICE_MEMBERS_MAX: usize = 16_384;
+/// Sum over the services of addresses × ports.
+pub const SERVICE_PORTS_MAX: usize = 65_536;
+/// Members of a pool with the scheduler `least-connections`, which looks at each of them for each new connection.
+pub const LEAST_CONNECTIONS_MEMBERS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number behind a `#define` of the data plane's header.
+    fn defined(name: &str) -> u64 {
+        include_str!("../dataplane/bpf/lb.h")
+            .lines()
+            .find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("lb.h does not define {name}"))
+    }
+
+    #[test]
+    fn a_configuration_at_its_limits_fits_the_data_plane() {
+        assert!(defined("LBD_MAX_VIPS ") >= VIRTUAL_ADDRESSES_MAX as u64);
+        assert!(defined("LBD_MAX_SERVERS ") >= SERVERS_MAX as u64);
+        assert!(defined("LBD_MAX_SERVICES ") >= 2 * SERVICES_MAX as u64);
+        assert!(defined("LBD_MAX_SERVICE_PORTS ") >= SERVICE_PORTS_MAX as u64);
+        assert!(defined("LBD_MAX_DESTS ") >= 2 * SERVICE_MEMBERS_MAX as u64);
+        assert!(defined("LBD_MAX_SNATS ") >= SOURCE_NAT_MAX as u64);
+        assert!(defined("LBD_MAX_PORTS ") >= INTERFACES_MAX as u64);
+        assert!(defined("LBD_LEAST_CONNECTIONS_MAX ") >= LEAST_CONNECTIONS_MEMBERS_MAX as u64);
+        let addresses = 2 * SERVERS_MAX + VIRTUAL_ADDRESSES_MAX + INSIDE_MAX + SOURCE_NAT_MAX;
+        assert!(defined("LBD_MAX_ADDRS ") >= addresses as u64);
+    }
+}

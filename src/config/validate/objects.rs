@@ -1,0 +1,189 @@
+//! Rules of single objects: interfaces, limits, the listener, servers, pools.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Findings, pool, server, time};
+use crate::config::diagnostic::{Complaint, Finding, KeyPath};
+use crate::config::limits;
+use crate::config::model::{Check, Config, Mac, Name, Pool};
+
+pub(super) fn interfaces(config: &Config, findings: &mut Findings) {
+    let at = KeyPath::root().key("interfaces");
+    let interfaces = &config.interfaces;
+    if interfaces.ports.is_empty() {
+        let help = "name the interfaces that face customers and servers: ports: [eth1, eth2]";
+        findings.error(at.key("ports"), Complaint::new("there is no port to balance on").help(help));
+    }
+    if let Some(bridge) = &interfaces.bridge {
+        interface_name(bridge, at.key("bridge"), findings);
+    }
+    let mut seen = BTreeMap::new();
+    for (index, port) in interfaces.ports.iter().enumerate() {
+        let at_port = at.key("ports").key(index);
+        interface_name(port, at_port.clone(), findings);
+        if interfaces.bridge.as_ref() == Some(port) {
+            let complaint = Complaint::new(format!("`{port}` is the bridge itself"))
+                .help("`ports` has the interfaces that belong to the bridge");
+            findings.list.push(Finding::error(at_port.clone(), complaint).related(at.key("bridge"), "the bridge"));
+        }
+        if let Some(first) = seen.insert(port, at_port.clone()) {
+            let complaint = Complaint::new(format!("port `{port}` stands here twice"));
+            findings.list.push(Finding::error(at_port, complaint).related(first, "here first"));
+        }
+    }
+    if let Some(mac) = interfaces.mac {
+        unicast(mac, at.key("mac"), findings);
+    }
+}
+
+/// As the kernel judges (`dev_valid_name`, net/core/dev.c).
+fn interface_name(name: &str, at: KeyPath, findings: &mut Findings) {
+    let wrong = if name.is_empty() || name == "." || name == ".." {
+        format!("{name:?} cannot be the name of an interface")
+    } else if name.len() > limits::INTERFACE_NAME_BYTES_MAX {
+        format!(
+            "{name:?} is {} bytes long; the name of an interface has at most {}",
+            name.len(),
+            limits::INTERFACE_NAME_BYTES_MAX
+        )
+    } else if let Some(c) = name.chars().find(|c| c.is_whitespace() || c.is_control() || "/:".contains(*c)) {
+        format!("{c:?} cannot stand in the name of an interface")
+    } else {
+        return;
+    };
+    findings.error(at, Complaint::new(wrong).help("`ip link` shows the names"));
+}
+
+fn unicast(mac: Mac, at: KeyPath, findings: &mut Findings) {
+    let kind = if mac.0 == [0; 6] {
+        "is all zeros"
+    } else if mac.0[0] & 1 != 0 {
+        "is a group address (the lowest bit of its first byte is set)"
+    } else {
+        return;
+    };
+    let help = "give a unicast address; one of your own choice starts with 02";
+    findings.error(at, Complaint::new(format!("{mac} {kind}")).help(help));
+}
+
+pub(super) fn limits(config: &Config, findings: &mut Findings) {
+    let at = KeyPath::root().key("limits");
+    findings.number(at.key("connections"), config.limits.connections, limits::CONNECTIONS);
+    findings.number(at.key("embryonic"), config.limits.embryonic, limits::EMBRYONIC);
+    findings.number(at.key("persistence"), config.limits.persistence, limits::PERSISTENCE);
+    findings.number(at.key("fragments"), config.limits.fragments, limits::FRAGMENTS);
+}
+
+pub(super) fn http(config: &Config, findings: &mut Findings) {
+    let listen = config.http.listen;
+    if !listen.ip().is_loopback() {
+        let message = format!("{} is not a loopback address", listen.ip());
+        let help = format!(
+            "whoever reaches the listener can drain servers, and it has no authentication yet; until it has, \
+             listen on 127.0.0.1:{0} or [::1]:{0}, and come by `ssh -L`",
+            listen.port()
+        );
+        findings.error(KeyPath::root().key("http").key("listen"), Complaint::new(message).help(help));
+    }
+}
+
+pub(super) fn servers(config: &Config, findings: &mut Findings) {
+    let used: BTreeSet<&Name> =
+        config.pools.values().flat_map(|pool| pool.members.iter().map(|member| &member.server)).collect();
+    for (name, entry) in &config.servers {
+        let at = server(name);
+        if entry.address.is_none() && entry.address6.is_none() {
+            let help = "give it `address` (IPv4), `address6` (IPv6), or both";
+            findings.error(at.clone(), Complaint::new(format!("server `{name}` has no address")).help(help));
+        }
+        findings.number(at.key("weight"), entry.weight.into(), limits::WEIGHT);
+        findings.number(at.key("max-connections"), entry.max_connections, limits::MAX_CONNECTIONS);
+        if let Some(link) = &entry.link {
+            unicast(link.mac, at.key("link").key("mac"), findings);
+            if !config.interfaces.ports.contains(&link.port) {
+                let mut complaint = Complaint::new(format!("`{}` is not one of `interfaces.ports`", link.port));
+                complaint.help = findings.did_you_mean(&link.port, config.interfaces.ports.iter().map(String::as_str));
+                let finding = Finding::error(at.key("link").key("port"), complaint);
+                findings.list.push(finding.related(KeyPath::root().key("interfaces").key("ports"), "the ports"));
+            }
+            if let Some(vlan) = link.vlan {
+                findings.number(at.key("link").key("vlan"), vlan.into(), limits::VLAN);
+            }
+        }
+        if !used.contains(name) {
+            let complaint = Complaint::new(format!("server `{name}` is in no pool"))
+                .help("no customer reaches it; add it to the `members` of a pool");
+            findings.warning(at, complaint);
+        }
+    }
+}
+
+pub(super) fn pools(config: &Config, findings: &mut Findings) {
+    let used: BTreeSet<&Name> = config
+        .virtual_servers
+        .values()
+        .flat_map(|virtual_server| virtual_server.services.values().map(|service| &service.pool))
+        .collect();
+    for (name, entry) in &config.pools {
+        let at = pool(name);
+        if !used.contains(name) {
+            let complaint = Complaint::new(format!("nothing uses pool `{name}`"))
+                .help("name it as the `pool` of a service, or remove it");
+            findings.warning(at.clone(), complaint);
+        }
+        port(entry.port, at.key("port"), findings);
+        findings.time(at.key("slow-start"), entry.slow_start, limits::SLOW_START);
+        check(&entry.check, &at.key("check"), findings);
+        members(config, name, entry, &at.key("members"), findings);
+    }
+}
+
+fn port(port: Option<u16>, at: KeyPath, findings: &mut Findings) {
+    if port == Some(0) {
+        findings.error(at, Complaint::new("0 is no port").help("ports go from 1 to 65535"));
+    }
+}
+
+fn check(check: &Check, at: &KeyPath, findings: &mut Findings) {
+    port(check.port, at.key("port"), findings);
+    findings.time(at.key("interval"), check.interval, limits::CHECK_INTERVAL);
+    findings.time(at.key("timeout"), check.timeout, limits::CHECK_TIMEOUT);
+    if check.timeout > check.interval {
+        let message =
+            format!("the timeout of {} is longer than the interval of {}", time(check.timeout), time(check.interval));
+        let complaint = Complaint::new(message).help("a probe must have ended before the next one begins");
+        findings.list.push(Finding::error(at.key("timeout"), complaint));
+    }
+    findings.number(at.key("rise"), check.rise.into(), limits::CHECK_COUNT);
+    findings.number(at.key("fall"), check.fall.into(), limits::CHECK_COUNT);
+}
+
+fn members(config: &Config, name: &Name, entry: &Pool, at: &KeyPath, findings: &mut Findings) {
+    if entry.members.is_empty() {
+        let complaint = Complaint::new(format!("pool `{name}` has no members"))
+            .help("connections to its services are refused until it has");
+        findings.warning(at.clone(), complaint);
+    } else if entry.members.iter().all(|member| member.backup) {
+        let complaint = Complaint::new(format!("all members of pool `{name}` are backups"))
+            .help("a backup stands in for members that are not; take `backup` from those");
+        findings.warning(at.clone(), complaint);
+    }
+    let mut seen: BTreeMap<&Name, KeyPath> = BTreeMap::new();
+    for (index, member) in entry.members.iter().enumerate() {
+        let at = at.key(index);
+        if !config.servers.contains_key(&member.server) {
+            let mut complaint = Complaint::new(format!("there is no server `{}`", member.server));
+            complaint.help = findings.did_you_mean(member.server.as_str(), config.servers.keys().map(Name::as_str));
+            findings.error(at.key("server"), complaint);
+        }
+        if let Some(first) = seen.insert(&member.server, at.clone()) {
+            let complaint = Complaint::new(format!("server `{}` is in pool `{name}` twice", member.server))
+                .help("a pool has a server once; for a larger share give it more `weight`");
+            findings.list.push(Finding::error(at.clone(), complaint).related(first, "here first"));
+        }
+        port(member.port, at.key("port"), findings);
+        if let Some(weight) = member.weight {
+            findings.number(at.key("weight"), weight.into(), limits::WEIGHT);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Services and what they ask of pools, ports, modes and each other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Findings, pool, service, time, virtual_server};
+use crate::config::diagnostic::{Complaint, Finding, KeyPath};
+use crate::config::limits;
+use crate::config::model::{
+    CheckKind, Config, Mode, Name, Persistence, Pool, Protocol, Service, Timeouts, UdpLife, VirtualServer,
+};
+use crate::config::resolve::probe_port;
+
+pub(super) fn check(config: &Config, findings: &mut Findings) {
+    let mut groups = BTreeMap::new();
+    let mut users: BTreeMap<&Name, Vec<&Service>> = BTreeMap::new();
+    for (virtual_name, entry) in &config.virtual_servers {
+        if entry.services.is_empty() {
+            let complaint = Complaint::new(format!("virtual server `{virtual_name}` has no services"))
+                .help("it answers ping and refuses everything else; give it `services`");
+            findings.warning(virtual_server(virtual_name), complaint);
+        }
+        bound_twice(virtual_name, entry, findings);
+        for (name, service_entry) in &entry.services {
+            let at = service(virtual_name, name);
+            ports(service_entry, &at, findings);
+            times(service_entry, &at, findings);
+            udp(service_entry, &at, findings);
+            if let Some(persistence) = &service_entry.persistence {
+                persistent(persistence, &at.key("persistence"), &mut groups, findings);
+            }
+            users.entry(&service_entry.pool).or_default().push(service_entry);
+            let Some(pool_entry) = config.pools.get(&service_entry.pool) else {
+                let mut complaint = Complaint::new(format!("there is no pool `{}`", service_entry.pool));
+                complaint.help =
+                    findings.did_you_mean(service_entry.pool.as_str(), config.pools.keys().map(Name::as_str));
+                findings.error(at.key("pool"), complaint);
+                continue;
+            };
+            server_ports(service_entry, pool_entry, &at, findings);
+            families(config, entry, service_entry, pool_entry, &at, findings);
+        }
+    }
+    lonely_groups(groups, findings);
+    unprobed(config, &users, findings);
+}
+
+/// A port of an address belongs to one service. All services of a virtual server share its addresses.
+fn bound_twice(virtual_name: &Name, entry: &VirtualServer, findings: &mut Findings) {
+    let mut by_port: Vec<(&Name, &Service)> = entry.services.iter().collect();
+    by_port.sort_by_key(|(_, service)| (service.protocol, service.ports));
+    let mut last: Option<(&Name, &Service)> = None;
+    for (name, this) in by_port {
+        match last {
+            Some((other, before)) if before.protocol == this.protocol && this.ports.first <= before.ports.last => {
+                let what = if this.ports.is_range() { "ports" } else { "port" };
+                let message =
+                    format!("{what} {}/{} of `{virtual_name}` bound twice", this.ports, protocol(this.protocol));
+                let complaint = Complaint::new(message).help(format!("service `{other}` has {} already", before.ports));
+                let first = service(virtual_name, other).key("port");
+                let finding = Finding::error(service(virtual_name, name).key("port"), complaint);
+                findings.list.push(finding.related(first, "here first"));
+                if this.ports.last > before.ports.last {
+                    last = Some((name, this));
+                }
+            }
+            _ => last = Some((name, this)),
+        }
+    }
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+fn ports(service: &Service, at: &KeyPath, findings: &mut Findings) {
+    if service.ports.first == 0 {
+        findings.error(at.key("port"), Complaint::new("0 is no port").help("ports go from 1 to 65535"));
+    }
+    if service.ports.first > service.ports.last {
+        let help = format!("write {}-{}", service.ports.last, service.ports.first);
+        findings.error(at.key("port"), Complaint::new("the range ends before it begins").help(help));
+    }
+}
+
+/// Each time of a `Timeouts` with its key; the last is UDP's, the others are TCP's.
+fn named(timeouts: &Timeouts) -> [(&'static str, Duration); 6] {
+    [
+        ("embryonic", timeouts.embryonic),
+        ("unproven", timeouts.unproven),
+        ("established", timeouts.established),
+        ("closing", timeouts.closing),
+        ("closed", timeouts.closed),
+        ("udp", timeouts.udp),
+    ]
+}
+
+fn times(service: &Service, at: &KeyPath, findings: &mut Findings) {
+    /// An IMAP client repeats IDLE at least this often (RFC 2177).
+    const IMAP_IDLE: Duration = Duration::from_secs(29 * 60);
+    let at = at.key("timeouts");
+    for ((key, value), (_, default)) in named(&service.timeouts).into_iter().zip(named(&Timeouts::default())) {
+        findings.time(at.key(key), value, limits::FLOW_TIME);
+        let of_udp = key == "udp";
+        if value != default && of_udp != (service.protocol == Protocol::Udp) {
+            let this = protocol(service.protocol);
+            let help = if of_udp {
+                "for TCP there are `embryonic`, `unproven`, `established`, `closing` and `closed`"
+            } else {
+                "for UDP there is `udp`"
+            };
+            findings
+                .error(at.key(key), Complaint::new(format!("`{key}` means nothing to a {this} service")).help(help));
+        }
+    }
+    let ports = service.ports;
+    let imap = service.protocol == Protocol::Tcp && [143, 993].iter().any(|p| (ports.first..=ports.last).contains(p));
+    if imap && service.timeouts.established <= IMAP_IDLE {
+        let message = format!(
+            "IMAP connections are forgotten after {}, before an idle client speaks again",
+            time(service.timeouts.established)
+        );
+        let help = "a client in IDLE speaks every 29 minutes (RFC 2177); give more than that";
+        findings.warning(at.key("established"), Complaint::new(message).help(help));
+    }
+    if service.protocol == Protocol::Tcp && service.timeouts.unproven > service.timeouts.established {
+        let message = "unproven connections outlive established ones";
+        let help = format!("`established` is {}", time(service.timeouts.established));
+        findings.warning(at.key("unproven"), Complaint::new(message).help(help));
+    }
+}
+
+fn udp(service: &Service, at: &KeyPath, findings: &mut Findings) {
+    if let UdpLife::MaxAge(age) = service.udp {
+        findings.time(at.key("udp").key("max-age"), age, limits::FLOW_TIME);
+    }
+    if service.protocol == Protocol::Tcp && service.udp != UdpLife::Idle {
+        findings.error(at.key("udp"), udp_on_tcp());
+    }
+}
+
+pub(in crate::config) fn udp_on_tcp() -> Complaint {
+    Complaint::new("`udp` means nothing to a tcp service").help("remove it, or set `protocol: udp`")
+}
+
+type Groups<'a> = BTreeMap<&'a Name, (KeyPath, &'a Persistence, usize)>;
+
+fn persistent<'a>(persistence: &'a Persistence, at: &KeyPath, groups: &mut Groups<'a>, findings: &mut Findings) {
+    findings.time(at.key("timeout"), persistence.timeout, limits::FLOW_TIME);
+    findings.number(at.key("prefix4"), persistence.prefix4.into(), limits::PREFIX4);
+    findings.number(at.key("prefix6"), persistence.prefix6.into(), limits::PREFIX6);
+    let Some(group) = &persistence.group else { return };
+    let Some((first_at, first, count)) = groups.get_mut(group) else {
+        groups.insert(group, (at.clone(), persistence, 1));
+        return;
+    };
+    *count += 1;
+    let differing = [
+        ("timeout", time(persistence.timeout), time(first.timeout)),
+        ("prefix4", persistence.prefix4.to_string(), first.prefix4.to_string()),
+        ("prefix6", persistence.prefix6.to_string(), first.prefix6.to_string()),
+    ];
+    for (key, this, other) in differing {
+        if this != other {
+            let message = format!("`{key}` is {this} here and {other} elsewhere in persistence group `{group}`");
+            let complaint = Complaint::new(message).help("a group remembers a client once: give all of it the same");
+            let finding = Finding::error(at.key(key), complaint).related(first_at.key(key), "there");
+            findings.list.push(finding);
+        }
+    }
+}
+
+fn lonely_groups(groups: Groups, findings: &mut Findings) {
+    for (group, (at, _, count)) in groups {
+        if count == 1 {
+            let complaint = Complaint::new(format!("nothing else is in persistence group `{group}`"))
+                .help("a group ties several services together; check the name at the others");
+            findings.warning(at.key("group"), complaint);
+        }
+    }
+}
+
+/// The servers' ports must be what the mode can deliver to.
+fn server_ports(service: &Service, pool_entry: &Pool, at: &KeyPath, findings: &mut Findings) {
+    let members = pool_entry.members.iter().enumerate().filter_map(|(index, member)| {
+        let at = pool(&service.pool).key("members").key(index).key("port");
+        Some((at, member.port?))
+    });
+    let given = pool_entry.port.map(|port| (pool(&service.pool).key("port"), port));
+    for (port_at, port) in given.into_iter().chain(members) {
+        let complaint = if service.ports.is_range() {
+            Complaint::new(format!(
+                "pool `{}` sets port {port}, but its service has the range {}",
+                service.pool, service.ports
+            ))
+            .help("behind a range, servers answer at the client's port: remove `port` here, or use another pool")
+        } else if service.mode == Mode::Dsr && port != service.ports.first {
+            Complaint::new(format!(
+                "pool `{}` sets port {port}, but its service is at port {} in DSR mode",
+                service.pool, service.ports
+            ))
+            .help("DSR leaves ports as they are: remove `port` here, or use mode nat")
+        } else {
+            continue;
+        };
+        findings.list.push(Finding::error(port_at, complaint).related(at.key("port"), "of this service"));
+    }
+}
+
+/// What each address family of the virtual server needs of pool, inside and source NAT.
+fn families(
+    config: &Config,
+    entry: &VirtualServer,
+    service: &Service,
+    pool_entry: &Pool,
+    at: &KeyPath,
+    findings: &mut Findings,
+) {
+    for (family, key, is_v4) in [("IPv4", "address", true), ("IPv6", "address6", false)] {
+        let Some(index) = entry.addresses.iter().position(|address| address.is_ipv4() == is_v4) else { continue };
+        let mut servers = pool_entry.members.iter().filter_map(|member| config.servers.get(&member.server));
+        let served = servers.any(|s| if is_v4 { s.address.is_some() } else { s.address6.is_some() });
+        if !served && !pool_entry.members.is_empty() {
+            let address = entry.addresses.get(index).map_or(String::new(), |address| address.to_string());
+            let message =
+                format!("nobody serves {address}: no member of pool `{}` has an {family} address", service.pool);
+            let help = format!("give its servers `{key}`, or the virtual server no {family} address");
+            findings.warning(at.key("pool"), Complaint::new(message).help(help));
+        }
+        let has_source = config.source_nat.iter().any(|source| source.address.is_ipv4() == is_v4);
+        if service.mode == Mode::FullNat && !has_source {
+            let complaint = Complaint::new(format!("full NAT for {family} needs a source address, and there is none"))
+                .help(format!("add an {family} address to `source-nat`"));
+            let sources = KeyPath::root().key("source-nat");
+            findings.list.push(Finding::error(at.key("mode"), complaint).related(sources, "source addresses are here"));
+        }
+        let has_inside = config.interfaces.inside.iter().any(|prefix| prefix.address.is_ipv4() == is_v4);
+        if service.mode == Mode::Nat && served && !has_inside {
+            let complaint = Complaint::new(format!("NAT for {family} without an inside address")).help(format!(
+                "the servers' gateway must be this box: add an {family} address to `interfaces.inside`, \
+                     and make it the servers' default route"
+            ));
+            findings.warning(at.key("mode"), complaint);
+        }
+    }
+}
+
+/// A check that was left to `auto` and turns out as none, which an operator would find out too late.
+fn unprobed(config: &Config, users: &BTreeMap<&Name, Vec<&Service>>, findings: &mut Findings) {
+    for (name, entry) in &config.pools {
+        let Some(services) = users.get(name) else { continue };
+        let mut members = entry.members.iter();
+        let Some(member) =
+            members.find(|member| probe_port(&entry.check, entry, member, services.iter().copied()).is_none())
+        else {
+            continue;
+        };
+        let at = pool(name).key("check");
+        match entry.check.kind {
+            CheckKind::None => {}
+            CheckKind::Tcp => {
+                let message = format!(
+                    "no port to probe `{}` at: the services of pool `{name}` do not have one TCP port in common",
+                    member.server
+                );
+                findings.error(at, Complaint::new(message).help("give the check a `port`"));
+            }
+            CheckKind::Auto => {
+                let message = format!("pool `{name}` is not checked: its services do not have one TCP port in common");
+                let help = "its servers count as up even when they are down; give it `check: {type: tcp, port: …}`, \
+                            or `check: {type: none}` if that is meant";
+                findings.warning(at, Complaint::new(message).help(help));
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! How single values are written: reading, and the schema that an editor
+//! checks them by, side by side so that the two agree.
+
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use schemars::{Schema, json_schema};
+
+use super::choice::Choice;
+use crate::config::diagnostic::Complaint;
+use crate::config::limits::Range;
+use crate::config::suggest::{did_you_mean, nearest};
+use crate::config::validate::{check_number, check_time};
+use crate::config::{Mac, Name, Ports, Prefix, limits, services};
+
+/// A way to write a value.
+pub trait Notation {
+    type Value;
+    fn read(text: &str) -> Result<Self::Value, Complaint>;
+    /// JSON Schema, draft 2020-12.
+    fn schema() -> Schema;
+}
+
+/// A text as it can stand in a message: no control characters, no novel.
+pub fn shown(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let mut short: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        short.push('…');
+    }
+    format!("`{short}`")
+}
+
+fn parsed<T: std::str::FromStr>(text: &str, what: &str, example: &str) -> Result<T, Complaint> {
+    text.parse()
+        .map_err(|_| Complaint::new(format!("{} is not {what}", shown(text))).help(format!("such as {example}")))
+}
+
+/// A word out of a fixed list.
+pub struct OneOf<T>(PhantomData<T>);
+
+impl<T: Choice> Notation for OneOf<T> {
+    type Value = T;
+    fn read(text: &str) -> Result<T, Complaint> {
+        let words = T::CHOICES.iter().map(|(word, _)| *word);
+        match T::CHOICES.iter().find(|(word, _)| *word == text) {
+            Some((_, value)) => Ok(*value),
+            None => {
+                let mut complaint = Complaint::new(format!("there is no {} {}", T::WHAT, shown(text)));
+                complaint.help = did_you_mean(text, words);
+                Err(complaint)
+            }
+        }
+    }
+    fn schema() -> Schema {
+        let words: Vec<&str> = T::CHOICES.iter().map(|(word, _)| *word).collect();
+        json_schema!({ "enum": words })
+    }
+}
+
+pub struct YesNo;
+
+impl Notation for YesNo {
+    type Value = bool;
+    fn read(text: &str) -> Result<bool, Complaint> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Complaint::new(format!("{} is neither `true` nor `false`", shown(text)))),
+        }
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "boolean" })
+    }
+}
+
+/// A whole number.
+pub struct Number<const MIN: u32, const MAX: u32>;
+
+impl<const MIN: u32, const MAX: u32> Notation for Number<MIN, MAX> {
+    type Value = u32;
+    fn read(text: &str) -> Result<u32, Complaint> {
+        let range = Range { min: MIN, max: MAX };
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Complaint::new(format!("{} is not a whole number", shown(text)))
+                .help(format!("a whole number from {MIN} to {MAX} can stand here")));
+        }
+        // More digits than a u64 has, or a sign: out of any range.
+        let out_of_range = || {
+            Complaint::new(format!("{} is out of range", shown(text)))
+                .help(format!("a whole number from {MIN} to {MAX} can stand here"))
+        };
+        let value: u64 = text.parse().map_err(|_| out_of_range())?;
+        check_number(value, range)?;
+        u32::try_from(value).map_err(|_| out_of_range())
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A time with its unit, `30s`; the range is in milliseconds.
+pub struct Time<const MIN: u32, const MAX: u32>;
+
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+impl<const MIN: u32, const MAX: u32> Notation for Time<MIN, MAX> {
+    type Value = Duration;
+    fn read(text: &str) -> Result<Duration, Complaint> {
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(unit_at);
+        if !digits.is_empty() && unit.is_empty() {
+            return Err(Complaint::new(format!("{} has no unit", shown(text)))
+                .help(format!("add one: `{digits}s` for seconds; there are ms, s, m, h and d")));
+        }
+        let known = UNITS.iter().find(|(name, _)| *name == unit);
+        let (Some((_, size)), false) = (known, digits.is_empty()) else {
+            return Err(Complaint::new(format!("{} is not a time", shown(text)))
+                .help("a whole number and one unit: 500ms, 30s, 40m, 2h, 1d"));
+        };
+        let ms = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(*size)).unwrap_or(u64::MAX);
+        let value = Duration::from_millis(ms);
+        check_time(value, Range { min: MIN, max: MAX })?;
+        Ok(value)
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" })
+    }
+}
+
+/// The name of an object.
+pub struct NameText;
+
+impl Notation for NameText {
+    type Value = Name;
+    fn read(text: &str) -> Result<Name, Complaint> {
+        Name::new(text).map_err(Complaint::new)
+    }
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string", "pattern": "^[A-Za-z0-9._-]+$", "minLength": 1, "maxLength": Name::LENGTH_MAX
+        })
+    }
+}
+
+/// The name of an interface, as the kernel has it.
+pub struct InterfaceText;
+
+impl Notation for InterfaceText {
+    type Value = String;
+    fn read(text: &str) -> Result<String, Complaint> {
+        Ok(text.to_owned()) // `validate` knows the kernel's rules
+    }
+    fn schema() -> Schema {
+        let pattern = r"^[^\s/:]+$";
+        json_schema!({
+            "type": "string", "pattern": pattern, "minLength": 1, "maxLength": limits::INTERFACE_NAME_BYTES_MAX
+        })
+    }
+}
+
+fn port(text: &str) -> Result<u16, Complaint> {
+    if let Some(port) = services::port_of(text) {
+        return Ok(port);
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return match text.parse() {
+            Ok(0) | Err(_) => {
+                Err(Complaint::new(format!("{} is no port", shown(text))).help("ports go from 1 to 65535"))
+            }
+            Ok(port) => Ok(port),
+        };
+    }
+    let mut complaint = Complaint::new(format!("{} is neither a port nor a known service", shown(text)));
+    complaint.help = match nearest(text.get(..64).unwrap_or(text), services::names()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => Some("write its number, from 1 to 65535".into()),
+    };
+    Err(complaint)
+}
+
+const PORT_RANGE: &str = "^[0-9]+-[0-9]+$";
+
+fn port_schema(with_range: bool) -> Schema {
+    let mut names: Vec<&str> = services::names().collect();
+    names.sort_unstable();
+    let number = json_schema!({ "type": "integer", "minimum": 1, "maximum": 65535 });
+    let name = json_schema!({ "enum": names });
+    if with_range {
+        json_schema!({ "anyOf": [number, name, { "type": "string", "pattern": PORT_RANGE }] })
+    } else {
+        json_schema!({ "anyOf": [number, name] })
+    }
+}
+
+/// One port: its number, or the name of its service.
+pub struct PortText;
+
+impl Notation for PortText {
+    type Value = u16;
+    fn read(text: &str) -> Result<u16, Complaint> {
+        match text.split_once('-') {
+            Some((first, last)) if port(first).is_ok() && port(last).is_ok() && services::port_of(text).is_none() => {
+                Err(Complaint::new(format!("{} is a range; only one port can stand here", shown(text))))
+            }
+            _ => port(text),
+        }
+    }
+    fn schema() -> Schema {
+        port_schema(false)
+    }
+}
+
+/// One port, or a range of ports `first-last`.
+pub struct PortsText;
+
+impl Notation for PortsText {
+    type Value = Ports;
+    fn read(text: &str) -> Result<Ports, Complaint> {
+        let is_range = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+        let Some((first, last)) = text.split_once('-').filter(|_| is_range) else {
+            return port(text).map(Ports::single);
+        };
+        let (first, last) = (port(first)?, port(last)?);
+        if first > last {
+            return Err(Complaint::new(format!("the range {} ends before it begins", shown(text)))
+                .help(format!("write {last}-{first}")));
+        }
+        Ok(Ports { first, last })
+    }
+    fn schema() -> Schema {
+        port_schema(true)
+    }
+}
+
+pub struct AddressText;
+
+impl Notation for AddressText {
+    type Value = IpAddr;
+    fn read(text: &str) -> Result<IpAddr, Complaint> {
+        without_length(text)?;
+        parsed(text, "an IP address", "192.0.2.25 or 2001:db8::25")
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
+    }
+}
+
+pub struct Address4Text;
+
+impl Notation for Address4Text {
+    type Value = Ipv4Addr;
+    fn read(text: &str) -> Result<Ipv4Addr, Complaint> {
+        without_length(text)?;
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Err(Complaint::new(format!("{} is an IPv6 address", shown(text))).help("it belongs in `address6`"));
+        }
+        parsed(text, "an IPv4 address", "10.1.0.11")
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "ipv4" })
+    }
+}
+
+pub struct Address6Text;
+
+impl Notation for Address6Text {
+    type Value = Ipv6Addr;
+    fn read(text: &str) -> Result<Ipv6Addr, Complaint> {
+        without_length(text)?;
+        if text.parse::<Ipv4Addr>().is_ok() {
+            return Err(Complaint::new(format!("{} is an IPv4 address", shown(text))).help("it belongs in `address`"));
+        }
+        parsed(text, "an IPv6 address", "fd00:1::11")
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "ipv6" })
+    }
+}
+
+fn without_length(text: &str) -> Result<(), Complaint> {
+    match text.split_once('/') {
+        Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
+            let message = format!("{} has the length of a prefix; only an address can stand here", shown(text));
+            Err(Complaint::new(message).help(format!("write {address}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An address with the length of its network's prefix.
+pub struct PrefixText;
+
+impl Notation for PrefixText {
+    type Value = Prefix;
+    fn read(text: &str) -> Result<Prefix, Complaint> {
+        let (address, length) = text.split_once('/').unwrap_or((text, ""));
+        let address: IpAddr = parsed(address, "an IP address", "10.1.0.1/24 or fd00:1::1/64")?;
+        let (typical, longest) = if address.is_ipv4() { (24, 32) } else { (64, 128) };
+        if length.is_empty() {
+            return Err(Complaint::new(format!("{} lacks the length of its network's prefix", shown(text)))
+                .help(format!("such as {address}/{typical}")));
+        }
+        match length.parse() {
+            Ok(length) if (1..=longest).contains(&length) => Ok(Prefix { address, length }),
+            _ => Err(Complaint::new(format!("{} is no length of a prefix here", shown(length)))
+                .help(format!("it goes from 1 to {longest}; such as {address}/{typical}"))),
+        }
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$" })
+    }
+}
+
+/// An Ethernet address.
+pub struct MacText;
+
+impl Notation for MacText {
+    type Value = Mac;
+    fn read(text: &str) -> Result<Mac, Complaint> {
+        let wrong = || {
+            Complaint::new(format!("{} is not a MAC address", shown(text)))
+                .help("six pairs of hexadecimal digits, such as 02:00:5e:00:00:01")
+        };
+        let mut mac = Mac::default();
+        let mut pairs = text.split(':');
+        for byte in &mut mac.0 {
+            let pair = pairs.next().filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()));
+            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(wrong)?;
+        }
+        if pairs.next().is_some() { Err(wrong()) } else { Ok(mac) }
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$" })
+    }
+}
+
+/// Address and port of a listener.
+pub struct ListenText;
+
+impl Notation for ListenText {
+    type Value = SocketAddr;
+    fn read(text: &str) -> Result<SocketAddr, Complaint> {
+        parsed(text, "an address with a port", "127.0.0.1:8080 or \"[::1]:8080\"")
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$" })
+    }
+}

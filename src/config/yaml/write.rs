@@ -1,0 +1,238 @@
+//! A `Config` as YAML. Reading it gives the same `Config` back.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::choice::{Choice, UdpLifeKind};
+use crate::config::validate::time;
+use crate::config::{
+    Check, Config, Http, Interfaces, Limits, Member, Name, OnFailure, Persistence, Pool, Protocol, Scheduler, Server,
+    Service, SourceNat, Timeouts, UdpLife, VirtualServer, XdpMode,
+};
+
+/// The whole configuration, without what is left at its default.
+pub fn to_yaml(config: &Config) -> String {
+    let mut out = Lines::default();
+    out.line(0, "hostname", name(&config.hostname));
+    interfaces(&config.interfaces, &mut out);
+    if !config.source_nat.is_empty() {
+        out.open(0, "source-nat");
+        for source in &config.source_nat {
+            let ports = (source.ports != SourceNat::PORTS_DEFAULT).then(|| pair("ports", source.ports));
+            out.item(1, map([Some(pair("address", quoted(source.address))), ports]));
+        }
+    }
+    limits(&config.limits, &mut out);
+    if config.http != Http::default() {
+        out.line(0, "http", map([Some(pair("listen", quoted(config.http.listen)))]));
+    }
+    if !config.servers.is_empty() {
+        out.open(0, "servers");
+        config.servers.iter().for_each(|(key, entry)| out.line(1, &name(key), server(entry)));
+    }
+    if !config.pools.is_empty() {
+        out.open(0, "pools");
+        config.pools.iter().for_each(|(key, entry)| pool(key, entry, &mut out));
+    }
+    if !config.virtual_servers.is_empty() {
+        out.open(0, "virtual-servers");
+        config.virtual_servers.iter().for_each(|(key, entry)| virtual_server(key, entry, &mut out));
+    }
+    out.0
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, depth: usize, key: &str, value: impl Display) {
+        self.0.push_str(&format!("{:1$}{key}: {value}\n", "", depth * 2));
+    }
+    fn open(&mut self, depth: usize, key: &str) {
+        self.0.push_str(&format!("{:1$}{key}:\n", "", depth * 2));
+    }
+    fn item(&mut self, depth: usize, value: impl Display) {
+        self.0.push_str(&format!("{:1$}- {value}\n", "", depth * 2));
+    }
+}
+
+/// `{a: 1, b: 2}` of what is there.
+fn map(pairs: impl IntoIterator<Item = Option<String>>) -> String {
+    format!("{{{}}}", pairs.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn pair(key: &str, value: impl Display) -> String {
+    format!("{key}: {value}")
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// In quotes, for what has a colon or is not ours to know: YAML's escapes are a superset of JSON's.
+fn quoted(value: impl Display) -> String {
+    serde_json::Value::String(value.to_string()).to_string()
+}
+
+/// A name, in quotes where YAML would see a number, a truth value or a mark in it.
+fn name(name: &Name) -> String {
+    let text = name.as_str();
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text.to_lowercase().as_str());
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+fn unless_default<T: PartialEq>(key: &str, value: &T, default: &T, text: impl FnOnce(&T) -> String) -> Option<String> {
+    (value != default).then(|| pair(key, text(value)))
+}
+
+fn unless_default_time(key: &str, value: Duration, default: Duration) -> Option<String> {
+    unless_default(key, &value, &default, |value| time(*value))
+}
+
+fn interfaces(interfaces: &Interfaces, out: &mut Lines) {
+    out.open(0, "interfaces");
+    if let Some(bridge) = &interfaces.bridge {
+        out.line(1, "bridge", quoted(bridge));
+    }
+    out.line(1, "ports", list(interfaces.ports.iter().map(quoted)));
+    if let Some(mac) = interfaces.mac {
+        out.line(1, "mac", quoted(mac));
+    }
+    if !interfaces.inside.is_empty() {
+        out.line(1, "inside", list(interfaces.inside.iter().map(quoted)));
+    }
+    if interfaces.xdp != XdpMode::default() {
+        out.line(1, "xdp", interfaces.xdp.word());
+    }
+}
+
+fn limits(limits: &Limits, out: &mut Lines) {
+    let default = Limits::default();
+    if *limits == default {
+        return;
+    }
+    out.open(0, "limits");
+    for (key, value, default) in [
+        ("connections", limits.connections, default.connections),
+        ("embryonic", limits.embryonic, default.embryonic),
+        ("persistence", limits.persistence, default.persistence),
+        ("fragments", limits.fragments, default.fragments),
+    ] {
+        if value != default {
+            out.line(1, key, value);
+        }
+    }
+}
+
+fn server(server: &Server) -> String {
+    map([
+        server.address.map(|address| pair("address", address)),
+        server.address6.map(|address| pair("address6", quoted(address))),
+        unless_default("weight", &server.weight, &1, u16::to_string),
+        unless_default("max-connections", &server.max_connections, &0, u32::to_string),
+        server.link.as_ref().map(|link| {
+            let vlan = link.vlan.map(|vlan| pair("vlan", vlan));
+            pair("link", map([Some(pair("mac", quoted(link.mac))), Some(pair("port", quoted(&link.port))), vlan]))
+        }),
+    ])
+}
+
+fn pool(key: &Name, pool: &Pool, out: &mut Lines) {
+    out.open(1, &name(key));
+    out.line(2, "members", list(pool.members.iter().map(member)));
+    if let Some(port) = pool.port {
+        out.line(2, "port", port);
+    }
+    if pool.scheduler != Scheduler::default() {
+        out.line(2, "scheduler", pool.scheduler.word());
+    }
+    if pool.slow_start != Pool::SLOW_START_DEFAULT {
+        out.line(2, "slow-start", time(pool.slow_start));
+    }
+    if pool.check != Check::default() {
+        out.line(2, "check", check(&pool.check));
+    }
+}
+
+fn member(member: &Member) -> String {
+    if member.port.is_none() && member.weight.is_none() && !member.backup {
+        return name(&member.server);
+    }
+    map([
+        Some(pair("server", name(&member.server))),
+        member.port.map(|port| pair("port", port)),
+        member.weight.map(|weight| pair("weight", weight)),
+        member.backup.then(|| pair("backup", true)),
+    ])
+}
+
+fn check(check: &Check) -> String {
+    let default = Check::default();
+    map([
+        unless_default("type", &check.kind, &default.kind, |kind| kind.word().to_owned()),
+        check.port.map(|port| pair("port", port)),
+        unless_default_time("interval", check.interval, default.interval),
+        unless_default_time("timeout", check.timeout, default.timeout.min(check.interval)),
+        unless_default("rise", &check.rise, &default.rise, u8::to_string),
+        unless_default("fall", &check.fall, &default.fall, u8::to_string),
+    ])
+}
+
+fn virtual_server(key: &Name, entry: &VirtualServer, out: &mut Lines) {
+    out.open(1, &name(key));
+    out.line(2, "addresses", list(entry.addresses.iter().map(quoted)));
+    if !entry.services.is_empty() {
+        out.open(2, "services");
+        entry.services.iter().for_each(|(key, entry)| service(key, entry, out));
+    }
+}
+
+fn service(key: &Name, service: &Service, out: &mut Lines) {
+    out.open(3, &name(key));
+    if service.protocol != Protocol::Tcp {
+        out.line(4, "protocol", service.protocol.word());
+    }
+    out.line(4, "port", service.ports);
+    out.line(4, "pool", name(&service.pool));
+    out.line(4, "mode", service.mode.word());
+    if let Some(entry) = &service.persistence {
+        out.line(4, "persistence", persistence(entry));
+    }
+    if service.timeouts != Timeouts::default() {
+        out.line(4, "timeouts", timeouts(&service.timeouts));
+    }
+    match service.udp {
+        UdpLife::Idle => {}
+        UdpLife::PerPacket => out.line(4, "udp", map([Some(pair("life", UdpLifeKind::PerPacket.word()))])),
+        UdpLife::MaxAge(age) => {
+            let life = pair("life", UdpLifeKind::MaxAge.word());
+            out.line(4, "udp", map([Some(life), Some(pair("max-age", time(age)))]));
+        }
+    }
+    if service.on_failure != OnFailure::default() {
+        out.line(4, "on-failure", service.on_failure.word());
+    }
+}
+
+fn persistence(persistence: &Persistence) -> String {
+    let default = Persistence::default();
+    map([
+        unless_default_time("timeout", persistence.timeout, default.timeout),
+        unless_default("prefix4", &persistence.prefix4, &default.prefix4, u8::to_string),
+        unless_default("prefix6", &persistence.prefix6, &default.prefix6, u8::to_string),
+        persistence.group.as_ref().map(|group| pair("group", name(group))),
+    ])
+}
+
+fn timeouts(timeouts: &Timeouts) -> String {
+    let default = Timeouts::default();
+    map([
+        unless_default_time("embryonic", timeouts.embryonic, default.embryonic),
+        unless_default_time("unproven", timeouts.unproven, default.unproven),
+        unless_default_time("established", timeouts.established, default.established),
+        unless_default_time("closing", timeouts.closing, default.closing),
+        unless_default_time("closed", timeouts.closed, default.closed),
+        unless_default_time("udp", timeouts.udp, default.udp),
+    ])
+}

@@ -1,0 +1,284 @@
+//! The appliance: inputs of the plan, the plan, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use tracing::{info, warn};
+
+use super::lock;
+use super::store::Store;
+use crate::config::diagnostic::Refused;
+use crate::config::yaml;
+use crate::config::{Config, Name};
+use crate::core::admin::{Admin, AdminState};
+use crate::core::check::{Change, State, Verdict};
+use crate::core::control::ReloadReport;
+use crate::core::forwarding::DestKey;
+use crate::core::moment::Moment;
+use crate::core::network::{IfIndex, Network};
+use crate::core::plan::{Inputs, Plan, Standing, plan};
+use crate::core::target::{Health, Target, targets};
+use crate::dataplane::{DataPlane, DataPlaneError};
+use crate::health::executor::{Answer, Executor};
+use crate::os::arp::FrameSender;
+use crate::os::{clock, netlink};
+
+/// Announcements of an address that has become ours: so many, this far apart.
+const ANNOUNCEMENTS: u8 = 3;
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a start waits for first probes before it schedules with what it knows.
+const FIRST_PROBES: Duration = Duration::from_secs(3);
+
+/// How a target's probes went, for metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProbeCount {
+    pub successes: u64,
+    pub failures: u64,
+    pub last_took: Duration,
+}
+
+/// Everything that the daemon knows; the loop in `run` feeds it.
+pub struct Appliance {
+    pub config: Config,
+    pub revision: u64,
+    pub started: SystemTime,
+    /// When the configuration in force was loaded.
+    pub configured: SystemTime,
+    /// When the latest attempt to load one was made, and whether it succeeded.
+    pub last_reload: SystemTime,
+    pub last_reload_ok: bool,
+    pub plan: Plan,
+    pub health: Health,
+    pub admin: Admin,
+    pub network: Arc<Network>,
+    pub probes: BTreeMap<Target, ProbeCount>,
+    /// What does not work now, in words; by what it is about, so that it goes when that does.
+    pub alarms: BTreeMap<&'static str, String>,
+    path: PathBuf,
+    store: Store,
+    dataplane: Arc<Mutex<DataPlane>>,
+    executor: Executor,
+    os: netlink::Handle,
+    announcer: FrameSender,
+    announced: BTreeMap<IpAddr, (u8, Moment)>,
+    dirty: bool,
+    applied: bool,
+    /// The first plan has been made.
+    begun: bool,
+    start: Moment,
+}
+
+impl Appliance {
+    pub fn new(
+        config: Config,
+        path: PathBuf,
+        store: Store,
+        network: Arc<Network>,
+        dataplane: Arc<Mutex<DataPlane>>,
+        executor: Executor,
+        os: netlink::Handle,
+    ) -> anyhow::Result<Self> {
+        let admin = store.admin()?;
+        let now = SystemTime::now();
+        Ok(Self {
+            health: Health::new(&targets(&config), clock::now()),
+            config,
+            revision: 1,
+            started: now,
+            configured: now,
+            last_reload: now,
+            last_reload_ok: true,
+            begun: false,
+            start: clock::now(),
+            plan: Plan::default(),
+            admin,
+            network,
+            probes: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+            path,
+            store,
+            dataplane,
+            executor,
+            os,
+            announcer: FrameSender::open()?,
+            announced: BTreeMap::new(),
+            dirty: true,
+            applied: false,
+        })
+    }
+
+    /// Probes and neighbours follow the configuration.
+    pub fn retarget(&mut self) {
+        let wanted = targets(&self.config);
+        self.health.retarget(&wanted, clock::now());
+        self.probes.retain(|target, _| wanted.contains(target));
+        self.executor.set(&wanted);
+        let neighbours = self.config.servers.values().filter(|server| server.link.is_none());
+        self.os.set_wanted(
+            neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6))).collect(),
+        );
+        self.dirty = true;
+    }
+
+    pub fn answered(&mut self, answer: Answer) {
+        let count = self.probes.entry(answer.target).or_default();
+        match answer.verdict {
+            Verdict::Success => count.successes += 1,
+            Verdict::Failure(_) => count.failures += 1,
+        }
+        count.last_took = answer.took;
+        let why = match &answer.verdict {
+            Verdict::Success => String::new(),
+            Verdict::Failure(why) => format!(": {why}"),
+        };
+        let change = self.health.record(&answer.target, answer.verdict, clock::now());
+        if let Some(Change { from, to }) = change {
+            if to == State::Down {
+                warn!("{}: {from} -> {to}{why}", answer.target.question);
+            } else {
+                info!("{}: {from} -> {to}", answer.target.question);
+            }
+            self.dirty = true;
+        }
+    }
+
+    pub fn network_changed(&mut self, network: Arc<Network>) {
+        if *network != *self.network {
+            self.network = network;
+            self.dirty = true;
+        }
+    }
+
+    /// When something is due though nothing happens: a step of a slow start, or another announcement.
+    pub fn next(&self) -> Option<Moment> {
+        let announcement = self
+            .announced
+            .values()
+            .filter(|(times, _)| *times < ANNOUNCEMENTS)
+            .map(|(_, last)| *last + ANNOUNCE_EVERY)
+            .min();
+        let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
+        [self.plan.next, announcement, patience].into_iter().flatten().min()
+    }
+
+    /// Reads the file again; on any error nothing has changed.
+    pub fn reload(&mut self) -> Result<ReloadReport, Refused> {
+        self.last_reload = SystemTime::now();
+        let loaded = yaml::load(&self.path).inspect_err(|_| self.last_reload_ok = false)?;
+        self.last_reload_ok = true;
+        let mut notes: Vec<String> = loaded.warnings.iter().map(|w| format!("{}: {}", w.path, w.message)).collect();
+        if loaded.config == self.config {
+            return Ok(ReloadReport { revision: self.revision, changed: false, notes });
+        }
+        if loaded.config.http != self.config.http || loaded.config.limits != self.config.limits {
+            let note = "`http` and `limits` are read at start only: restart lbd for the new values";
+            self.alarms.insert("restart", note.to_owned());
+            notes.push(note.to_owned());
+        }
+        self.config = loaded.config;
+        if self.admin.retain_configured(&self.config)
+            && let Err(error) = self.store.keep_admin(&self.admin)
+        {
+            warn!("administrative state could not be kept: {error:#}");
+        }
+        self.revision += 1;
+        self.configured = self.last_reload;
+        self.retarget();
+        Ok(ReloadReport { revision: self.revision, changed: true, notes })
+    }
+
+    /// Orders an administrative state and keeps it; the state before.
+    pub fn set_admin(&mut self, server: &Name, state: AdminState) -> anyhow::Result<AdminState> {
+        let mut admin = self.admin.clone();
+        let before = admin.set(server, state, clock::now());
+        self.store.keep_admin(&admin)?;
+        self.admin = admin;
+        self.dirty = true;
+        info!("{server}: {before} -> {state} by the operator");
+        Ok(before)
+    }
+
+    /// Services that would have nobody left for new connections without this server.
+    pub fn left_empty_without(&self, server: &Name) -> Vec<DestKey> {
+        let able =
+            |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || *s == Standing::BackupIdle);
+        self.plan
+            .members
+            .keys()
+            .filter(|key| key.server == *server && able(key))
+            .filter(|key| {
+                !self
+                    .plan
+                    .members
+                    .keys()
+                    .any(|other| other.service == key.service && other.server != *server && able(other))
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Makes the plan that the inputs ask for, and brings the data plane to it. Not before the first probes
+    /// have answered, or patience is at its end: a start schedules nobody unproven for so long, and an adopted
+    /// data plane keeps its tables meanwhile.
+    pub fn settle(&mut self) -> Result<(), DataPlaneError> {
+        let now = clock::now();
+        self.begun = self.begun || self.health.decided() || now.since(self.start) >= FIRST_PROBES;
+        if !self.begun {
+            return Ok(());
+        }
+        if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
+            let inputs =
+                Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
+            self.plan = plan(&inputs);
+            // Stays dirty if the data plane refuses: the next turn tries again.
+            self.dirty = true;
+            self.apply()?;
+            self.dirty = false;
+        }
+        self.announce(now);
+        Ok(())
+    }
+
+    fn apply(&mut self) -> Result<(), DataPlaneError> {
+        let names: BTreeMap<IfIndex, String> =
+            self.network.links.iter().map(|(index, link)| (*index, link.name.clone())).collect();
+        let mut dataplane = lock(&self.dataplane);
+        for note in dataplane.apply(&self.plan.state, &names, self.config.interfaces.xdp)? {
+            warn!("{note}");
+            self.alarms.insert("xdp", note);
+        }
+        if !self.applied {
+            self.applied = true;
+            // No pair is configured: the lease does not expire.
+            dataplane.set_lease(u64::MAX);
+        }
+        Ok(())
+    }
+
+    /// Tells the network where our addresses are, some times over, from when they are ours.
+    fn announce(&mut self, now: Moment) {
+        if !self.applied {
+            return;
+        }
+        let state = &self.plan.state;
+        let ours: BTreeSet<IpAddr> =
+            state.vips.iter().copied().chain(state.inside.iter().map(|prefix| prefix.address)).collect();
+        self.announced.retain(|address, _| ours.contains(address));
+        for address in ours {
+            let (times, last) = self.announced.entry(address).or_insert((0, Moment::default()));
+            if *times >= ANNOUNCEMENTS || (*times > 0 && now.since(*last) < ANNOUNCE_EVERY) {
+                continue;
+            }
+            (*times, *last) = (*times + 1, now);
+            for (index, port) in state.ports.iter().filter(|(_, port)| port.forwarding) {
+                if let Err(error) = self.announcer.announce(*index, 0, port.mac, address) {
+                    warn!("{address} could not be announced on port {index}: {error}");
+                }
+            }
+        }
+    }
+}

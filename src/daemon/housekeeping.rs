@@ -1,0 +1,117 @@
+//! What runs beside the loop: sweeps of the connection tables, and the MACs that the bridge must not forget.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::lock;
+use crate::config::Mac;
+use crate::core::network::{IfIndex, LinkKind, Network};
+use crate::dataplane::DataPlane;
+use crate::os::netlink;
+
+/// Between two steps of 2,048 entries: a table of a million is walked over in some five seconds, at a
+/// share of one core that `make bench` measures.
+const STEP_PAUSE: Duration = Duration::from_millis(8);
+/// Between two walks: what has expired lingers so long, which is not seen from outside, since the
+/// program itself treats an expired entry as none.
+const WALK_PAUSE: Duration = Duration::from_secs(3);
+const EMBRYOS_EVERY: Duration = Duration::from_secs(1);
+
+/// Stops its thread when dropped.
+pub struct Sweeper(Arc<AtomicBool>);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sweeps on a thread of its own: the work is system calls, which would hold up an async thread.
+pub fn sweep(dataplane: Arc<Mutex<DataPlane>>) -> Sweeper {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    std::thread::spawn(move || {
+        let mut embryos = Instant::now();
+        let mut complained = false;
+        while !stopped.load(Ordering::Relaxed) {
+            let walked = lock(&dataplane).sweep_step();
+            let pause = match walked {
+                Ok(true) => WALK_PAUSE,
+                Ok(false) => STEP_PAUSE,
+                Err(error) => {
+                    if !complained {
+                        warn!("{error}");
+                    }
+                    complained = true;
+                    WALK_PAUSE
+                }
+            };
+            let resume = Instant::now() + pause;
+            loop {
+                if embryos.elapsed() >= EMBRYOS_EVERY {
+                    embryos = Instant::now();
+                    if let Err(error) = lock(&dataplane).sweep_embryos() {
+                        debug!("{error}");
+                    }
+                }
+                let left = resume.saturating_duration_since(Instant::now());
+                if left.is_zero() || stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(left.min(Duration::from_millis(250)));
+            }
+        }
+    });
+    Sweeper(stop)
+}
+
+/// Has the bridge learn again what the data plane took away from it, well within its ageing time.
+pub async fn keep_learnt(
+    dataplane: Arc<Mutex<DataPlane>>,
+    network: watch::Receiver<Arc<Network>>,
+    os: netlink::Handle,
+) {
+    let mut told: BTreeMap<(Mac, u16), (IfIndex, u64)> = BTreeMap::new();
+    loop {
+        let ageing = ageing(&network.borrow());
+        tokio::time::sleep((ageing / 4).clamp(Duration::from_millis(200), Duration::from_secs(10))).await;
+        let seen = tokio::task::block_in_place(|| lock(&dataplane).seen_macs());
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                warn!("{error}");
+                continue;
+            }
+        };
+        told.retain(|key, _| seen.iter().any(|m| (m.mac, m.vlan) == *key));
+        for m in seen {
+            // Only what has sent something since: a MAC that moved must not be taught back.
+            if told.get(&(m.mac, m.vlan)) == Some(&(m.port, m.last_seen)) || !is_bridge_port(&network.borrow(), m.port)
+            {
+                continue;
+            }
+            match os.learn(m.mac, m.vlan, m.port).await {
+                Ok(()) => _ = told.insert((m.mac, m.vlan), (m.port, m.last_seen)),
+                Err(error) => debug!("{} could not be kept learnt: {error}", m.mac),
+            }
+        }
+    }
+}
+
+fn is_bridge_port(network: &Network, port: IfIndex) -> bool {
+    network.links.get(&port).is_some_and(|link| matches!(link.kind, LinkKind::BridgePort { .. }))
+}
+
+/// The shortest ageing time of the bridges here; 300 s is the kernel's default.
+fn ageing(network: &Network) -> Duration {
+    let times = network.links.values().filter_map(|link| match link.kind {
+        LinkKind::Bridge { ageing_ms } => Some(Duration::from_millis(ageing_ms.into())),
+        _ => None,
+    });
+    times.filter(|time| !time.is_zero()).min().unwrap_or(Duration::from_secs(300))
+}

@@ -1,0 +1,145 @@
+//! `lbd run`: the appliance in the foreground.
+//!
+//! ```text
+//!   configuration file ─┐
+//!   probes' answers ────┤                       ┌─> data plane (tables, ports)
+//!   network changes ────┼─> appliance ── plan ──┤
+//!   operations (HTTP) ──┘      │                └─> probes, neighbours to keep
+//!                              └─> state, for the faces
+//! ```
+//!
+//! One loop takes events in turn; whatever changes an input of the plan makes a new plan and brings the
+//! data plane to it. Housekeeping (sweeps, MACs to keep learnt) runs beside it.
+
+mod appliance;
+mod control;
+mod housekeeping;
+mod state;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::config::yaml;
+use crate::dataplane::DataPlane;
+use crate::health::executor::Executor;
+use crate::http;
+use crate::os::{clock, netlink};
+use appliance::Appliance;
+use control::ApplianceControl;
+use store::Store;
+
+/// Where `lbd run` finds and keeps its things.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration, YAML.
+    pub config: PathBuf,
+    /// Survives a reboot: administrative state.
+    pub state_dir: PathBuf,
+    /// Until the next boot: lock, and the pinned data plane in `bpf`.
+    pub run_dir: PathBuf,
+}
+
+/// What the data plane refused is tried again within this time.
+const RETRY: Duration = Duration::from_secs(5);
+/// Answers of probes that wait for the loop; a probe that finds no room waits itself.
+const ANSWERS: usize = 1024;
+
+/// Locks, also after a panic elsewhere: the appliance goes on with what is there.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs until SIGTERM or SIGINT. The data plane goes on without us.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let loaded = yaml::load(&options.config)?;
+    eprint!("{}", loaded.render_warnings());
+    let config = loaded.config;
+    let store = Store::open(&options.state_dir, &options.run_dir)?;
+    let (network, os) = netlink::watch(netlink::Options::default()).await?;
+    let dataplane = DataPlane::load(&config.limits, Some(&options.run_dir.join("bpf")))?;
+    for note in dataplane.notes() {
+        warn!("{note}");
+    }
+    info!(
+        "{} {}: data plane {}",
+        config.hostname,
+        env!("CARGO_PKG_VERSION"),
+        if dataplane.adopted() { "taken over with its connections" } else { "loaded" }
+    );
+    let dataplane = Arc::new(Mutex::new(dataplane));
+    let (answers_in, mut answers) = mpsc::channel(ANSWERS);
+    let listen = config.http.listen;
+    let mut appliance = Appliance::new(
+        config,
+        options.config,
+        store,
+        network.borrow().clone(),
+        dataplane.clone(),
+        Executor::new(answers_in),
+        os.clone(),
+    )?;
+    appliance.retarget();
+    let appliance = Arc::new(Mutex::new(appliance));
+    let (kick_in, mut kick) = mpsc::channel(1);
+    let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), os.clone(), kick_in));
+    let listener = http::bind(listen).await?;
+    info!("HTTP on http://{}/", listener.local_addr()?);
+    let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move { _ = stopping.await };
+    let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
+    let _sweeper = housekeeping::sweep(dataplane.clone());
+    let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut network = network;
+    loop {
+        let wake = wake_at(&appliance);
+        tokio::select! {
+            Some(answer) = answers.recv() => {
+                let mut appliance = lock(&appliance);
+                appliance.answered(answer);
+                // Answers come in bursts: one plan for all that are there.
+                while let Ok(answer) = answers.try_recv() {
+                    appliance.answered(answer);
+                }
+            }
+            changed = network.changed() => {
+                changed.context("the watcher of the kernel's network tables has ended; restart lbd")?;
+                let latest = network.borrow_and_update().clone();
+                lock(&appliance).network_changed(latest);
+            }
+            Some(()) = kick.recv() => {}
+            _ = hangup.recv() => match lock(&appliance).reload() {
+                Ok(report) => info!("configuration reloaded, revision {}", report.revision),
+                Err(refused) => error!("configuration refused, nothing has changed:\n{refused}"),
+            },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = tokio::time::sleep(wake) => {}
+        }
+        if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
+            error!("the data plane could not be brought to the plan, the next event tries again: {error}");
+        }
+    }
+    info!("stopping; the data plane goes on (`lbd stop` ends it)");
+    learner.abort();
+    let _ = stop_http.send(());
+    http.await?;
+    Ok(())
+}
+
+/// How long the loop may sleep though nothing happens.
+fn wake_at(appliance: &Mutex<Appliance>) -> Duration {
+    let next = lock(appliance).next();
+    let wait = next.map_or(RETRY, |moment| moment.since(clock::now()));
+    wait.clamp(Duration::from_millis(1), RETRY)
+}

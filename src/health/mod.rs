@@ -1,0 +1,2 @@
+//! Health: the probes, and what asks them.
+pub mod executor;
