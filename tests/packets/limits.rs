@@ -173,6 +173,7 @@ fn fragments_of_others_are_lost_before_those_of_now() {
     // A flood of first fragments whose rest never comes.
     site.flood((0..2560).map(|i| datagram(1000 + i).fragments(1000).remove(0)));
     for fragment in datagram(1).fragments(1000) {
-        assert_eq!(site.send(&fragment).counted, ["to-server"]);
+        let outcome = site.send(&fragment);
+        assert!(outcome.counted.contains(&"to-server"), "{outcome:?}");
     }
 }

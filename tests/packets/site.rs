@@ -12,6 +12,7 @@ use lbd::config::*;
 pub use lbd::core::forwarding::Family::{self, V4, V6};
 use lbd::core::forwarding::{Dest, DestKey, ForwardingState, Port, ServerEntry, Service, ServiceKey, Weight};
 use lbd::core::network::Place;
+use lbd::dataplane::flows::{Connection, ConnectionReader};
 use lbd::dataplane::reasons::{REASONS, Verdict};
 use lbd::dataplane::{ConnectionCounts, DataPlane};
 
@@ -123,9 +124,13 @@ impl Pool {
 pub struct Outcome {
     pub verdict: u32,
     pub frame: Vec<u8>,
-    /// Names of the counters that moved.
+    /// Names of the counters that moved, those of the table's book-keeping left out.
     pub counted: Vec<&'static str>,
 }
+
+/// Counters of what enters and leaves the table: held against the table after the fact, see
+/// `assert_counts_are_true`.
+const KEEPING_BOOKS: [&str; 2] = ["flow-entered", "flow-removed"];
 
 pub struct Site {
     pub dp: DataPlane,
@@ -271,6 +276,13 @@ impl Site {
         (counts.active, counts.pending)
     }
 
+    /// What the table of established connections holds, ended ones that still lie there included.
+    pub fn connections(&self) -> Vec<Connection> {
+        let mut reader = ConnectionReader::default();
+        let chunks = std::iter::from_fn(|| self.dp.read_connections(&mut reader).unwrap());
+        chunks.flatten().collect()
+    }
+
     /// The promise of exact counts: what is counted is what the table holds, and nothing has gone below zero.
     pub fn assert_counts_are_true(&self) {
         let mut walked = self.dp.count_by_walk().unwrap();
@@ -281,6 +293,10 @@ impl Site {
             *by_server.entry(key.server).or_default() += counts.active;
         }
         assert!(walked.is_empty(), "connections of unknown destinations: {walked:?}");
+        let reasons = self.dp.reasons().unwrap();
+        let counter = |name| reasons[REASONS.iter().position(|(.., n, _)| *n == name).unwrap()];
+        let [entered, removed] = KEEPING_BOOKS.map(counter);
+        assert_eq!(entered - removed, self.connections().len() as u64, "entered {entered}, removed {removed}");
         for (server, active) in by_server {
             assert_eq!(self.dp.server_connections(&server), Some(active), "connections of {server}");
         }
@@ -295,6 +311,9 @@ impl Site {
         let mut fates = 0;
         for (i, (_, verdict, reason, _)) in REASONS.iter().enumerate() {
             let by = counters[i] - self.counters[i];
+            if KEEPING_BOOKS.contains(reason) {
+                continue;
+            }
             counted.extend(std::iter::repeat_n(*reason, usize::try_from(by).unwrap()));
             if *verdict == Verdict::Event {
                 continue;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ConnectionState::{Closed, Closing, Established, Unproven};
 use lbd::config::{Mode, Timeouts};
-use lbd::dataplane::flows::{ConnectionReader, ConnectionState};
+use lbd::dataplane::flows::ConnectionState;
 
 use super::frame::*;
 use super::site::*;
@@ -19,12 +19,7 @@ fn from_server(family: Family, flags: u8) -> Frame {
 }
 
 fn states(site: &Site) -> Vec<ConnectionState> {
-    let mut reader = ConnectionReader::default();
-    let mut states = vec![];
-    while let Some(rows) = site.dp.read_connections(&mut reader).unwrap() {
-        states.extend(rows.into_iter().map(|row| row.state));
-    }
-    states
+    site.connections().into_iter().map(|connection| connection.state).collect()
 }
 
 /// A step, and what the tables hold after it: (active, pending) and the entry's state.
