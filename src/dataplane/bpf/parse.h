@@ -172,7 +172,7 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, struct pkt *p, __u32 
 static __always_inline int parse(struct xdp_md *ctx, struct pkt *p)
 {
 	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
-	__u32 fragment_id = 0;
+	__u32 fragment_id = 0, end;
 	__be16 type;
 
 	if (!eth)
@@ -202,6 +202,9 @@ static __always_inline int parse(struct xdp_md *ctx, struct pkt *p)
 	} else {
 		return PARSED_OTHER;
 	}
+	end = (__u32)p->l3 + p->l3_bytes;
+	if (end > (__u32)(ctx->data_end - ctx->data) || p->l4 > end)
+		return PARSED_MALFORMED; /* cut short, or headers longer than the packet */
 	if (p->fragment != FRAGMENT_LATER && !parse_l4(ctx, p))
 		return PARSED_MALFORMED;
 	if (p->fragment != FRAGMENT_NONE && (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)) {
