@@ -129,6 +129,9 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, struct pkt *p, __u32 
 	p->l3_bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	__builtin_memcpy(&p->src, &ip->saddr, sizeof(p->src));
 	__builtin_memcpy(&p->dst, &ip->daddr, sizeof(p->dst));
+	/* ::ffff:a.b.c.d is how the tables hold IPv4; on the wire it is nobody (RFC 4291, 2.5.5.2). */
+	if (is_v4(&p->src) || is_v4(&p->dst))
+		return false;
 	next = ip->nexthdr;
 #pragma unroll
 	for (i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
