@@ -125,7 +125,8 @@ int lbd_xdp(struct xdp_md *ctx)
 	default:
 		return counted(REASON_PASS_OTHER, XDP_PASS);
 	}
-	if (p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT && p->fragment == FRAGMENT_NONE)
+	if (p->family == 6 && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT &&
+	    p->fragment == FRAGMENT_NONE)
 		return answer_nd(ctx, p);
 	if (!is_ours(ctx, p))
 		return counted(REASON_PASS_SWITCHED, XDP_PASS);
