@@ -308,12 +308,12 @@ static __always_inline bool flow_expired(const struct flow_key *key, const struc
 	if (!s)
 		return true;
 	idle_max = flow_idle_max(key, f, s);
-	if (now - f->last_seen <= idle_max)
+	if (elapsed(now, f->last_seen) <= idle_max)
 		return false;
 	if (!reverse_key(key, f, d, &reverse))
 		return true;
 	r = bpf_map_lookup_elem(&rflows, &reverse);
-	return !r || now - r->last_seen > idle_max;
+	return !r || elapsed(now, r->last_seen) > idle_max;
 }
 
 #endif

@@ -325,7 +325,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	single = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_PER_PACKET;
 	if (!single && embryo_get(&key, p->now, &w->forward)) {
 		bool over = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_MAX_AGE &&
-			    p->now - w->forward.flow.created > s->udp_max_age_ns;
+			    elapsed(p->now, w->forward.flow.created) > s->udp_max_age_ns;
 
 		dest = w->forward.flow.dest;
 		d = the_dest(dest);
@@ -413,7 +413,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	const __u32 ended = LBD_FLOW_CLIENT_FIN | LBD_FLOW_SERVER_FIN | LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST;
 	bool over = false;
 
-	if (p->now - f->last_seen > 1000000000ULL) /* no timeout is shorter */
+	if (elapsed(p->now, f->last_seen) > 1000000000ULL) /* no timeout is shorter */
 		over = flow_expired(key, f, d, p->now);
 	if (p->protocol == IPPROTO_TCP) {
 		/* A new connection from the same port: the old one's end was seen. */
@@ -425,7 +425,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 		__u32 service = d->service;
 		struct service *s = bpf_map_lookup_elem(&service_settings, &service);
 
-		if (s && s->udp_life == LBD_UDP_MAX_AGE && p->now - f->created > s->udp_max_age_ns)
+		if (s && s->udp_life == LBD_UDP_MAX_AGE && elapsed(p->now, f->created) > s->udp_max_age_ns)
 			over = true;
 		if (s && s->udp_life == LBD_UDP_PER_PACKET)
 			over = true;
@@ -492,7 +492,7 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		if (d) {
 			bool tcp = p->protocol == IPPROTO_TCP;
 
-			if ((tcp && !(p->tcp_flags & TCP_SYN) && p->now - f->last_seen <= 1000000000ULL) ||
+			if ((tcp && !(p->tcp_flags & TCP_SYN) && elapsed(p->now, f->last_seen) <= 1000000000ULL) ||
 			    !is_over(&key, f, d, p)) {
 				__u32 snat = f->snat;
 				__be16 snat_port = f->snat_port;

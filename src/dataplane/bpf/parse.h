@@ -58,7 +58,7 @@ static __always_inline bool resolve_fragment(struct pkt *p, __u32 id)
 	}
 	known = bpf_map_lookup_elem(&frags, &key);
 	/* 30 s is the reassembly time of Linux; identifiers repeat after that. */
-	if (!known || p->now - known->last_seen > 30000000000ULL)
+	if (!known || elapsed(p->now, known->last_seen) > 30000000000ULL)
 		return false;
 	p->sport = known->sport;
 	p->dport = known->dport;

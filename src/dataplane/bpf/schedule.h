@@ -22,7 +22,7 @@ static __always_inline bool has_room(__u32 id, __u64 now)
 	if (!s || !s->max)
 		return true;
 	used = s->active;
-	if (now - c->embryo_pressure > 1000000000ULL)
+	if (elapsed(now, c->embryo_pressure) > 1000000000ULL)
 		used += s->pending;
 	return used < s->max;
 }
@@ -155,9 +155,9 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
 		return LBD_DEST_NONE;
 	persist_key_of(s, &key->peer, &who);
 	bound = bpf_map_lookup_elem(&persist, &who);
-	if (!bound || now - bound->last_seen > s->persist_ns) {
+	if (!bound || elapsed(now, bound->last_seen) > s->persist_ns) {
 		bound = bpf_map_lookup_elem(&persist_new, &who);
-		if (!bound || now - bound->last_seen > s->persist_ns)
+		if (!bound || elapsed(now, bound->last_seen) > s->persist_ns)
 			return LBD_DEST_NONE;
 	}
 	member.service = service;
