@@ -449,7 +449,7 @@ static __always_inline void follow_tcp(struct flow *f, struct dest *d, struct pk
 		bits |= LBD_FLOW_CLIENT_FIN;
 	if (p->tcp_flags & TCP_RST)
 		bits |= LBD_FLOW_CLIENT_RST;
-	else if (f->state & LBD_FLOW_CLIENT_RST)
+	else if (f->state & LBD_FLOW_CLIENT_RST && !has_ended(f->state & ~LBD_FLOW_CLIENT_RST, dsr))
 		flow_revive(f, LBD_FLOW_CLIENT_RST);
 	if (bits)
 		flow_mark(f, bits, dsr);
