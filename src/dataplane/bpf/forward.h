@@ -419,12 +419,12 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 		/* A new connection from the same port: the old one's end was seen. */
 		if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && f->state & ended)
 			over = true;
-	} else if (d->flags & LBD_DEST_DOWN) {
-		over = true;
 	} else {
 		__u32 service = d->service;
 		struct service *s = bpf_map_lookup_elem(&service_settings, &service);
 
+		if (d->flags & LBD_DEST_DOWN && !(s && s->on_failure == LBD_ON_FAILURE_KEEP))
+			over = true;
 		if (s && s->udp_life == LBD_UDP_MAX_AGE && elapsed(p->now, f->created) > s->udp_max_age_ns)
 			over = true;
 		if (s && s->udp_life == LBD_UDP_PER_PACKET)
