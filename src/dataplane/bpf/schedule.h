@@ -149,6 +149,7 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
 	struct persist_key who = {};
 	struct member_key member;
 	struct persist *bound;
+	struct dest *d;
 	__u32 *dest;
 
 	if (!s || !s->persist_group)
@@ -163,7 +164,10 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
 	member.service = service;
 	member.server = bound->server;
 	dest = bpf_map_lookup_elem(&members, &member);
-	if (!dest || (!later && !has_room(*dest, now)))
+	if (!dest)
+		return LBD_DEST_NONE;
+	d = the_dest(*dest);
+	if (!d || d->flags & LBD_DEST_DOWN || (!later && !has_room(*dest, now)))
 		return LBD_DEST_NONE;
 	return *dest;
 }
