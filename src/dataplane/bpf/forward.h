@@ -174,7 +174,7 @@ STEP int enter_reverse(struct pkt *p, struct dest *d)
 	r->own.vlan = 0;
 	if (w->forward.flow.snat) { /* a repeated first packet: keep the port if it is still free */
 		reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key);
-		if (embryo_put(&w->reverse, p->now) != EMBRYO_TAKEN)
+		if (!bpf_map_lookup_elem(&rflows, &w->reverse.key) && embryo_put(&w->reverse, p->now) != EMBRYO_TAKEN)
 			return NEXT;
 		w->forward.flow.snat = 0;
 	}
