@@ -265,7 +265,7 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 		if (reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key))
 			embryo_remove(&w->reverse.key, p->now);
 		return NEXT;
-	} else if (p->tcp_flags & TCP_SYN) {
+	} else if (p->tcp_flags & TCP_SYN || p->fragment == FRAGMENT_LATER) { /* a later fragment has no flags */
 		proven = false;
 	} else {
 		proven = dsr || w->forward.flow.state & LBD_FLOW_REPLY;
@@ -274,7 +274,7 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 			w->forward.flow.state |= LBD_FLOW_CLIENT_FIN;
 	}
 	if (proven && promote(p, service, d)) {
-		if (p->protocol == IPPROTO_TCP && p->tcp_flags & TCP_FIN) {
+		if (w->forward.flow.state & LBD_FLOW_CLIENT_FIN) {
 			struct flow *f = bpf_map_lookup_elem(&flows, &w->forward.key);
 
 			if (f)
