@@ -260,6 +260,8 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 		life = s->udp_ns;
 		w->forward.flow.progress++;
 		proven = dsr ? w->forward.flow.progress >= PROGRESS_PROVEN : w->forward.flow.state & LBD_FLOW_REPLY;
+		if (s->udp_life == LBD_UDP_PER_PACKET)
+			proven = false;
 	} else if (p->tcp_flags & TCP_RST) {
 		embryo_remove(&w->forward.key, p->now);
 		if (reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key))
@@ -309,7 +311,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	__u32 service, dest;
 	struct flow_key key;
 	struct dest *d;
-	bool single;
+	bool each, single;
 
 	if (!known)
 		return refuse(ctx, p, REASON_RST_NO_SERVICE, REASON_DROP_NO_SERVICE);
@@ -322,8 +324,10 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	key.port = p->dport;
 	key.local = vip | (p->protocol == IPPROTO_UDP ? LBD_LOCAL_UDP : 0);
 
-	single = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_PER_PACKET;
-	if (!single && embryo_get(&key, p->now, &w->forward)) {
+	/* Per packet, a datagram in fragments is kept so that these stay together, until the next one. */
+	each = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_PER_PACKET;
+	single = each && p->fragment == FRAGMENT_NONE;
+	if ((!each || p->fragment == FRAGMENT_LATER) && embryo_get(&key, p->now, &w->forward)) {
 		bool over = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_MAX_AGE &&
 			    elapsed(p->now, w->forward.flow.created) > s->udp_max_age_ns;
 
