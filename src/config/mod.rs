@@ -8,7 +8,7 @@ pub mod limits;
 pub mod model;
 pub mod resolve;
 mod services;
-mod suggest;
+pub mod suggest;
 pub mod validate;
 pub mod yaml;
 
