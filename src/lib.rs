@@ -3,6 +3,8 @@
 //! `docs/architecture.md` is the map of this crate.
 pub mod config;
 pub mod core;
+pub mod daemon;
 pub mod dataplane;
+pub mod health;
 pub mod http;
 pub mod os;

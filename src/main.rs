@@ -1,1 +1,83 @@
-fn main() {}
+//! `lbd`: the commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use lbd::config::yaml;
+use lbd::daemon;
+use lbd::dataplane;
+
+#[derive(Parser)]
+#[command(name = "lbd", version, about = "Layer-4 load balancer and health checker on XDP")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the appliance in the foreground, in this network namespace.
+    Run {
+        /// Configuration, YAML; docs/configuration.md has every key.
+        #[arg(long, default_value = "/etc/lbd/lb.yaml")]
+        config: PathBuf,
+        /// What survives a reboot: administrative state.
+        #[arg(long, default_value = "/var/lib/lbd")]
+        state_dir: PathBuf,
+        /// What lives until the next boot: the lock, and the pinned data plane.
+        #[arg(long, default_value = "/run/lbd")]
+        run_dir: PathBuf,
+    },
+    /// Validate a configuration and exit: 0 if it would be taken, 1 if not.
+    Check {
+        #[arg(long, default_value = "/etc/lbd/lb.yaml")]
+        config: PathBuf,
+    },
+    /// End a data plane that runs on without its daemon, and its connections with it.
+    Stop {
+        #[arg(long, default_value = "/run/lbd")]
+        run_dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { config, state_dir, run_dir } => run(daemon::Options { config, state_dir, run_dir }),
+        Command::Check { config } => return check(&config),
+        Command::Stop { run_dir } => dataplane::stop(&run_dir.join("bpf")).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lbd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: daemon::Options) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("LBD_LOG").unwrap_or_else(|_| "info,libbpf=warn".into()),
+        )
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(daemon::run(options))
+}
+
+fn check(config: &std::path::Path) -> ExitCode {
+    match yaml::load(config) {
+        Ok(loaded) => {
+            eprint!("{}", loaded.render_warnings());
+            println!("{}: valid", config.display());
+            ExitCode::SUCCESS
+        }
+        Err(refused) => {
+            eprintln!("{refused}");
+            ExitCode::FAILURE
+        }
+    }
+}

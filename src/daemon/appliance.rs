@@ -10,11 +10,13 @@ use tracing::{info, warn};
 
 use super::lock;
 use super::store::Store;
+use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Name, Refused};
+use crate::config::{Config, Name};
 use crate::core::admin::{Admin, AdminState};
 use crate::core::check::{Change, State, Verdict};
-use crate::core::forwarding::{DestKey, Family};
+use crate::core::control::ReloadReport;
+use crate::core::forwarding::DestKey;
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::{Inputs, Plan, Standing, plan};
@@ -28,12 +30,8 @@ use crate::os::{clock, netlink};
 const ANNOUNCEMENTS: u8 = 3;
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
-/// What came of a reload.
-#[derive(Clone, Debug)]
-pub struct Reloaded {
-    pub revision: u64,
-    pub warnings: Vec<String>,
-}
+/// How long a start waits for first probes before it schedules with what it knows.
+const FIRST_PROBES: Duration = Duration::from_secs(3);
 
 /// How a target's probes went, for metrics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,9 +45,12 @@ pub struct ProbeCount {
 pub struct Appliance {
     pub config: Config,
     pub revision: u64,
-    pub reloads: (u64, u64),
     pub started: SystemTime,
+    /// When the configuration in force was loaded.
     pub configured: SystemTime,
+    /// When the latest attempt to load one was made, and whether it succeeded.
+    pub last_reload: SystemTime,
+    pub last_reload_ok: bool,
     pub plan: Plan,
     pub health: Health,
     pub admin: Admin,
@@ -66,6 +67,9 @@ pub struct Appliance {
     announced: BTreeMap<IpAddr, (u8, Moment)>,
     dirty: bool,
     applied: bool,
+    /// The first plan has been made.
+    begun: bool,
+    start: Moment,
 }
 
 impl Appliance {
@@ -84,9 +88,12 @@ impl Appliance {
             health: Health::new(&targets(&config), clock::now()),
             config,
             revision: 1,
-            reloads: (0, 0),
             started: now,
             configured: now,
+            last_reload: now,
+            last_reload_ok: true,
+            begun: false,
+            start: clock::now(),
             plan: Plan::default(),
             admin,
             network,
@@ -115,11 +122,6 @@ impl Appliance {
             neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6))).collect(),
         );
         self.dirty = true;
-    }
-
-    /// Every target has been heard of.
-    pub fn decided(&self) -> bool {
-        self.health.decided()
     }
 
     pub fn answered(&mut self, answer: Answer) {
@@ -159,24 +161,23 @@ impl Appliance {
             .filter(|(times, _)| *times < ANNOUNCEMENTS)
             .map(|(_, last)| *last + ANNOUNCE_EVERY)
             .min();
-        [self.plan.next, announcement].into_iter().flatten().min()
+        let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
+        [self.plan.next, announcement, patience].into_iter().flatten().min()
     }
 
     /// Reads the file again; on any error nothing has changed.
-    pub fn reload(&mut self) -> Result<Reloaded, Refused> {
-        let loaded = match yaml::load(&self.path) {
-            Ok(loaded) => loaded,
-            Err(refused) => {
-                self.reloads.1 += 1;
-                return Err(refused);
-            }
-        };
-        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    pub fn reload(&mut self) -> Result<ReloadReport, Refused> {
+        self.last_reload = SystemTime::now();
+        let loaded = yaml::load(&self.path).inspect_err(|_| self.last_reload_ok = false)?;
+        self.last_reload_ok = true;
+        let mut notes: Vec<String> = loaded.warnings.iter().map(|w| format!("{}: {}", w.path, w.message)).collect();
+        if loaded.config == self.config {
+            return Ok(ReloadReport { revision: self.revision, changed: false, notes });
+        }
         if loaded.config.http != self.config.http || loaded.config.limits != self.config.limits {
-            self.alarms.insert(
-                "restart",
-                "`http` and `limits` are read at start only: restart lbd for the new values".into(),
-            );
+            let note = "`http` and `limits` are read at start only: restart lbd for the new values";
+            self.alarms.insert("restart", note.to_owned());
+            notes.push(note.to_owned());
         }
         self.config = loaded.config;
         if self.admin.retain_configured(&self.config)
@@ -185,10 +186,9 @@ impl Appliance {
             warn!("administrative state could not be kept: {error:#}");
         }
         self.revision += 1;
-        self.reloads.0 += 1;
-        self.configured = SystemTime::now();
+        self.configured = self.last_reload;
         self.retarget();
-        Ok(Reloaded { revision: self.revision, warnings })
+        Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
     /// Orders an administrative state and keeps it; the state before.
@@ -204,27 +204,35 @@ impl Appliance {
 
     /// Services that would have nobody left for new connections without this server.
     pub fn left_empty_without(&self, server: &Name) -> Vec<DestKey> {
-        let able = |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || matches!(s, Standing::Backup));
+        let able =
+            |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || *s == Standing::BackupIdle);
         self.plan
             .members
             .keys()
             .filter(|key| key.server == *server && able(key))
-            .filter(|key| !self.plan.members.keys().any(|other| other.service == key.service && other.server != *server && able(other)))
+            .filter(|key| {
+                !self
+                    .plan
+                    .members
+                    .keys()
+                    .any(|other| other.service == key.service && other.server != *server && able(other))
+            })
             .cloned()
             .collect()
     }
 
-    /// Makes the plan that the inputs ask for, and brings the data plane to it.
+    /// Makes the plan that the inputs ask for, and brings the data plane to it. Not before the first probes
+    /// have answered, or patience is at its end: a start schedules nobody unproven for so long, and an adopted
+    /// data plane keeps its tables meanwhile.
     pub fn settle(&mut self) -> Result<(), DataPlaneError> {
         let now = clock::now();
+        self.begun = self.begun || self.health.decided() || now.since(self.start) >= FIRST_PROBES;
+        if !self.begun {
+            return Ok(());
+        }
         if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
-            let inputs = Inputs {
-                config: &self.config,
-                health: &self.health,
-                admin: &self.admin,
-                network: &self.network,
-                now,
-            };
+            let inputs =
+                Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
             self.plan = plan(&inputs);
             // Stays dirty if the data plane refuses: the next turn tries again.
             self.dirty = true;
@@ -272,10 +280,5 @@ impl Appliance {
                 }
             }
         }
-    }
-
-    /// A family's address of a server, for people.
-    pub fn address_of(&self, server: &Name, family: Family) -> Option<IpAddr> {
-        crate::core::target::address_of(self.config.servers.get(server)?, family)
     }
 }

@@ -71,7 +71,11 @@ pub fn sweep(dataplane: Arc<Mutex<DataPlane>>) -> Sweeper {
 }
 
 /// Has the bridge learn again what the data plane took away from it, well within its ageing time.
-pub async fn keep_learnt(dataplane: Arc<Mutex<DataPlane>>, network: watch::Receiver<Arc<Network>>, os: netlink::Handle) {
+pub async fn keep_learnt(
+    dataplane: Arc<Mutex<DataPlane>>,
+    network: watch::Receiver<Arc<Network>>,
+    os: netlink::Handle,
+) {
     let mut told: BTreeMap<(Mac, u16), (IfIndex, u64)> = BTreeMap::new();
     loop {
         let ageing = ageing(&network.borrow());
@@ -87,7 +91,8 @@ pub async fn keep_learnt(dataplane: Arc<Mutex<DataPlane>>, network: watch::Recei
         told.retain(|key, _| seen.iter().any(|m| (m.mac, m.vlan) == *key));
         for m in seen {
             // Only what has sent something since: a MAC that moved must not be taught back.
-            if told.get(&(m.mac, m.vlan)) == Some(&(m.port, m.last_seen)) || !is_bridge_port(&network.borrow(), m.port) {
+            if told.get(&(m.mac, m.vlan)) == Some(&(m.port, m.last_seen)) || !is_bridge_port(&network.borrow(), m.port)
+            {
                 continue;
             }
             match os.learn(m.mac, m.vlan, m.port).await {

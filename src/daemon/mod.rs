@@ -14,6 +14,7 @@
 mod appliance;
 mod control;
 mod housekeeping;
+mod state;
 mod store;
 
 use std::path::PathBuf;
@@ -26,12 +27,12 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::yaml;
-use crate::core::moment::Moment;
 use crate::dataplane::DataPlane;
 use crate::health::executor::Executor;
+use crate::http;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
-pub use control::ApplianceControl;
+use control::ApplianceControl;
 use store::Store;
 
 /// Where `lbd run` finds and keeps its things.
@@ -45,8 +46,8 @@ pub struct Options {
     pub run_dir: PathBuf,
 }
 
-/// How long a start waits for first probes before it schedules with what it knows.
-const FIRST_PROBES: Duration = Duration::from_secs(3);
+/// What the data plane refused is tried again within this time.
+const RETRY: Duration = Duration::from_secs(5);
 /// Answers of probes that wait for the loop; a probe that finds no room waits itself.
 const ANSWERS: usize = 1024;
 
@@ -58,9 +59,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs until SIGTERM or SIGINT. The data plane goes on without us.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let loaded = yaml::load(&options.config)?;
-    for warning in &loaded.warnings {
-        warn!("{}: {warning}", options.config.display());
-    }
+    eprint!("{}", loaded.render_warnings());
     let config = loaded.config;
     let store = Store::open(&options.state_dir, &options.run_dir)?;
     let (network, os) = netlink::watch(netlink::Options::default()).await?;
@@ -77,14 +76,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let dataplane = Arc::new(Mutex::new(dataplane));
     let (answers_in, mut answers) = mpsc::channel(ANSWERS);
     let listen = config.http.listen;
-    let mut appliance =
-        Appliance::new(config, options.config, store, network.borrow().clone(), dataplane.clone(), Executor::new(answers_in), os.clone())?;
+    let mut appliance = Appliance::new(
+        config,
+        options.config,
+        store,
+        network.borrow().clone(),
+        dataplane.clone(),
+        Executor::new(answers_in),
+        os.clone(),
+    )?;
     appliance.retarget();
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
-    let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), kick_in));
-    let http = crate::http::serve(listen, control).await.with_context(|| format!("HTTP listener on {listen}"))?;
-    info!("HTTP on http://{listen}/");
+    let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), os.clone(), kick_in));
+    let listener = http::bind(listen).await?;
+    info!("HTTP on http://{}/", listener.local_addr()?);
+    let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move { _ = stopping.await };
+    let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
@@ -92,10 +101,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut network = network;
-    let started = clock::now();
-    let mut begun = false;
     loop {
-        let wake = wake_at(&appliance, begun, started);
+        let wake = wake_at(&appliance);
         tokio::select! {
             Some(answer) = answers.recv() => {
                 let mut appliance = lock(&appliance);
@@ -119,27 +126,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wake) => {}
         }
-        begun = begun || ready(&appliance, started);
-        if begun && let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
+        if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
-    http.stop().await;
+    let _ = stop_http.send(());
+    http.await?;
     Ok(())
 }
 
-/// With the first probes answered, or out of patience: a start schedules nobody unproven for so long, and
-/// an adopted data plane keeps its tables meanwhile.
-fn ready(appliance: &Mutex<Appliance>, started: Moment) -> bool {
-    lock(appliance).decided() || clock::now().since(started) >= FIRST_PROBES
-}
-
-/// When the loop must look again though nothing has happened.
-fn wake_at(appliance: &Mutex<Appliance>, begun: bool, started: Moment) -> Duration {
-    let until = if begun { lock(appliance).next() } else { Some(started + FIRST_PROBES) };
-    let wait = until.map_or(Duration::from_secs(3600), |moment| moment.since(clock::now()));
-    // A failed write is tried again within this time.
-    wait.min(Duration::from_secs(5)).max(Duration::from_millis(1))
+/// How long the loop may sleep though nothing happens.
+fn wake_at(appliance: &Mutex<Appliance>) -> Duration {
+    let next = lock(appliance).next();
+    let wait = next.map_or(RETRY, |moment| moment.since(clock::now()));
+    wait.clamp(Duration::from_millis(1), RETRY)
 }

@@ -25,10 +25,9 @@ impl Store {
         let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { admin: state_dir.join("admin.json"), _lock: lock }),
-            Err((_, nix::Error::EWOULDBLOCK)) => bail!(
-                "another lbd runs with {}; stop it, or give this one a `--run-dir` of its own",
-                run_dir.display()
-            ),
+            Err((_, nix::Error::EWOULDBLOCK)) => {
+                bail!("another lbd runs with {}; stop it, or give this one a `--run-dir` of its own", run_dir.display())
+            }
             Err((_, errno)) => bail!("{} cannot be locked: {errno}", path.display()),
         }
     }

@@ -4,13 +4,14 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DataPlaneError;
 use super::kernel::{self, ScanCursor};
 use super::layout::*;
 use super::loader::Loaded;
 use super::tables::Used;
+use crate::core::control::FlowState;
 
 /// Entries read from the kernel at a time.
 const CHUNK: u32 = 2048;
@@ -25,7 +26,7 @@ pub struct Connection {
     pub port: u16,
     pub udp: bool,
     pub dest: u32,
-    pub state: ConnectionState,
+    pub state: FlowState,
     /// Since the last packet from the client.
     pub idle: Duration,
     pub age: Duration,
@@ -33,36 +34,15 @@ pub struct Connection {
     pub source_port: Option<u16>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionState {
-    /// DSR: acknowledged, without sustained progress so far.
-    Unproven,
-    Established,
-    /// One side has closed.
-    Closing,
-    /// Both have, or one has reset; kept for a moment for stragglers.
-    Closed,
-}
-
-impl ConnectionState {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unproven => "unproven",
-            Self::Established => "established",
-            Self::Closing => "closing",
-            Self::Closed => "closed",
-        }
-    }
-
-    fn of(state: u32) -> Self {
-        const FIN: u32 = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
-        const RST: u32 = FLOW_CLIENT_RST | FLOW_SERVER_RST;
-        match state {
-            s if s & RST != 0 || s & FIN == FIN => Self::Closed,
-            s if s & FIN != 0 => Self::Closing,
-            s if s & FLOW_PROVEN == 0 => Self::Unproven,
-            _ => Self::Established,
-        }
+/// How far a flow has come, by its state bits.
+fn state_of(bits: u32) -> FlowState {
+    const FIN: u32 = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
+    const RST: u32 = FLOW_CLIENT_RST | FLOW_SERVER_RST;
+    match bits {
+        s if s & RST != 0 || s & FIN == FIN => FlowState::Closed,
+        s if s & FIN != 0 => FlowState::Closing,
+        s if s & FLOW_PROVEN == 0 => FlowState::Unproven,
+        _ => FlowState::Established,
     }
 }
 
@@ -81,7 +61,7 @@ fn connection(key: &flow_key, flow: &flow, now: u64) -> Connection {
         port: u16::from_be(key.port),
         udp: key.local & LOCAL_UDP != 0,
         dest: flow.dest,
-        state: ConnectionState::of(flow.state),
+        state: state_of(flow.state),
         idle: since(flow.last_seen),
         age: since(flow.created),
         source_port: (flow.snat != 0).then(|| u16::from_be(flow.snat_port)),
@@ -103,12 +83,17 @@ impl ConnectionReader {
 
 /// Walks over all established connections in steps, removes those that have expired, and finds out what
 /// the living refer to.
-#[derive(Default)]
 pub struct Sweep {
     cursor: ScanCursor,
     used: Used,
-    pub seen: u64,
+    pub begun: Instant,
     pub removed: u64,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { cursor: ScanCursor::default(), used: Used::default(), begun: Instant::now(), removed: 0 }
+    }
 }
 
 /// What one step of a sweep came to.
@@ -130,7 +115,6 @@ impl Sweep {
         let now = monotonic_ns();
         let mut suspects = Vec::new();
         for (key, flow) in &rows {
-            self.seen += 1;
             self.used.dests.insert(flow.dest);
             self.used.vips.insert(key.local & LOCAL_ID);
             if flow.snat != 0 {
@@ -161,11 +145,11 @@ impl Expiry {
         if key.local & LOCAL_UDP != 0 {
             return self.udp;
         }
-        match ConnectionState::of(flow.state) {
-            ConnectionState::Unproven => self.unproven,
-            ConnectionState::Established => self.established,
-            ConnectionState::Closing => self.closing,
-            ConnectionState::Closed => self.closed,
+        match state_of(flow.state) {
+            FlowState::Unproven => self.unproven,
+            FlowState::Established => self.established,
+            FlowState::Closing => self.closing,
+            FlowState::Closed => self.closed,
         }
     }
 }

@@ -74,12 +74,27 @@ pub fn prepare_pin_dir(dir: &Path) -> Result<(), DataPlaneError> {
     if statfs(dir).map_err(|e| failed(e.into()))?.filesystem_type() == BPF_FS_MAGIC {
         return Ok(());
     }
-    let mount_namespace = |who: &str| fs::metadata(format!("/proc/{who}/ns/mnt")).map(|m| m.ino());
-    if mount_namespace("self").map_err(failed)? != mount_namespace("1").map_err(failed)? {
+    if in_private_mounts().map_err(failed)? {
         return Err(DataPlaneError::PrivateMounts { path: dir.to_owned() });
     }
     mount(Some("bpf"), dir, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, Some("mode=0700"))
         .map_err(|e| failed(e.into()))
+}
+
+/// Whether this process has a mount namespace of its own: another than init's, or, where a sandbox hides
+/// init from us, another than its parent's.
+fn in_private_mounts() -> io::Result<bool> {
+    let mount_namespace = |who: &str| fs::metadata(format!("/proc/{who}/ns/mnt")).map(|m| m.ino());
+    let own = mount_namespace("self")?;
+    let parent = std::os::unix::process::parent_id().to_string();
+    for other in ["1", &parent] {
+        match mount_namespace(other) {
+            Ok(theirs) => return Ok(theirs != own),
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
 }
 
 /// Embryonic slots come in sets; NAT uses two slots a connection.
@@ -263,13 +278,17 @@ fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMap
 }
 
 fn unpin_maps(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(LINK_PREFIX) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    pins(dir)?.into_iter().filter(|path| !is_link(path)).try_for_each(fs::remove_file)
+}
+
+/// What is pinned in `dir`. Names with a dot are the kernel's own (`maps.debug`): nobody else can make such.
+fn pins(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| path.extension().is_none()).collect())
+}
+
+fn is_link(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
 }
 
 const LINK_PREFIX: &str = "link-";
@@ -383,5 +402,23 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes all that is pinned in `dir`, links first so that no port runs a program whose maps go, and
+/// unmounts `dir` if it is a bpffs of its own.
+pub fn remove_all(dir: &Path) -> Result<(), DataPlaneError> {
+    let failed = |source: io::Error| DataPlaneError::PinDir { path: dir.to_owned(), source };
+    let mut paths = match pins(dir) {
+        Ok(paths) => paths,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    paths.sort_by_key(|path| !is_link(path));
+    paths.iter().try_for_each(fs::remove_file).map_err(failed)?;
+    match nix::mount::umount(dir) {
+        // Not a mount point: the folder of a bpffs that somebody else mounted.
+        Ok(()) | Err(nix::Error::EINVAL) => Ok(()),
+        Err(errno) => Err(failed(errno.into())),
     }
 }

@@ -184,8 +184,9 @@ impl Tables {
         self.dests.iter().map(|(destination, id)| (&destination.key, id))
     }
 
-    pub fn vip_of(&self, id: u32) -> Option<IpAddr> {
-        self.vips.iter().find(|(_, i)| *i == id).map(|(ip, _)| *ip)
+    /// All virtual addresses, retired ones too, with their numbers.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.vips.iter().map(|(ip, id)| (*ip, id))
     }
 
     pub fn dest_of(&self, id: u32) -> Option<&DestKey> {

@@ -289,7 +289,8 @@ static __always_inline void flow_remove(const struct flow_key *key, struct flow 
 
 	if (both_ways)
 		bpf_map_delete_elem(&rflows, &reverse);
-	bpf_map_delete_elem(&flows, key);
+	if (!bpf_map_delete_elem(&flows, key))
+		count(REASON_FLOW_REMOVED);
 	if (counted_active)
 		add_active(dest, -1);
 }

@@ -232,6 +232,7 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 		count(REASON_TABLE_FULL);
 		return 0;
 	}
+	count(REASON_FLOW_ENTERED);
 	add_active(w->forward.flow.dest, 1);
 	embryo_remove(&w->forward.key, p->now);
 	if (both_ways)

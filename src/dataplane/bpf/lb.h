@@ -334,6 +334,8 @@ enum reason {
 	REASON_DROP_FRAME,         /* the driver refused to resize the frame */
 	REASON_TABLE_FULL,         /* event: a connection could not be entered */
 	REASON_EMBRYO_EVICTED,     /* event: an unfinished handshake was overwritten */
+	REASON_FLOW_ENTERED,       /* event: a connection was established in the table */
+	REASON_FLOW_REMOVED,       /* event: and left it */
 	REASON_MAX
 };
 
