@@ -176,7 +176,7 @@ fn counts_are_true_when_processors_race() {
                 scope.spawn(move || {
                     // xorshift (Marsaglia 2003): the same sequence in every run.
                     let mut x = 0x9e37_79b9_7f4a_7c15 ^ thread;
-                    for _ in 0..100_000 {
+                    for _ in 0..500_000 {
                         x ^= x << 13;
                         x ^= x >> 7;
                         x ^= x << 17;

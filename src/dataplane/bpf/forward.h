@@ -437,7 +437,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	if (over) {
 		struct flow_key ended_key = *key; /* see server_end */
 
-		flow_remove(&ended_key, f, d);
+		flow_remove(&ended_key, f, d, false);
 	}
 	return over;
 }
