@@ -7,4 +7,5 @@ pub mod daemon;
 pub mod dataplane;
 pub mod health;
 pub mod http;
+pub mod lab;
 pub mod os;

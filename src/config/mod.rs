@@ -9,6 +9,8 @@ pub mod model;
 pub mod resolve;
 mod services;
 pub mod suggest;
+#[cfg(test)]
+pub mod testing;
 pub mod validate;
 pub mod yaml;
 

@@ -236,19 +236,25 @@ static __always_inline bool reverse_key(const struct flow_key *key, const struct
 	return true;
 }
 
-/* Adds state bits; the flow stops to count as active when it is over: reset,
- * closed by both sides, or, in DSR where the server is not seen, by the client. */
-static __always_inline void flow_mark(struct flow *f, __u32 bits, bool dsr)
+/* Reset, closed by both sides, or, in DSR where the server is not seen, by the client. */
+static __always_inline bool has_ended(__u32 state, bool dsr)
 {
 	const __u32 both = LBD_FLOW_CLIENT_FIN | LBD_FLOW_SERVER_FIN;
+
+	return state & (LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST) || (state & both) == both ||
+	       (dsr && state & LBD_FLOW_CLIENT_FIN);
+}
+
+/* Adds state bits; the flow stops to count as active when it is over. */
+static __always_inline void flow_mark(struct flow *f, __u32 bits, bool dsr)
+{
 	__u32 state = f->state;
 
 	if ((state & bits) != bits)
 		state = __sync_fetch_and_or(&f->state, bits) | bits;
 	if (state & LBD_FLOW_CLOSED)
 		return;
-	if (state & (LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST) || (state & both) == both ||
-	    (dsr && state & LBD_FLOW_CLIENT_FIN))
+	if (has_ended(state, dsr))
 		if (!(__sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED) & LBD_FLOW_CLOSED))
 			add_active(f->dest, -1);
 }
@@ -308,12 +314,12 @@ static __always_inline bool flow_expired(const struct flow_key *key, const struc
 	if (!s)
 		return true;
 	idle_max = flow_idle_max(key, f, s);
-	if (now - f->last_seen <= idle_max)
+	if (elapsed(now, f->last_seen) <= idle_max)
 		return false;
 	if (!reverse_key(key, f, d, &reverse))
 		return true;
 	r = bpf_map_lookup_elem(&rflows, &reverse);
-	return !r || now - r->last_seen > idle_max;
+	return !r || elapsed(now, r->last_seen) > idle_max;
 }
 
 #endif
