@@ -77,7 +77,7 @@ async fn a_body_that_is_wrong_is_refused_with_the_place_and_changes_nothing() {
         (r#"{"state":"draining","force":"yes"}"#, 1, 33, "expected a boolean"),
         (r#"{"force":true}"#, 1, 14, "missing field `state`"),
         (r#"{"state":"draining"} {}"#, 1, 22, "trailing characters"),
-        ("null", 1, 4, "expected struct AdminOrder"),
+        ("null", 1, 4, "expected an object like {\"state\": \"draining\"}"),
     ] {
         let answer = ask(server.address, "PUT", PC2, Some(body)).await;
         assert_eq!(answer.status, 400, "{body}: {answer:?}");
