@@ -134,11 +134,26 @@ fn a_flood_of_finished_handshakes_fills_the_table_and_pushes_nobody_out() {
     }
 }
 
+#[test]
+fn dsr_a_connection_that_was_closed_while_the_table_was_full_does_not_count_when_it_is_entered() {
+    let mut site = site(Mode::Dsr);
+    let flows: Vec<_> = (0..1024).map(|i| connect(&mut site, Mode::Dsr, V4, i, 4000).0).collect();
+    site.send(&tcp(V4, 2000, 4000, SYN));
+    assert_eq!(site.send(&tcp(V4, 2000, 4000, FIN | ACK)).counted, ["to-server", "table-full"]);
+    site.dp.cut(&Site::key("smtp", V4, flows[0])).unwrap();
+    let before = active(&site);
+    assert_eq!(site.send(&tcp(V4, 2000, 4000, ACK)).counted, ["to-server"]);
+    assert_eq!((active(&site), pending(&site)), (before, 0));
+    site.assert_counts_are_true();
+}
+
 /// Even when it has been pushed out of the embryonic table as well, the hash finds its server.
 #[test]
 fn dsr_with_both_tables_full_a_connection_goes_on_by_the_hash() {
     let mut site = site(Mode::Dsr);
-    (0..1024).for_each(|i| drop(connect(&mut site, Mode::Dsr, V4, i, 4000)));
+    for i in 0..1024 {
+        connect(&mut site, Mode::Dsr, V4, i, 4000);
+    }
     let beyond: Vec<u8> = (0..50).map(|i| site.server_for(&tcp(V4, 2000 + i, 4000, SYN))).collect();
     site.flood((0..20_480u16).map(|i| tcp(V4, 3000 + i, 1024 + i, SYN)));
     let mut hashed = 0;

@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use ConnectionState::{Closed, Closing, Established, Unproven};
+use FlowState::{Closed, Closing, Established, Unproven};
 use lbd::config::{Mode, Timeouts};
-use lbd::dataplane::flows::ConnectionState;
+use lbd::core::control::FlowState;
 
 use super::frame::*;
 use super::site::*;
@@ -18,12 +18,12 @@ fn from_server(family: Family, flags: u8) -> Frame {
     Frame::tcp(at(server(family, 1), 25), at(client(family, 1), 4000), flags).between(server_mac(1), OWN)
 }
 
-fn states(site: &Site) -> Vec<ConnectionState> {
+fn states(site: &Site) -> Vec<FlowState> {
     site.connections().into_iter().map(|connection| connection.state).collect()
 }
 
 /// A step, and what the tables hold after it: (active, pending) and the entry's state.
-type Step = (&'static str, Frame, (u64, u64), Option<ConnectionState>);
+type Step = (&'static str, Frame, (u64, u64), Option<FlowState>);
 
 fn play(mode: Mode, story: impl Fn(Family) -> Vec<Step>) {
     for family in BOTH {

@@ -512,6 +512,8 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 					__sync_fetch_and_or(&f->state, LBD_FLOW_PROVEN);
 				return to_server(ctx, p, dest, d, snat, snat_port, REASON_FORWARDED);
 			}
+		} else if (!bpf_map_delete_elem(&flows, &key)) {
+			count(REASON_FLOW_REMOVED); /* a closed flow, whose server has left since */
 		}
 	}
 	return unknown_flow(ctx, p, vip);
