@@ -77,7 +77,7 @@ async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Probl
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object like {\"state\": \"draining\"}")]
 struct AdminOrder {
     state: AdminState,
     #[serde(default)]
@@ -94,7 +94,7 @@ async fn set_admin(State(app): State<App>, path: NamePath, request: Request) -> 
 type NamePath = Result<Path<String>, axum::extract::rejection::PathRejection>;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an empty object, {}")]
 struct ReloadOrder {}
 
 async fn reload(State(app): State<App>, request: Request) -> Result<Json<ReloadReport>, Problem> {

@@ -102,7 +102,8 @@ impl Host {
         self.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Runs what `make` makes to its end, on an async runtime of its own inside this host's network.
+    /// Runs what `make` makes to its end, on an async runtime of its own inside this host's network;
+    /// `make` itself is called there too, so that it may open sockets and set timers.
     pub async fn run<T, F>(&self, make: impl FnOnce() -> F + Send + 'static) -> Result<T, LabError>
     where
         T: Send + 'static,
@@ -113,7 +114,7 @@ impl Host {
         self.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             // A caller that gave up needs no answer.
-            let _ = answer.send(runtime.map(|r| r.block_on(make())));
+            let _ = answer.send(runtime.map(|r| r.block_on(async { make().await })));
         });
         match result.await {
             Ok(Ok(value)) => Ok(value),
@@ -134,7 +135,7 @@ impl Host {
                 .enable_all()
                 .build()
                 .map_err(|source| LabError::Enter { host, source })?;
-            Ok(runtime.block_on(make()))
+            Ok(runtime.block_on(async { make().await }))
         })?
     }
 

@@ -111,8 +111,11 @@ impl Stage<'_> {
         let seen = seen_as_promised(&tally, offer, target, &own);
         let served = tally.served_count() == CROWD;
         let mut text = format!("{what:44} {}", spread(&tally));
-        if !seen {
-            text += &format!("; but the servers saw {:?}", tally.seen_as);
+        match tally.seen_as.first() {
+            Some(_) if !seen => text += &format!("; but the servers saw {:?}", tally.seen_as),
+            Some(one) if tally.seen_as.len() == 1 => text += &format!(", who saw {one}"),
+            Some(_) => text += &format!(", who saw {} addresses", tally.seen_as.len()),
+            None => {}
         }
         self.teller.claim(served && fair && seen, &text);
         Ok(())

@@ -164,6 +164,7 @@ struct flow_key {
 #define LBD_FLOW_PROVEN 16u  /* both sides were seen (NAT), or sustained progress (DSR) */
 #define LBD_FLOW_REPLY 32u   /* the server has been heard (NAT) */
 #define LBD_FLOW_CLOSED 64u  /* no longer counted as active */
+#define LBD_FLOW_REMOVED 128u /* somebody is taking the entry out of the table */
 
 struct flow {
 	__u64 last_seen;

@@ -22,7 +22,7 @@ static __always_inline bool has_room(__u32 id, __u64 now)
 	if (!s || !s->max)
 		return true;
 	used = s->active;
-	if (now - c->embryo_pressure > 1000000000ULL)
+	if (elapsed(now, c->embryo_pressure) > 1000000000ULL)
 		used += s->pending;
 	return used < s->max;
 }
@@ -149,21 +149,25 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
 	struct persist_key who = {};
 	struct member_key member;
 	struct persist *bound;
+	struct dest *d;
 	__u32 *dest;
 
 	if (!s || !s->persist_group)
 		return LBD_DEST_NONE;
 	persist_key_of(s, &key->peer, &who);
 	bound = bpf_map_lookup_elem(&persist, &who);
-	if (!bound || now - bound->last_seen > s->persist_ns) {
+	if (!bound || elapsed(now, bound->last_seen) > s->persist_ns) {
 		bound = bpf_map_lookup_elem(&persist_new, &who);
-		if (!bound || now - bound->last_seen > s->persist_ns)
+		if (!bound || elapsed(now, bound->last_seen) > s->persist_ns)
 			return LBD_DEST_NONE;
 	}
 	member.service = service;
 	member.server = bound->server;
 	dest = bpf_map_lookup_elem(&members, &member);
-	if (!dest || (!later && !has_room(*dest, now)))
+	if (!dest)
+		return LBD_DEST_NONE;
+	d = the_dest(*dest);
+	if (!d || d->flags & LBD_DEST_DOWN || (!later && !has_room(*dest, now)))
 		return LBD_DEST_NONE;
 	return *dest;
 }
