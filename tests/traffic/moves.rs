@@ -15,6 +15,8 @@ use super::transfers::{connect, datagrams};
 
 const NEW_MAC: &str = "02:00:00:00:77:01";
 const HELD: usize = 10;
+/// Between 50 kB and the next 50 kB: 20 MB take 1.6 s at least.
+const PACE: Duration = Duration::from_millis(4);
 
 /// So that a host tells its neighbours when its MAC changes.
 fn tells_its_neighbours(plan: &mut Plan, host: &str) {
@@ -48,6 +50,8 @@ fn upload(target: SocketAddr, size: usize) -> (String, String) {
         let part: Vec<u8> = (start..size.min(start + 50_000)).map(|n| http::byte_at(n as u64)).collect();
         sent.update(&part);
         stream.write_all(&part).unwrap();
+        // The pace of the transfer, which shall not be over before something happens.
+        std::thread::sleep(PACE);
     }
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -57,7 +61,7 @@ fn upload(target: SocketAddr, size: usize) -> (String, String) {
 
 #[test]
 fn connections_go_on_when_the_router_gets_another_mac() {
-    const SIZE: usize = 30_000_000;
+    const SIZE: usize = 20_000_000;
     let mut plan = mail::plan(2);
     tells_its_neighbours(&mut plan, ROUTER);
     let stage = Stage::bare(&plan, &[1, 2]);
