@@ -13,6 +13,7 @@ mod traffic {
     mod losses;
     mod many;
     mod moves;
+    mod single;
     mod smtp;
     mod stage;
     mod switching;
