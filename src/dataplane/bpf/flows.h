@@ -156,13 +156,8 @@ STEP int embryo_put(const struct embryo *e, __u64 now)
 	} else if (lost != LBD_DEST_NONE) {
 		add_pending(lost, -1);
 	}
-	if (evicted) {
-		struct control *c = the_control();
-
-		if (c)
-			c->embryo_pressure = now;
+	if (evicted)
 		count(REASON_EMBRYO_EVICTED);
-	}
 	return result;
 }
 

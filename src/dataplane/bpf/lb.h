@@ -272,7 +272,6 @@ struct name {
 
 struct control {
 	__u64 lease_until;      /* CLOCK_BOOTTIME; LBD_LEASE_ENDLESS: alone */
-	__u64 embryo_pressure;  /* when an unexpired embryo was last overwritten */
 	__u32 layout;           /* LBD_LAYOUT of who made the maps */
 	__u32 embryo_mask;      /* number of sets - 1 */
 	__u32 snats4;           /* slots of `snats` to try for IPv4: [0, snats4) */
