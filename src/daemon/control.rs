@@ -40,6 +40,11 @@ pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
+/// As much of what an operator wrote as can be a name.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(Name::LENGTH_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
 fn failed(error: impl std::fmt::Display) -> OperationError {
     OperationError::Failed(error.to_string())
 }
@@ -78,7 +83,7 @@ impl ApplianceControl {
         let mut appliance = lock(&self.appliance);
         let unknown = || OperationError::NoSuchServer {
             name: server.to_owned(),
-            suggestion: crate::config::suggest::nearest(server, appliance.config.servers.keys().map(Name::as_str))
+            suggestion: crate::config::suggest::nearest(cut(server), appliance.config.servers.keys().map(Name::as_str))
                 .map(str::to_owned),
         };
         let name = Name::new(server).map_err(|_| unknown())?;
@@ -170,6 +175,10 @@ fn walk(dataplane: &Mutex<DataPlane>, filter: &Filter, out: &mpsc::Sender<Chunk>
             read.iter().filter_map(|c| names.row(c)).filter(|row| filter.matches(row)).take(left).collect()
         };
         left -= rows.len();
+        // A filter that finds nothing for long must still notice that its reader has gone.
+        if out.is_closed() {
+            return Ok(());
+        }
         for chunk in rows.chunks(CHUNK_ROWS_MAX) {
             if out.blocking_send(Chunk::Rows(chunk.to_vec())).is_err() {
                 return Ok(());

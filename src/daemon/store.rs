@@ -19,7 +19,10 @@ impl Store {
     /// Makes the directories and takes the lock; refuses if another daemon has it.
     pub fn open(state_dir: &Path, run_dir: &Path) -> anyhow::Result<Self> {
         for dir in [state_dir, run_dir] {
-            fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+            fs::create_dir_all(dir).with_context(|| {
+                let root = if nix::unistd::geteuid().is_root() { "" } else { "; lbd must run as root" };
+                format!("{} cannot be made{root}", dir.display())
+            })?;
         }
         let path = run_dir.join("lock");
         let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;

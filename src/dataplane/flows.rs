@@ -2,6 +2,7 @@
 //!
 //! Together with `bpf/flows.h` the only place that knows how connections are kept.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -86,14 +87,11 @@ impl ConnectionReader {
 pub struct Sweep {
     cursor: ScanCursor,
     used: Used,
+    expiry: BTreeMap<u32, Expiry>,
+    /// What `Tables::begin_sweep` gave.
+    pub epoch: u64,
     pub begun: Instant,
     pub removed: u64,
-}
-
-impl Default for Sweep {
-    fn default() -> Self {
-        Self { cursor: ScanCursor::default(), used: Used::default(), begun: Instant::now(), removed: 0 }
-    }
 }
 
 /// What one step of a sweep came to.
@@ -104,11 +102,14 @@ pub enum SweepStep {
 }
 
 impl Sweep {
-    pub fn step(
-        &mut self,
-        loaded: &Loaded,
-        timeouts: &dyn Fn(u32) -> Option<Expiry>,
-    ) -> Result<SweepStep, DataPlaneError> {
+    /// `expiry` by number of destination; one that is not listed is judged by the program alone.
+    pub fn new(epoch: u64, expiry: BTreeMap<u32, Expiry>) -> Self {
+        let begun = Instant::now();
+        Self { cursor: ScanCursor::default(), used: Used::default(), expiry, epoch, begun, removed: 0 }
+    }
+
+    /// The next 2,048 entries.
+    pub fn step(&mut self, loaded: &Loaded) -> Result<SweepStep, DataPlaneError> {
         let Some(rows) = loaded.maps.flows.scan_chunk(&mut self.cursor, CHUNK)? else {
             return Ok(SweepStep::Done(std::mem::take(&mut self.used)));
         };
@@ -121,7 +122,7 @@ impl Sweep {
                 self.used.snats.insert(u32::from(flow.snat) - 1);
             }
             let idle = now.saturating_sub(flow.last_seen);
-            if timeouts(flow.dest).is_none_or(|expiry| idle > expiry.of(key, flow)) {
+            if self.expiry.get(&flow.dest).is_none_or(|expiry| idle > expiry.of(key, flow)) {
                 suspects.push(*key);
             }
         }
@@ -194,8 +195,8 @@ pub fn cut(loaded: &Loaded, dest: u32) -> Result<u32, DataPlaneError> {
 }
 
 /// Number of entries in a table, by walking over it: for tests that hold the counts against the truth.
-pub fn count_active(loaded: &Loaded) -> Result<std::collections::BTreeMap<u32, u64>, DataPlaneError> {
-    let mut counts = std::collections::BTreeMap::new();
+pub fn count_active(loaded: &Loaded) -> Result<BTreeMap<u32, u64>, DataPlaneError> {
+    let mut counts = BTreeMap::new();
     loaded.maps.flows.scan(CHUNK, |_, flow| {
         if flow.state & FLOW_CLOSED == 0 {
             *counts.entry(flow.dest).or_insert(0) += 1;

@@ -271,16 +271,20 @@ impl DataPlane {
     /// One step of the sweep over established connections, at most 2,048 entries. `true`: the walk is
     /// complete; numbers that nothing refers to any more were freed, and the next step begins anew.
     pub fn sweep_step(&mut self) -> Result<bool, DataPlaneError> {
-        let mut sweep = self.sweep.take().unwrap_or_default();
-        let by_id: BTreeMap<u32, Expiry> =
-            self.tables.dests().filter_map(|(key, id)| Some((id, *self.expiry.get(key)?))).collect();
-        match sweep.step(&self.loaded, &|dest| by_id.get(&dest).copied())? {
+        let mut sweep = match self.sweep.take() {
+            Some(sweep) => sweep,
+            None => {
+                let expiry = self.tables.dests().filter_map(|(key, id)| Some((id, *self.expiry.get(key)?))).collect();
+                Sweep::new(self.tables.begin_sweep(), expiry)
+            }
+        };
+        match sweep.step(&self.loaded)? {
             SweepStep::More => {
                 self.sweep = Some(sweep);
                 Ok(false)
             }
             SweepStep::Done(used) => {
-                self.tables.collect(&self.loaded.maps, &used)?;
+                self.tables.collect(&self.loaded.maps, sweep.epoch, &used)?;
                 self.sweeps.completed += 1;
                 self.sweeps.removed += sweep.removed;
                 self.sweeps.last_duration = sweep.begun.elapsed();

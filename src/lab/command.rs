@@ -17,8 +17,9 @@ use super::servers::Kind;
 use super::tell::Teller;
 use super::tour;
 
-/// The whole site on this machine, in network namespaces: a client, a router, the balancer and four PCs
-/// with small mail servers. Needs root. Ctrl-C takes it down.
+/// Show a whole site on this machine, in network namespaces.
+///
+/// A client, a router, the balancer and four PCs with small mail servers. Needs root. Ctrl-C takes it down.
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct LabOptions {

@@ -159,7 +159,7 @@ async fn a_refused_configuration_is_answered_with_every_diagnostic_and_its_place
 
 #[tokio::test]
 async fn an_order_once_begun_is_carried_out_although_its_client_goes_away() {
-    let server = start(Fake { delay: Duration::from_millis(300), ..Fake::default() }).await;
+    let server = start(Fake { delay: Duration::from_secs(1), ..Fake::default() }).await;
     let body = r#"{"state":"draining"}"#;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!(
@@ -167,7 +167,7 @@ async fn an_order_once_begun_is_carried_out_although_its_client_goes_away() {
         body.len()
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.asked().await;
     assert_eq!(server.fake.done.load(Ordering::SeqCst), 0);
     drop(stream);
     eventually("the order is carried out", || server.fake.done.load(Ordering::SeqCst) == 1).await;

@@ -94,7 +94,7 @@ async fn a_head_that_comes_drop_by_drop_is_cut_off_in_time() {
     });
     let mut received = Vec::new();
     let _ = receive.read_to_end(&mut received).await;
-    assert!((400..2_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((400..5_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     drops.abort();
 }
 
@@ -109,7 +109,7 @@ async fn a_connection_that_asks_nothing_is_closed_in_time_and_so_is_one_that_ask
         let mut received = Vec::new();
         stream.read_to_end(&mut received).await.unwrap();
         assert_eq!(received.is_empty(), request.is_empty());
-        assert!((250..2_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        assert!((250..5_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     }
 }
 
@@ -161,13 +161,13 @@ async fn at_the_end_answers_under_way_are_completed_and_nothing_new_is_taken() {
     let mut busy = TcpStream::connect(address).await.unwrap();
     busy.write_all(format!("{HEALTH}\r\n").as_bytes()).await.unwrap();
     let _idle = TcpStream::connect(address).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.asked().await;
     let begun = Instant::now();
     let stopping = server.stop();
     let answer = read(busy).await;
     assert_eq!((answer.status, answer.complete), (200, true));
-    tokio::time::timeout(Duration::from_secs(2), stopping).await.unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2), "an idle connection holds nobody up: {:?}", begun.elapsed());
+    stopping.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4), "an idle connection holds nobody up: {:?}", begun.elapsed());
     assert!(TcpStream::connect(address).await.is_err());
     bind(address).await.unwrap();
 }
@@ -178,6 +178,6 @@ async fn at_the_end_an_answer_that_does_not_end_is_cut_off() {
     let server = start_with(Fake { delay: Duration::from_secs(3600), ..Fake::default() }, limits).await;
     let mut busy = TcpStream::connect(server.address).await.unwrap();
     busy.write_all(format!("{HEALTH}\r\n").as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    tokio::time::timeout(Duration::from_secs(2), server.stop()).await.unwrap().unwrap();
+    server.asked().await;
+    tokio::time::timeout(Duration::from_secs(5), server.stop()).await.unwrap().unwrap();
 }

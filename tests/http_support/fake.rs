@@ -38,7 +38,10 @@ pub struct Fake {
     pub file: &'static str,
     /// Operations and questions take this long.
     pub delay: Duration,
-    pub done: Arc<AtomicU32>,
+    /// Questions and orders that have come in.
+    pub asked: AtomicU32,
+    /// Orders that have been carried out.
+    pub done: AtomicU32,
     pub panics: bool,
 }
 
@@ -53,7 +56,8 @@ impl Default for Fake {
             filter: Mutex::default(),
             file: "hostname: lb1\n",
             delay: Duration::ZERO,
-            done: Arc::default(),
+            asked: AtomicU32::default(),
+            done: AtomicU32::default(),
             panics: false,
         }
     }
@@ -62,6 +66,7 @@ impl Default for Fake {
 impl Control for Fake {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
+            self.asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(self.delay).await;
             Ok(Arc::new(self.state.lock().unwrap().clone()))
         }
@@ -76,6 +81,7 @@ impl Control for Fake {
     ) -> BoxFuture<'a, Result<AdminReport, OperationError>> {
         async move {
             assert!(!self.panics, "told to");
+            self.asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(self.delay).await;
             self.done.fetch_add(1, Ordering::SeqCst);
             let mut now = self.state.lock().unwrap();

@@ -5,6 +5,7 @@ pub mod sample;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lbd::http::{Limits, bind, serve};
@@ -45,6 +46,11 @@ pub async fn start_with(fake: Fake, limits: Limits) -> Server {
 }
 
 impl Server {
+    /// Waits until a question or an order has reached the daemon.
+    pub async fn asked(&self) {
+        eventually("the daemon is asked", || self.fake.asked.load(Ordering::SeqCst) > 0).await;
+    }
+
     /// Asks it to stop; the handle ends when it has.
     pub fn stop(self) -> JoinHandle<()> {
         self.stop.send(()).unwrap();

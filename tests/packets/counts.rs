@@ -76,10 +76,10 @@ impl Play {
         let (c, v) = ends(self.epoch, udp);
         let key = (family, flow, udp);
         match event {
-            Event::Client { flags, ack } => self.from_client(key, &Frame::tcp(c, v, flags).ack(ack.into())),
-            Event::ClientDatagram => self.from_client(key, &Frame::udp(c, v, b"question")),
-            Event::Server { flags } => self.from_server(key, |s, c| Frame::tcp(s, c, flags)),
-            Event::ServerDatagram => self.from_server(key, |s, c| Frame::udp(s, c, b"answer")),
+            Event::Client { flags, ack } => self.client_sends(key, &Frame::tcp(c, v, flags).ack(ack.into())),
+            Event::ClientDatagram => self.client_sends(key, &Frame::udp(c, v, b"question")),
+            Event::Server { flags } => self.server_sends(key, |s, c| Frame::tcp(s, c, flags)),
+            Event::ServerDatagram => self.server_sends(key, |s, c| Frame::udp(s, c, b"answer")),
             Event::Down { server, down } => {
                 for service in ["smtp", "dns"] {
                     self.site.dest(service, family, server).down = down;
@@ -98,7 +98,7 @@ impl Play {
         }
     }
 
-    fn from_client(&mut self, key: (Family, u16, bool), frame: &Frame) {
+    fn client_sends(&mut self, key: (Family, u16, bool), frame: &Frame) {
         let out = self.site.send(frame);
         if out.counted.contains(&"to-server") {
             let l4 = if key.0 == V4 { 34 } else { 54 };
@@ -109,7 +109,7 @@ impl Play {
         }
     }
 
-    fn from_server(&mut self, key: (Family, u16, bool), frame: impl Fn(SocketAddr, SocketAddr) -> Frame) {
+    fn server_sends(&mut self, key: (Family, u16, bool), frame: impl Fn(SocketAddr, SocketAddr) -> Frame) {
         let Some((n, as_whom)) = self.known.get(&key) else { return };
         let server = at(server(key.0, *n), if key.2 { 53 } else { 25 });
         self.site.send(&frame(server, *as_whom).between(server_mac(*n), OWN));
@@ -176,7 +176,7 @@ fn counts_are_true_when_processors_race() {
                 scope.spawn(move || {
                     // xorshift (Marsaglia 2003): the same sequence in every run.
                     let mut x = 0x9e37_79b9_7f4a_7c15 ^ thread;
-                    for _ in 0..100_000 {
+                    for _ in 0..500_000 {
                         x ^= x << 13;
                         x ^= x >> 7;
                         x ^= x << 17;

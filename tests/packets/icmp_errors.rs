@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lbd::config::Mode;
+use lbd::config::{Mode, Scheduler};
 
 use super::frame::*;
 use super::site::*;
@@ -180,7 +180,7 @@ fn an_error_that_quotes_no_flow_of_ours_is_dropped() {
             let mut drops = |what: &str, quote: &Frame, bytes| {
                 site.drops(what, &Frame::error(router(family), v, error, quote, bytes), "icmp-unknown");
             };
-            drops("unknown connection", &quoted(TCP, ends.vip, ends.client), 60);
+            drops("unknown connection, nobody to hash it to", &quoted(TCP, ends.vip, ends.client), 60);
             drops("unknown port", &quoted(TCP, at(v, 26), ends.client), 60);
             site.send(&Frame::tcp(ends.client, ends.vip, SYN));
             let mut drops = |what: &str, quote: &Frame, bytes| {
@@ -253,5 +253,21 @@ fn an_error_crosses_vlans_like_the_flow_that_it_is_about() {
         let expected = expected.between(OWN, server_mac(1)).tag(200);
         site.sends("from a tagged uplink", &frame.clone().tag(100), "icmp-to-server", &expected);
         site.sends("from an untagged one", &frame, "icmp-to-server", &expected);
+    }
+}
+
+/// In DSR a connection without an entry goes by the hash, and so do errors about it.
+#[test]
+fn dsr_an_error_about_a_connection_without_an_entry_follows_the_hash() {
+    let mut site = Site::new([Pool::tcp("smtp", 25, Mode::Dsr).servers(1..=3).scheduler(Scheduler::Maglev)]);
+    for family in BOTH {
+        let (_, error) = errors(family)[0];
+        for port in 0..20 {
+            let (client, v) = (at(client(family, 1), 4000 + port), at(vip(family, 1), 25));
+            let goes_to = site.server_for(&Frame::tcp(client, v, ACK));
+            let frame = Frame::error(router(family), v.ip(), error, &quoted(TCP, v, client), 60);
+            let expected = frame.clone().between(OWN, server_mac(goes_to));
+            site.sends("no entry", &frame, "icmp-to-server", &expected);
+        }
     }
 }

@@ -156,13 +156,8 @@ STEP int embryo_put(const struct embryo *e, __u64 now)
 	} else if (lost != LBD_DEST_NONE) {
 		add_pending(lost, -1);
 	}
-	if (evicted) {
-		struct control *c = the_control();
-
-		if (c)
-			c->embryo_pressure = now;
+	if (evicted)
 		count(REASON_EMBRYO_EVICTED);
-	}
 	return result;
 }
 
@@ -260,11 +255,15 @@ static __always_inline void flow_mark(struct flow *f, __u32 bits, bool dsr)
 }
 
 /* A side that sent RST is heard again: the RST was forged or stray. The flow
- * counts again, and must prove itself again. */
+ * counts again, and must prove itself again; unless another CPU is removing it:
+ * nobody would take that count back. */
 static __always_inline void flow_revive(struct flow *f, __u32 rst)
 {
-	__u32 old = __sync_fetch_and_and(&f->state, ~(rst | LBD_FLOW_CLOSED | LBD_FLOW_PROVEN));
+	__u32 old = *(volatile __u32 *)&f->state;
+	__u32 new = old & ~(rst | LBD_FLOW_CLOSED | LBD_FLOW_PROVEN);
 
+	if (old & LBD_FLOW_REMOVED || __sync_val_compare_and_swap(&f->state, old, new) != old)
+		return;
 	f->progress = 0;
 	if (old & LBD_FLOW_CLOSED)
 		add_active(f->dest, 1);
@@ -285,14 +284,19 @@ static __always_inline __u64 flow_idle_max(const struct flow_key *key, const str
 	return s->established_ns;
 }
 
-/* Forgets an established flow and its way back. */
-static __always_inline void flow_remove(const struct flow_key *key, struct flow *f, const struct dest *d)
+/* Forgets an established flow and its way back. One CPU does it, or a slow second
+ * one would delete the flow that has followed under the same key. `late`: whoever
+ * began with it has had the time to end. */
+static __always_inline void flow_remove(const struct flow_key *key, struct flow *f, const struct dest *d, bool late)
 {
 	__u32 dest = f->dest;
 	struct flow_key reverse;
 	bool both_ways = reverse_key(key, f, d, &reverse);
-	bool counted_active = !(__sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED) & LBD_FLOW_CLOSED);
+	__u32 old = __sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED | LBD_FLOW_REMOVED);
+	bool counted_active = !(old & LBD_FLOW_CLOSED);
 
+	if (old & LBD_FLOW_REMOVED && !late)
+		return;
 	if (both_ways)
 		bpf_map_delete_elem(&rflows, &reverse);
 	if (!bpf_map_delete_elem(&flows, key))

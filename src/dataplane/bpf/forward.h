@@ -241,8 +241,19 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 	return 1;
 }
 
+static __always_inline void forget_embryo(struct pkt *p, struct dest *d)
+{
+	struct scratch *w = the_scratch();
+
+	if (!w)
+		return;
+	embryo_remove(&w->forward.key, p->now);
+	if (reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key))
+		embryo_remove(&w->reverse.key, p->now);
+}
+
 /* A packet of a flow in its beginnings: `scratch->forward` holds the embryo. */
-static __always_inline int known_embryo(struct pkt *p, __u32 service, struct dest *d)
+static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32 service, struct dest *d)
 {
 	struct scratch *w = the_scratch();
 	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
@@ -263,9 +274,7 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 		if (s->udp_life == LBD_UDP_PER_PACKET)
 			proven = false;
 	} else if (p->tcp_flags & TCP_RST) {
-		embryo_remove(&w->forward.key, p->now);
-		if (reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key))
-			embryo_remove(&w->reverse.key, p->now);
+		forget_embryo(p, d);
 		return NEXT;
 	} else if (p->tcp_flags & TCP_SYN || p->fragment == FRAGMENT_LATER) { /* a later fragment has no flags */
 		proven = false;
@@ -274,6 +283,11 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 		w->forward.flow.last_ack = p->tcp_ack;
 		if (p->tcp_flags & TCP_FIN)
 			w->forward.flow.state |= LBD_FLOW_CLIENT_FIN;
+	}
+	if (proven && p->protocol == IPPROTO_TCP && !below_limit(d)) {
+		/* More handshakes were under way than there was room for. */
+		forget_embryo(p, d);
+		return refuse(ctx, p, REASON_RST_NO_SERVER, REASON_DROP_NO_SERVER);
 	}
 	if (proven && promote(p, service, d)) {
 		if (w->forward.flow.state & LBD_FLOW_CLIENT_FIN) {
@@ -334,7 +348,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		dest = w->forward.flow.dest;
 		d = the_dest(dest);
 		if (d && !(d->flags & LBD_DEST_DOWN) && !over) {
-			int verdict = known_embryo(p, service, d);
+			int verdict = known_embryo(ctx, p, service, d);
 
 			if (verdict != NEXT)
 				return verdict;
@@ -346,7 +360,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 
 	dest = persistent_dest(service, &key, p->now, !first);
 	if (dest == LBD_DEST_NONE)
-		dest = schedule(service, &key, p->now, !first);
+		dest = schedule(service, &key, !first);
 	d = the_dest(dest);
 	if (!first) {
 		/* Nothing is entered for it, or a flood of ACKs could fill the table. */
@@ -437,7 +451,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	if (over) {
 		struct flow_key ended_key = *key; /* see server_end */
 
-		flow_remove(&ended_key, f, d);
+		flow_remove(&ended_key, f, d, false);
 	}
 	return over;
 }
@@ -512,6 +526,8 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 					__sync_fetch_and_or(&f->state, LBD_FLOW_PROVEN);
 				return to_server(ctx, p, dest, d, snat, snat_port, REASON_FORWARDED);
 			}
+		} else if (!bpf_map_delete_elem(&flows, &key)) {
+			count(REASON_FLOW_REMOVED); /* a closed flow, whose server has left since */
 		}
 	}
 	return unknown_flow(ctx, p, vip);

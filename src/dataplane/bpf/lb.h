@@ -164,6 +164,7 @@ struct flow_key {
 #define LBD_FLOW_PROVEN 16u  /* both sides were seen (NAT), or sustained progress (DSR) */
 #define LBD_FLOW_REPLY 32u   /* the server has been heard (NAT) */
 #define LBD_FLOW_CLOSED 64u  /* no longer counted as active */
+#define LBD_FLOW_REMOVED 128u /* somebody is taking the entry out of the table */
 
 struct flow {
 	__u64 last_seen;
@@ -271,7 +272,6 @@ struct name {
 
 struct control {
 	__u64 lease_until;      /* CLOCK_BOOTTIME; LBD_LEASE_ENDLESS: alone */
-	__u64 embryo_pressure;  /* when an unexpired embryo was last overwritten */
 	__u32 layout;           /* LBD_LAYOUT of who made the maps */
 	__u32 embryo_mask;      /* number of sets - 1 */
 	__u32 snats4;           /* slots of `snats` to try for IPv4: [0, snats4) */

@@ -175,7 +175,7 @@ static long reap_one(__u32 i, void *context)
 	d = bpf_map_lookup_elem(&dests, &dest);
 	if (!d || (!w->force && !flow_expired(&key, f, d, w->now)))
 		return 0;
-	flow_remove(&key, f, d);
+	flow_remove(&key, f, d, !w->force);
 	w->done++;
 	return 0;
 }
