@@ -92,12 +92,14 @@ impl Api {
         reply.json().as_array().unwrap().clone()
     }
 
-    /// A member's rows in the table that are neither closed nor reset; `service` is `v/echo`.
-    pub fn live(&self, service: &str, server: &str) -> u64 {
+    /// A member's rows in the table that count as active; `service` is `v/echo`. In DSR the client's FIN
+    /// is the end, because the server's is not seen.
+    pub fn live(&self, service: &str, server: &str, dsr: bool) -> u64 {
         let (virtual_server, name) = service.split_once('/').unwrap();
         let of = |row: &&Value| row["virtual_server"] == virtual_server && row["service"] == name;
         let lives = |row: &&Value| row["server"] == server && row["state"] != "closed";
-        self.connections().iter().filter(of).filter(lives).count() as u64
+        let counts = |row: &&Value| !(dsr && row["state"] == "closing");
+        self.connections().iter().filter(of).filter(lives).filter(counts).count() as u64
     }
 }
 
@@ -134,10 +136,6 @@ impl State {
 
     pub fn active(&self, service: &str, server: &str) -> u64 {
         Self::count(self.member(service, server), "active")
-    }
-
-    pub fn pending(&self, service: &str, server: &str) -> u64 {
-        Self::count(self.member(service, server), "pending")
     }
 
     pub fn total(&self, service: &str, server: &str) -> u64 {

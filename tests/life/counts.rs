@@ -145,7 +145,7 @@ async fn churn(ways: &[Way], time: Duration, open: SocketAddr, closed: SocketAdd
 fn conf(mode: &str) -> Conf {
     let service = |port: u16| {
         format!(
-            "port: {port}, pool: {}, mode: {mode}, timeouts: {{embryonic: 1s, closing: 30s, closed: 1s, unproven: 2s}}",
+            "port: {port}, pool: {}, mode: {mode}, timeouts: {{embryonic: 1s, closing: 30s, closed: 1s}}",
             if port == PORT { "peer" } else { "shut" }
         )
     };
@@ -183,7 +183,7 @@ fn in_nat_the_counts_are_those_of_the_servers_own_sockets_at_every_quiet_moment(
             let half = stage.sockets(server, "fin-wait-2 fin-wait-1 close-wait", PORT);
             let active = state.active("v/peer", server);
             assert_eq!(active, established + half, "turn {turn}, {server}: {established} open and {half} half closed");
-            assert_eq!(active, stage.api().live("v/peer", server), "turn {turn}, {server}: the table");
+            assert_eq!(active, stage.api().live("v/peer", server, false), "turn {turn}, {server}: the table");
             assert_eq!(active, state.of_server(server), "turn {turn}, {server}: over all services");
             sockets.insert(server, established);
         }

@@ -37,6 +37,14 @@ fn bounded(mut command: Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// `lbd stop`.
+fn stop(stage: &Stage) -> Output {
+    let mut command = stage.host(BALANCER).command(LBD);
+    command.arg("stop").arg("--run-dir").arg(stage.dir().join("run"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    bounded(command)
+}
+
 /// What it says when it refuses: the lines of standard error.
 fn refusal(output: &Output) -> Vec<String> {
     assert!(!output.status.success(), "{output:?}");
@@ -53,7 +61,7 @@ fn mounts(stage: &Stage) -> usize {
 fn has_xdp(stage: &Stage) -> bool {
     let links = stage.run(BALANCER, "ip", &["-o", "link"]);
     let net = stage.run(BALANCER, "bpftool", &["net"]);
-    assert_eq!(links.contains("xdp"), net.contains("lbd_xdp"), "{links}\n{net}");
+    assert_eq!(links.contains("xdp"), net.contains("up0"), "{links}\n{net}");
     links.contains("xdp")
 }
 
@@ -73,18 +81,24 @@ fn a_stopped_daemon_leaves_the_traffic_alone_and_stop_ends_it_all() {
         assert_eq!(stage.ask(target, 20).served_count(), 20);
     }
     assert!(has_xdp(&stage) && mounts(&stage) == 1);
+
+    // While a daemon runs there is nothing to stop: what it holds would go with it, and its connections too.
+    stage.start();
+    let said = refusal(&stop(&stage));
+    assert!(said.len() == 1 && said[0].contains("another lbd runs with"), "{said:?}");
+    assert!(has_xdp(&stage) && mounts(&stage) == 1);
+    stage.kill_balancer();
     for talkers in talkers {
         talkers.end();
     }
 
-    let mut command = stage.host(BALANCER).command(LBD);
-    command.arg("stop").arg("--run-dir").arg(stage.dir().join("run"));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = bounded(command);
+    let output = stop(&stage);
     assert!(output.status.success(), "{output:?}");
     until("no port has the program", || !has_xdp(&stage));
     assert_eq!(mounts(&stage), 0, "nor is anything mounted");
     assert_eq!(fs::read_dir(stage.bpf_dir()).map_or(0, Iterator::count), 0, "or pinned");
+
+    assert!(stop(&stage).status.success(), "where there is nothing, nothing is left to do");
 
     // And it can begin anew.
     stage.start();

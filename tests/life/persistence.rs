@@ -41,6 +41,8 @@ fn a_client_meets_the_same_server_in_all_services_of_a_group_and_only_there() {
     conf = conf.service("webmail", "alone", "port: 7, pool: echo, mode: nat, persistence: {}");
     let mut stage = Stage::new(3, &conf);
     let group = ["192.0.2.110:110", "192.0.2.110:995", "192.0.2.80:80", "192.0.2.80:443"];
+    // So that its turns are others than the group's.
+    servers(&stage, customer_address(20), &["192.0.2.80:7"], 1);
     let mut homes = BTreeSet::new();
     let mut elsewhere = 0;
     for n in 0..12 {

@@ -64,7 +64,7 @@ fn a_change_of_the_configuration_under_load_moves_nobody_and_turns_nobody_away()
     }
     assert!(talkers.iter().all(|t| t.on("pc1") >= 55), "pc1 had its share");
     talkers.iter().for_each(Talkers::all_talk);
-    let kept = stage.api().live("v/echo", "pc1");
+    let kept = stage.api().live("v/echo", "pc1", false);
     assert_eq!(kept, talkers[0].on("pc1") as u64, "the connections of a server that was removed are told");
 
     // A virtual address more, and less.
@@ -86,7 +86,7 @@ fn a_change_of_the_configuration_under_load_moves_nobody_and_turns_nobody_away()
     for talkers in talkers {
         talkers.end();
     }
-    assert_eq!(stage.syns_repeated(), 1, "only the one to the address that was removed");
+    assert_eq!(stage.syns_repeated(), 0, "no packet was lost");
     until("the numbers of the server that left are free again", || !names(&stage).contains("/pc1"));
     assert!(stage.stop_balancer().success());
 }

@@ -33,9 +33,8 @@ struct Shared {
 pub struct Talkers {
     shared: Arc<Shared>,
     thread: JoinHandle<Result<(), LabError>>,
-    /// Of each connection: who answered it, and the client's own end.
+    /// Who answered each connection.
     pub servers: Vec<String>,
-    pub clients: Vec<SocketAddr>,
 }
 
 impl Talkers {
@@ -59,8 +58,8 @@ impl Talkers {
                     Ok(opened) => opened,
                     Err(why) => return told.send(Err(why)).unwrap(),
                 };
-                told.send(Ok(opened.iter().map(|(s, c, _)| (s.clone(), *c)).collect::<Vec<_>>())).unwrap();
-                let talks = opened.into_iter().enumerate().map(|(n, (.., stream))| {
+                told.send(Ok(opened.iter().map(|(server, _)| server.clone()).collect())).unwrap();
+                let talks = opened.into_iter().enumerate().map(|(n, (_, stream))| {
                     let shared = theirs.clone();
                     async move {
                         if let Err(why) = talk(n, stream, &shared, pace).await {
@@ -71,9 +70,8 @@ impl Talkers {
                 futures_util::future::join_all(talks).await;
             });
         });
-        let opened = heard.recv().unwrap().unwrap_or_else(|why| panic!("{target}: {why}"));
-        let (servers, clients) = opened.into_iter().unzip();
-        Self { shared, thread, servers, clients }
+        let servers = heard.recv().unwrap().unwrap_or_else(|why| panic!("{target}: {why}"));
+        Self { shared, thread, servers }
     }
 
     /// How many a server has answered.
@@ -130,7 +128,7 @@ impl Talkers {
     }
 }
 
-type Opened = (String, SocketAddr, BufReader<TcpStream>);
+type Opened = (String, BufReader<TcpStream>);
 
 async fn connect(target: SocketAddr, source: Option<IpAddr>) -> Result<Opened, String> {
     let work = async {
@@ -140,12 +138,11 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>) -> Result<Opened, S
         }
         let stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
-        let client = stream.local_addr()?;
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         stream.read_line(&mut line).await?;
         let server = line.split(' ').next().unwrap_or_default().to_owned();
-        Ok::<_, std::io::Error>((server, client, stream))
+        Ok::<_, std::io::Error>((server, stream))
     };
     let result = tokio::time::timeout(ANSWER, work).await.map_err(|_| "no connection in time".to_owned())?;
     result.map_err(|e| format!("no connection: {e}")).and_then(|opened| {
