@@ -164,5 +164,14 @@ fn a_refused_file_changes_nothing_and_is_told_with_line_and_column() {
     let reply = stage.api().reload().json();
     assert_eq!((&reply["changed"], &reply["revision"]), (&Value::Bool(false), &Value::from(1)), "{reply}");
     assert_eq!(stage.state().0["config"]["last_reload_ok"], true);
+
+    // What can only be changed by a restart is taken, and told until it is in force or taken back.
+    stage.configure(&conf.clone().head("limits: {connections: 2048}"));
+    let reply = stage.api().reload().json();
+    assert!(reply["notes"][0].as_str().unwrap().contains("restart lbd"), "{reply}");
+    assert!(stage.state().warnings().contains("restart lbd"));
+    stage.configure(&conf);
+    assert_eq!(stage.api().reload().json()["changed"], true);
+    assert!(!stage.state().warnings().contains("restart lbd"));
     talkers.end();
 }

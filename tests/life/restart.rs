@@ -67,6 +67,7 @@ fn a_killed_daemon_costs_no_connection_and_finds_the_truth_when_it_returns() {
     stage.start();
     let state = stage.state();
     assert_eq!(state.0["adopted"], true);
+    assert_eq!(state.services().len(), 2, "it tells what there is before it has asked the servers");
     stage.wait("pc3 is known to be down", |s| {
         s.health("v/echo", "pc3") == "down" && s.health("w/echo", "pc3") == "down"
     });
