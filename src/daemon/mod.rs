@@ -15,6 +15,8 @@ mod appliance;
 mod housekeeping;
 mod store;
 
+pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
