@@ -26,7 +26,11 @@ fn counts_are_true(stage: &Stage, servers: &[&str], nat: &Talkers, dsr: &Talkers
             s.active("v/echo", server) == in_nat && s.active("w/echo", server) == in_dsr
         });
         let api = stage.api();
-        assert_eq!((api.live("v/echo", server, false), api.live("w/echo", server, true)), (in_nat, in_dsr), "{server}: the table");
+        assert_eq!(
+            (api.live("v/echo", server, false), api.live("w/echo", server, true)),
+            (in_nat, in_dsr),
+            "{server}: the table"
+        );
         // Both modes come to the same port: the server has the sum.
         assert_eq!(stage.sockets(server, "established", 7), in_nat + in_dsr, "{server}: its own sockets");
         assert_eq!(stage.state().of_server(server), in_nat + in_dsr, "{server}: over all services");
