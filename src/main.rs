@@ -7,7 +7,6 @@ use clap::{Parser, Subcommand};
 
 use lbd::config::yaml;
 use lbd::daemon;
-use lbd::dataplane;
 use lbd::lab;
 
 #[derive(Parser)]
@@ -55,7 +54,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::LabServer(args) => lab_server(args),
-        Command::Stop { run_dir } => dataplane::stop(&run_dir.join("bpf")).map_err(Into::into),
+        Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

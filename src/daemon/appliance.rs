@@ -12,7 +12,7 @@ use super::lock;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Name};
+use crate::config::{Config, Http, Limits, Name};
 use crate::core::admin::{Admin, AdminState};
 use crate::core::check::{Change, State, Verdict};
 use crate::core::control::ReloadReport;
@@ -67,7 +67,9 @@ pub struct Appliance {
     announced: BTreeMap<IpAddr, (u8, Moment)>,
     dirty: bool,
     applied: bool,
-    /// The first plan has been made.
+    /// What is read at start only, as it is in force.
+    at_start: (Http, Limits),
+    /// The first plan has been applied.
     begun: bool,
     start: Moment,
 }
@@ -86,6 +88,7 @@ impl Appliance {
         let now = SystemTime::now();
         Ok(Self {
             health: Health::new(&targets(&config), clock::now()),
+            at_start: (config.http.clone(), config.limits.clone()),
             config,
             revision: 1,
             started: now,
@@ -174,7 +177,9 @@ impl Appliance {
         if loaded.config == self.config {
             return Ok(ReloadReport { revision: self.revision, changed: false, notes });
         }
-        if loaded.config.http != self.config.http || loaded.config.limits != self.config.limits {
+        if (&loaded.config.http, &loaded.config.limits) == (&self.at_start.0, &self.at_start.1) {
+            self.alarms.remove("restart");
+        } else {
             let note = "`http` and `limits` are read at start only: restart lbd for the new values";
             self.alarms.insert("restart", note.to_owned());
             notes.push(note.to_owned());
@@ -227,12 +232,14 @@ impl Appliance {
     pub fn settle(&mut self) -> Result<(), DataPlaneError> {
         let now = clock::now();
         self.begun = self.begun || self.health.decided() || now.since(self.start) >= FIRST_PROBES;
+        let inputs =
+            Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
         if !self.begun {
+            // For whoever asks meanwhile what there is.
+            self.plan = plan(&inputs);
             return Ok(());
         }
         if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
-            let inputs =
-                Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
             self.plan = plan(&inputs);
             // Stays dirty if the data plane refuses: the next turn tries again.
             self.dirty = true;

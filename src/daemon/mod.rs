@@ -17,7 +17,9 @@ mod housekeeping;
 mod state;
 mod store;
 
-use std::path::PathBuf;
+pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
+
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::yaml;
-use crate::dataplane::DataPlane;
+use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
 use crate::os::{clock, netlink};
@@ -58,6 +60,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs until SIGTERM or SIGINT. The data plane goes on without us.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    // First: until somebody listens, SIGHUP ends a process, and SIGTERM ends it without a word.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let loaded = yaml::load(&options.config)?;
     eprint!("{}", loaded.render_warnings());
     let config = loaded.config;
@@ -86,6 +92,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         os.clone(),
     )?;
     appliance.retarget();
+    // Whoever asks from now on is told what there is.
+    appliance.settle()?;
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
     let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), os.clone(), kick_in));
@@ -97,9 +105,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut network = network;
     loop {
         let wake = wake_at(&appliance);
@@ -135,6 +140,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _ = stop_http.send(());
     http.await?;
     Ok(())
+}
+
+/// Ends a data plane that runs on without its daemon. Refused while a daemon runs, which would go on with
+/// a data plane that is no longer pinned, and take every connection along when it ends.
+pub fn stop(run_dir: &Path) -> anyhow::Result<()> {
+    if !run_dir.exists() {
+        return Ok(());
+    }
+    let _lock = store::lock(run_dir)?;
+    Ok(dataplane::stop(&run_dir.join("bpf"))?)
 }
 
 /// How long the loop may sleep though nothing happens.
