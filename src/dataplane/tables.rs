@@ -477,17 +477,15 @@ impl Tables {
         Ok(())
     }
 
-    /// Roles and numbers of every address; retired servers keep theirs, because their replies still come.
+    /// Roles and numbers of every address. Those at which only retired destinations are, of servers that have
+    /// left or moved, keep theirs, because their replies still come.
     fn wanted_addrs(&self, state: &ForwardingState) -> Result<BTreeMap<IpAddr, [u32; 4]>, DataPlaneError> {
         let mut wanted: BTreeMap<IpAddr, [u32; 4]> = BTreeMap::new();
-        let retired: BTreeSet<u32> =
-            self.servers.iter().filter(|(name, _)| !state.servers.contains_key(*name)).map(|(_, id)| id).collect();
-        for (ip, [roles, _, server, _]) in &self.addrs {
-            if roles & ADDR_SERVER != 0 && retired.contains(server) {
-                let entry = wanted.entry(*ip).or_default();
-                entry[0] |= ADDR_SERVER;
-                entry[2] = *server;
-            }
+        for (destination, _) in self.dests.iter() {
+            let Some(id) = self.servers.get(&destination.key.server) else { continue };
+            let entry = wanted.entry(destination.address).or_default();
+            entry[0] |= ADDR_SERVER;
+            entry[2] = id;
         }
         for (name, entry) in &state.servers {
             let Some(id) = self.servers.get(name) else { continue };
