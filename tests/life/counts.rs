@@ -215,7 +215,10 @@ fn in_dsr_the_count_goes_down_with_the_clients_fin_and_the_totals_add_up() {
     let theirs = kept.clone();
     // A reset by the server goes past the balancer: such an entry lives until it has been idle for too long.
     let ways: Vec<Way> = WAYS.into_iter().filter(|way| !matches!(way, Way::ServerResets)).collect();
-    stage.client().block_on(move || async move { churn(&ways, Duration::from_secs(3), open, closed, theirs).await }).unwrap();
+    stage
+        .client()
+        .block_on(move || async move { churn(&ways, Duration::from_secs(3), open, closed, theirs).await })
+        .unwrap();
     let (stays, half) = {
         let mut kept = kept.lock().unwrap();
         (std::mem::take(&mut kept.open), std::mem::take(&mut kept.half))

@@ -45,7 +45,8 @@ fn a_flood_of_first_packets_evicts_nobody_who_is_established() {
     assert!(state.packets("embryo-evicted") > 10_000, "{}", state.packets("embryo-evicted"));
     assert_eq!(state.packets("table-full"), 0);
     stage.wait("handshakes that nobody went on with are forgotten, and nothing else", |s| {
-        let counted = ["v/echo", "w/echo"].map(|service| (s.of_service(service, "pending"), s.of_service(service, "active")));
+        let counted =
+            ["v/echo", "w/echo"].map(|service| (s.of_service(service, "pending"), s.of_service(service, "active")));
         counted == [(0, 40), (0, 40)]
     });
     for (talkers, service) in talkers.into_iter().zip(["v/echo", "w/echo"]) {

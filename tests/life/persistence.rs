@@ -12,7 +12,8 @@ use super::stage::{Stage, address, customer_address};
 
 /// Round robin would spread every single connection.
 fn conf(persistence: &str) -> Conf {
-    let service = |port: u16, mode: &str| format!("port: {port}, pool: echo, mode: {mode}, persistence: {{{persistence}}}");
+    let service =
+        |port: u16, mode: &str| format!("port: {port}, pool: echo, mode: {mode}, persistence: {{{persistence}}}");
     Conf::new(3)
         .pool("echo", "members: [pc1, pc2, pc3], scheduler: round-robin")
         .virtual_server("mailbox", &["192.0.2.110"])

@@ -7,10 +7,11 @@ use super::talk::Talkers;
 const V: &str = "192.0.2.25:7";
 
 fn conf(pool: &str) -> Conf {
-    Conf::new(3)
-        .pool("echo", pool)
-        .virtual_server("v", &["192.0.2.25", "2001:db8::25"])
-        .service("v", "echo", "port: 7, pool: echo, mode: nat, timeouts: {closed: 1s}")
+    Conf::new(3).pool("echo", pool).virtual_server("v", &["192.0.2.25", "2001:db8::25"]).service(
+        "v",
+        "echo",
+        "port: 7, pool: echo, mode: nat, timeouts: {closed: 1s}",
+    )
 }
 
 #[test]

@@ -145,9 +145,9 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>) -> Result<Opened, S
         Ok::<_, std::io::Error>((server, stream))
     };
     let result = tokio::time::timeout(ANSWER, work).await.map_err(|_| "no connection in time".to_owned())?;
-    result.map_err(|e| format!("no connection: {e}")).and_then(|opened| {
-        if opened.0.is_empty() { Err("closed before the greeting".into()) } else { Ok(opened) }
-    })
+    result
+        .map_err(|e| format!("no connection: {e}"))
+        .and_then(|opened| if opened.0.is_empty() { Err("closed before the greeting".into()) } else { Ok(opened) })
 }
 
 async fn talk(n: usize, mut stream: BufReader<TcpStream>, shared: &Shared, pace: Duration) -> Result<(), String> {

@@ -12,7 +12,8 @@ const MAX_AGE: &str = "192.0.2.25:1813";
 const PER_PACKET: &str = "192.0.2.25:110";
 
 fn conf(mode: &str) -> Conf {
-    let service = |port: u16, udp: &str| format!("protocol: udp, port: {port}, pool: echo, mode: {mode}, udp: {{{udp}}}");
+    let service =
+        |port: u16, udp: &str| format!("protocol: udp, port: {port}, pool: echo, mode: {mode}, udp: {{{udp}}}");
     Conf::new(3)
         .pool("echo", "members: [pc1, pc2, pc3], scheduler: round-robin")
         .virtual_server("v", &["192.0.2.25"])
