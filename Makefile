@@ -26,7 +26,7 @@ test:
 
 bench:
 	@tools/setup.sh test
-	$(CARGO) bench --bench dataplane
+	$(CARGO) bench --bench dataplane --bench sweep --bench forward
 
 build:
 	@tools/setup.sh build

@@ -16,10 +16,10 @@ use crate::os::netlink;
 
 /// Between two steps of 2,048 entries: a table of a million is walked over in some five seconds, at a
 /// share of one core that `make bench` measures.
-const STEP_PAUSE: Duration = Duration::from_millis(8);
+pub const STEP_PAUSE: Duration = Duration::from_millis(8);
 /// Between two walks: what has expired lingers so long, which is not seen from outside, since the
 /// program itself treats an expired entry as none.
-const WALK_PAUSE: Duration = Duration::from_secs(3);
+pub const WALK_PAUSE: Duration = Duration::from_secs(3);
 const EMBRYOS_EVERY: Duration = Duration::from_secs(1);
 
 /// Stops its thread when dropped.

@@ -17,6 +17,8 @@ mod housekeeping;
 mod state;
 mod store;
 
+pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
