@@ -7,7 +7,7 @@ set -eu
 need=${1:-build}
 build="gcc make clang libelf-dev zlib1g-dev libbpf-dev linux-libc-dev pkg-config"
 lab="iproute2 ethtool procps util-linux"
-test="tcpdump curl nftables bpftool prometheus swaks exim4-daemon-light qemu-system-x86 busybox-static cpio kmod"
+test="tcpdump curl nftables libio-socket-inet6-perl bpftool prometheus swaks exim4-daemon-light qemu-system-x86 busybox-static cpio kmod"
 case $need in
 build) packages=$build ;;
 lab) packages="$build $lab" ;;

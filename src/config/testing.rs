@@ -22,7 +22,7 @@ pub fn config(seed: u64, size: usize) -> Config {
         SourceNat { address: address(false, 3, 0), ports: Ports { first: 2000, last: 2999 } },
     ];
     if d.coin() {
-        source_nat.push(SourceNat { address: address(false, 3, 0), ports: Ports::single(3000) });
+        source_nat.push(SourceNat { address: address(false, 3, 1), ports: Ports::single(3000) });
     }
     let inside =
         [Prefix { address: address(true, 1, 0), length: 16 }, Prefix { address: address(false, 1, 0), length: 64 }];

@@ -7,11 +7,12 @@
 //!   └─────────┘              └────┘ <─────────────────────────────────── └──────┘
 //!        │                              rise successes in a row              ^
 //!        └───────────────────────────────────────────────────────────────────┘
-//!                                    failure
+//!                             fall failures in a row
 //! ```
 //!
-//! The first result decides alone, so that a start takes one probe and not `rise` of them. A result
-//! that agrees with the state ends the row of those that did not.
+//! The first success decides alone, so that a start takes one probe and not `rise` of them. A failure
+//! never does: an unknown target gets no new connections anyhow, and to be down means that those which a
+//! daemon has taken over are reset. A result that agrees with the state ends the row of those that did not.
 
 use std::fmt;
 
@@ -79,7 +80,8 @@ impl TargetHealth {
             return None;
         }
         self.against = self.against.saturating_add(1);
-        if self.state != State::Unknown && self.against < needed {
+        let decides_alone = (self.state, to) == (State::Unknown, State::Up);
+        if !decides_alone && self.against < needed {
             return None;
         }
         let change = Change { from: self.state, to };
@@ -153,9 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_makes_an_unknown_target_down() {
+    fn an_unknown_target_is_down_at_the_third_failure_in_a_row_and_not_before() {
         let mut health = TargetHealth::new(at(0));
-        assert_eq!(fails(&mut health, 1), Some(Change { from: State::Unknown, to: State::Down }));
+        assert_eq!((fails(&mut health, 1), fails(&mut health, 2)), (None, None));
+        assert_eq!(fails(&mut health, 3), Some(Change { from: State::Unknown, to: State::Down }));
     }
 
     #[test]
@@ -187,11 +190,13 @@ mod tests {
     #[test]
     fn a_down_target_comes_up_at_the_second_success_in_a_row_and_has_returned() {
         let mut health = TargetHealth::new(at(0));
-        fails(&mut health, 1);
-        assert_eq!(succeeds(&mut health, 2), None);
-        assert_eq!(succeeds(&mut health, 3), Some(Change { from: State::Down, to: State::Up }));
-        assert_eq!(health.returned(), Some(at(3)));
-        for second in 4..7 {
+        for second in 1..4 {
+            fails(&mut health, second);
+        }
+        assert_eq!(succeeds(&mut health, 4), None);
+        assert_eq!(succeeds(&mut health, 5), Some(Change { from: State::Down, to: State::Up }));
+        assert_eq!(health.returned(), Some(at(5)));
+        for second in 6..9 {
             fails(&mut health, second);
         }
         assert_eq!((health.state(), health.returned()), (State::Down, None));
@@ -199,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_decided_target_changes_only_after_as_many_contrary_results_in_a_row_as_asked(
+        fn a_target_changes_only_after_as_many_contrary_results_in_a_row_as_asked(
             results in proptest::collection::vec(any::<bool>(), 1..200), rise in 1..=10_u8, fall in 1..=10_u8
         ) {
             let mut health = TargetHealth::new(at(0));
@@ -211,12 +216,11 @@ mod tests {
                 seen.push(good);
                 let row = seen.iter().rev().take_while(|one| **one == good).count();
                 let expected = match before {
-                    State::Unknown => true,
+                    State::Unknown => good || row >= usize::from(fall),
                     State::Up => !good && row >= usize::from(fall),
                     State::Down => good && row >= usize::from(rise),
                 };
                 prop_assert_eq!(change.is_some(), expected);
-                prop_assert_ne!(health.state(), State::Unknown);
             }
         }
     }

@@ -138,7 +138,7 @@ impl Health {
     /// Every target has answered or failed once. Until then a daemon that adopts a running data plane
     /// does well to leave its tables alone, because an unknown target is not scheduled.
     pub fn decided(&self) -> bool {
-        self.targets.values().all(|health| health.state() != State::Unknown)
+        self.targets.values().all(|health| health.last().is_some())
     }
 }
 

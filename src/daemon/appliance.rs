@@ -72,7 +72,7 @@ pub struct Appliance {
     /// What is read at start only, as it is in force.
     at_start: (Http, Limits),
     /// The first plan has been applied.
-    begun: bool,
+    pub begun: bool,
     start: Moment,
 }
 

@@ -33,6 +33,10 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
     let scene = Scene { appliance, connections: dataplane.connections(), traffic: dataplane.traffic()? };
     let table = table(dataplane, &scene)?;
     let mut warnings: Vec<String> = appliance.alarms.values().cloned().collect();
+    if !appliance.begun {
+        warnings
+            .push("waiting for first probes: nothing is changed before every server has been probed once".to_owned());
+    }
     warnings.extend(appliance.plan.problems.iter().map(ToString::to_string));
     if table.entries * 100 >= table.capacity * TABLE_ALARM_PERCENT {
         warnings.push(format!(

@@ -497,16 +497,15 @@ impl Tables {
         Ok(())
     }
 
-    /// Roles and numbers of every address; servers that only drain keep theirs, because their replies still come.
+    /// Roles and numbers of every address. Those at which only retired destinations are, of servers that have
+    /// left or moved, keep theirs, because their replies still come.
     fn wanted_addrs(&self, state: &ForwardingState) -> Result<BTreeMap<IpAddr, [u32; 4]>, DataPlaneError> {
         let mut wanted: BTreeMap<IpAddr, [u32; 4]> = BTreeMap::new();
-        // Whoever may still have connections in NAT: also under an address that it no longer has.
-        for (destination, _) in self.dests.iter().filter(|(destination, _)| destination.mode != MODE_DSR) {
-            if let Some(id) = self.servers.get(&destination.key.server) {
-                let entry = wanted.entry(destination.address).or_default();
-                entry[0] |= ADDR_SERVER;
-                entry[2] = id;
-            }
+        for (destination, _) in self.dests.iter() {
+            let Some(id) = self.servers.get(&destination.key.server) else { continue };
+            let entry = wanted.entry(destination.address).or_default();
+            entry[0] |= ADDR_SERVER;
+            entry[2] = id;
         }
         for (name, entry) in &state.servers {
             let Some(id) = self.servers.get(name) else { continue };

@@ -172,6 +172,11 @@ impl State {
         lines.map(|w| w.as_str().unwrap().to_owned() + "\n").collect()
     }
 
+    /// What it tells is in force: a daemon that has just started asks the servers first.
+    pub fn has_begun(&self) -> bool {
+        !self.warnings().contains("waiting for first probes")
+    }
+
     pub fn table(&self, what: &str) -> u64 {
         self.0["table"][what].as_u64().unwrap()
     }

@@ -53,8 +53,9 @@ const KEPT_MAX: usize = 60;
 struct Kept {
     open: Vec<TcpStream>,
     half: Vec<TcpStream>,
-    /// Connections begun, those that were refused included.
+    /// Connections begun at the open port, and at the closed one.
     begun: u64,
+    refused: u64,
 }
 
 fn reset(stream: &TcpStream) -> io::Result<()> {
@@ -62,12 +63,13 @@ fn reset(stream: &TcpStream) -> io::Result<()> {
 }
 
 async fn go(way: Way, open: SocketAddr, closed: SocketAddr, kept: &Mutex<Kept>) -> io::Result<()> {
-    kept.lock().unwrap().begun += 1;
     if let Way::ClosedPort = way {
+        kept.lock().unwrap().refused += 1;
         let refused = TcpStream::connect(closed).await;
         assert!(refused.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused));
         return Ok(());
     }
+    kept.lock().unwrap().begun += 1;
     let stream = TcpStream::connect(open).await?;
     stream.set_nodelay(true)?;
     if let Way::ClientGivesUpAtOnce = way {
@@ -194,8 +196,11 @@ fn in_nat_the_counts_are_those_of_the_servers_own_sockets_at_every_quiet_moment(
             assert_eq!(members, state.of_service(service, "total"));
             members
         });
-        let begun = kept.lock().unwrap().begun;
-        assert_eq!(totals.iter().sum::<u64>(), begun, "turn {turn}: every connection was counted once: {totals:?}");
+        let begun = {
+            let kept = kept.lock().unwrap();
+            [kept.begun, kept.refused]
+        };
+        assert_eq!(totals, begun, "turn {turn}: every connection was counted once");
     }
     *kept.lock().unwrap() = Kept::default();
     stage.wait("everything has ended", |s| s.of_service("v/peer", "active") == 0);
@@ -237,8 +242,14 @@ fn in_dsr_the_count_goes_down_with_the_clients_fin_and_the_totals_add_up() {
         assert_eq!(state.active("v/peer", server), sockets + half, "{server}");
         assert_eq!(state.active("v/peer", server), state.of_server(server), "{server}");
     }
-    let total = state.of_service("v/peer", "total") + state.of_service("v/shut", "total");
-    assert_eq!(total, kept.lock().unwrap().begun);
+    let (begun, refused) = {
+        let kept = kept.lock().unwrap();
+        (kept.begun, kept.refused)
+    };
+    assert_eq!(state.of_service("v/peer", "total"), begun);
+    // That a connection was refused is not seen: the next one from the same port, within the time of a
+    // handshake, is taken for a repeated first packet.
+    assert!((1..=refused).contains(&state.of_service("v/shut", "total")));
     let left = half.len() as u64;
     drop(stays);
     stage.wait("those that the client has closed count no more", |s| s.of_service("v/peer", "active") == left);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::api::State;
 use super::conf::{Conf, echo};
 use super::stage::{Stage, until};
 use super::talk::{Newcomers, Talkers};
@@ -89,6 +90,56 @@ fn a_change_of_the_configuration_under_load_moves_nobody_and_turns_nobody_away()
     assert_eq!(stage.syns_repeated(), 0, "no packet was lost");
     until("the numbers of the server that left are free again", || !names(&stage).contains("/pc1"));
     assert!(stage.stop_balancer().success());
+}
+
+#[test]
+fn a_server_that_moves_to_another_address_keeps_its_connections_at_the_old_one() {
+    let conf = both_modes(2, "members: [pc1, pc2], scheduler: round-robin");
+    let stage = Stage::new(2, &conf);
+    let talkers = [NAT, DSR].map(|target| Talkers::open(stage.client(), target, 20, &[]));
+    stage.site.ip("pc1", "addr add 10.1.0.111/24 dev eth0\n").unwrap();
+    let mut moved = conf.clone();
+    moved.servers.insert("pc1".into(), "address: 10.1.0.111".into());
+    stage.configure(&moved);
+    assert_eq!(stage.api().reload().status, 200);
+    stage.wait("pc1 is in service at its new address", State::all_scheduled);
+    assert_eq!(stage.state().member("v/echo", "pc1")["address"], "10.1.0.111");
+    for (talkers, target) in talkers.iter().zip([NAT, DSR]) {
+        talkers.all_talk();
+        talkers.none_is_lost();
+        assert_eq!(stage.ask(target, 20).of("pc1"), 10);
+    }
+    assert_eq!(stage.api().live("v/echo", "pc1", false), 10);
+    // And back again, while the first are still there.
+    stage.configure(&conf);
+    assert_eq!(stage.api().reload().status, 200);
+    stage.wait("pc1 is in service at its old address", State::all_scheduled);
+    for (talkers, target) in talkers.into_iter().zip([NAT, DSR]) {
+        assert_eq!(stage.ask(target, 20).of("pc1"), 10);
+        talkers.end();
+    }
+}
+
+#[test]
+fn a_server_that_is_removed_and_put_back_has_its_connections_all_the_time() {
+    let both = both_modes(2, "members: [pc1, pc2], scheduler: round-robin");
+    let mut one = both_modes(2, "members: [pc2], scheduler: round-robin");
+    one.servers.remove("pc1");
+    let stage = Stage::new(2, &both);
+    let talkers = [NAT, DSR].map(|target| Talkers::open(stage.client(), target, 20, &[]));
+    for conf in [&one, &both, &one, &both] {
+        stage.configure(conf);
+        assert_eq!(stage.api().reload().status, 200);
+        stage.wait("the change is in force", State::all_scheduled);
+        talkers.iter().for_each(Talkers::all_talk);
+    }
+    for (service, target) in [("v/echo", NAT), ("w/echo", DSR)] {
+        assert_eq!(stage.state().active(service, "pc1"), 10);
+        assert_eq!(stage.ask(target, 20).of("pc1"), 10);
+    }
+    for talkers in talkers {
+        talkers.end();
+    }
 }
 
 /// A state without what time and traffic change by themselves.

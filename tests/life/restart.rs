@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::api::State;
 use super::conf::Conf;
+use super::peer::Peer;
 use super::stage::{Stage, until};
 use super::talk::{Newcomers, Talkers};
 
@@ -136,6 +138,31 @@ fn restart_after_restart_and_one_with_another_configuration_move_nobody() {
         talkers.end();
     }
     assert_eq!(stage.syns_repeated(), 0, "no packet was lost");
+}
+
+#[test]
+fn a_single_failed_probe_after_a_restart_resets_nobody() {
+    // The probes go to a port of their own, which is closed while the daemon starts.
+    let check = "slow-start: 0s, check: {type: tcp, port: 2000, interval: 500ms, timeout: 500ms, rise: 1, fall: 5}";
+    let conf = Conf::new(1)
+        .pool("echo", &format!("members: [pc1], {check}"))
+        .virtual_server("v", &["192.0.2.25"])
+        .service("v", "echo", "port: 7, pool: echo, mode: nat");
+    let mut stage = Stage::without_balancer(1);
+    stage.configure(&conf);
+    let probed = Peer::start(stage.host("pc1"), 2000);
+    stage.start();
+    stage.wait("in service", State::all_scheduled);
+    let talkers = Talkers::open(stage.client(), NAT, 10, &[]);
+    stage.kill_balancer();
+    drop(probed);
+    stage.start();
+    let failures = |s: &State| s.member("v/echo", "pc1")["check"]["failures"].as_u64();
+    stage.wait("a probe has failed", |s| failures(s) >= Some(1));
+    let _probed = Peer::start(stage.host("pc1"), 2000);
+    stage.wait("in service again", State::all_scheduled);
+    talkers.end();
+    assert_eq!(stage.ask(NAT, 10).of("pc1"), 10);
 }
 
 fn counts_after_newcomers(stage: &Stage, newcomers: [Newcomers; 2]) {

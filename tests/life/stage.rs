@@ -138,8 +138,7 @@ impl Stage {
         let start = Instant::now();
         loop {
             let state = self.api().try_state();
-            // A daemon that has just started has no plan yet, and tells of no services.
-            if state.as_ref().is_ok_and(|state| !state.services().is_empty() && so(state)) {
+            if state.as_ref().is_ok_and(|state| state.has_begun() && so(state)) {
                 return start.elapsed();
             }
             assert!(start.elapsed() < PATIENCE, "not in time: {what}\n{state:#?}\n{}", self.log());

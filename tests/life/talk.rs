@@ -40,10 +40,19 @@ pub struct Talkers {
 impl Talkers {
     /// Opens so many, all of which must succeed, from the client's addresses in `from` in turn.
     pub fn open(host: &Host, target: &str, count: usize, from: &[IpAddr]) -> Self {
-        Self::open_at_pace(host, target, count, from, PACE)
+        Self::open_with(host, target, count, from, PACE, 32)
     }
 
     pub fn open_at_pace(host: &Host, target: &str, count: usize, from: &[IpAddr], pace: Duration) -> Self {
+        Self::open_with(host, target, count, from, pace, 32)
+    }
+
+    /// Each is established before the next one begins.
+    pub fn open_one_by_one(host: &Host, target: &str, count: usize) -> Self {
+        Self::open_with(host, target, count, &[], PACE, 1)
+    }
+
+    fn open_with(host: &Host, target: &str, count: usize, from: &[IpAddr], pace: Duration, at_once: usize) -> Self {
         let rounds = (0..count).map(|_| AtomicU64::new(0)).collect();
         let shared = Arc::new(Shared { rounds, ..Shared::default() });
         let (told, heard) = mpsc::channel();
@@ -52,7 +61,7 @@ impl Talkers {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let source = |n: usize| from.get(n % from.len().max(1)).copied();
-                let opening = stream::iter(0..count).map(|n| connect(target, source(n))).buffered(32);
+                let opening = stream::iter(0..count).map(|n| connect(target, source(n))).buffered(at_once);
                 let opened: Result<Vec<_>, String> = opening.collect::<Vec<_>>().await.into_iter().collect();
                 let opened = match opened {
                     Ok(opened) => opened,

@@ -96,7 +96,8 @@ fn each_size_of_the_data_plane_is_held() {
             format!("interfaces: {{ports: [eth1], inside: [{list}]}}\n")
         }),
         ("entries of `source-nat`", 256, &|n| {
-            format!("{ports}source-nat:\n{}", text(n, &|i| format!("  - {{address: 10.0.0.9, ports: {}}}\n", i + 1)))
+            let entry = |i: usize| format!("  - {{address: 10.0.{}.{}}}\n", i / 250, i % 250 + 1);
+            format!("{ports}source-nat:\n{}", text(n, &entry))
         }),
         ("servers", 4_096, &|n| format!("{ports}servers:\n{}", servers(n))),
         ("virtual addresses", 1_024, &|n| {

@@ -284,7 +284,7 @@ static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32
 		if (p->tcp_flags & TCP_FIN)
 			w->forward.flow.state |= LBD_FLOW_CLIENT_FIN;
 	}
-	if (proven && p->protocol == IPPROTO_TCP && !below_limit(d)) {
+	if (proven && p->protocol == IPPROTO_TCP && !below_limit(d, false)) {
 		/* More handshakes were under way than there was room for. */
 		forget_embryo(p, d);
 		return refuse(ctx, p, REASON_RST_NO_SERVER, REASON_DROP_NO_SERVER);

@@ -5,22 +5,23 @@
 #include "flows.h"
 
 /* Whether a server's limit permits one more established connection. Handshakes
- * under way do not count here, or a flood of them would close every server to
- * customers; `known_embryo` asks again when one is completed. */
-static __always_inline bool below_limit(const struct dest *d)
+ * under way count only when they are asked for: they spread a burst over the
+ * servers that have room, but must not close any, or a flood of them would
+ * close all to customers. `known_embryo` asks again when one is completed. */
+static __always_inline bool below_limit(const struct dest *d, bool with_pending)
 {
 	__u32 server = d->server;
 	struct conns *s = bpf_map_lookup_elem(&server_conns, &server);
 
-	return !s || !s->max || s->active < s->max;
+	return !s || !s->max || s->active + (with_pending ? s->pending : 0) < s->max;
 }
 
 /* A destination may get a new connection. */
-static __always_inline bool has_room(__u32 id)
+static __always_inline bool has_room(__u32 id, bool with_pending)
 {
 	struct dest *d = the_dest(id);
 
-	return d && d->flags & LBD_DEST_OPEN && below_limit(d);
+	return d && d->flags & LBD_DEST_OPEN && below_limit(d, with_pending);
 }
 
 static __always_inline __u32 table_word(__u32 service, __u32 index)
@@ -41,6 +42,7 @@ struct search {
 	__u32 start;
 	__u32 count;
 	__u32 found;
+	bool with_pending;
 };
 
 static long try_slot(__u32 i, void *context)
@@ -48,7 +50,7 @@ static long try_slot(__u32 i, void *context)
 	struct search *s = context;
 	__u32 id = table_word(s->service, LBD_TABLE_HEADER + (s->start + i) % s->count);
 
-	if (!has_room(id))
+	if (!has_room(id, s->with_pending))
 		return 0;
 	s->found = id;
 	return 1;
@@ -63,7 +65,7 @@ static long try_least(__u32 i, void *context)
 	struct conns *c = bpf_map_lookup_elem(&conns, &id);
 	__u64 load;
 
-	if (!c || !weight || !has_room(id))
+	if (!c || !weight || !has_room(id, s->with_pending))
 		return 0;
 	load = c->active + c->pending + 1;
 	if (s->found == LBD_DEST_NONE || load * s->best_weight < s->best_load * weight) {
@@ -79,6 +81,14 @@ static __always_inline __u32 next_turn(__u32 service)
 	__u64 *turn = bpf_map_lookup_elem(&turns, &service);
 
 	return turn ? __sync_fetch_and_add(turn, 1) : 0;
+}
+
+static __always_inline void search_table(__u32 kind, struct search *s)
+{
+	if (kind == LBD_SCHED_LEAST_CONNECTIONS)
+		bpf_loop(LBD_LEAST_CONNECTIONS_MAX < s->count ? LBD_LEAST_CONNECTIONS_MAX : s->count, try_least, s, 0);
+	else
+		bpf_loop(s->count, try_slot, s, 0);
 }
 
 /* By the service's table. `later`: a packet of a connection without an entry,
@@ -109,10 +119,12 @@ STEP __u32 schedule(__u32 service, const struct flow_key *key, bool later)
 			return LBD_DEST_NONE;
 		s.start = next_turn(service) % s.count;
 	}
-	if (kind == LBD_SCHED_LEAST_CONNECTIONS)
-		bpf_loop(LBD_LEAST_CONNECTIONS_MAX < s.count ? LBD_LEAST_CONNECTIONS_MAX : s.count, try_least, &s, 0);
-	else
-		bpf_loop(s.count, try_slot, &s, 0);
+	s.with_pending = true;
+	search_table(kind, &s);
+	if (s.found == LBD_DEST_NONE) {
+		s.with_pending = false;
+		search_table(kind, &s);
+	}
 	return s.found;
 }
 
@@ -162,7 +174,7 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
 	if (!dest)
 		return LBD_DEST_NONE;
 	d = the_dest(*dest);
-	if (!d || d->flags & LBD_DEST_DOWN || (!later && !has_room(*dest)))
+	if (!d || d->flags & LBD_DEST_DOWN || (!later && !has_room(*dest, false)))
 		return LBD_DEST_NONE;
 	return *dest;
 }
