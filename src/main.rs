@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use lbd::config::yaml;
 use lbd::daemon;
-use lbd::dataplane;
+use lbd::lab;
 
 #[derive(Parser)]
 #[command(name = "lbd", version, about = "Layer-4 load balancer and health checker on XDP")]
@@ -40,13 +40,21 @@ enum Command {
         #[arg(long, default_value = "/run/lbd")]
         run_dir: PathBuf,
     },
+    Lab(lab::LabOptions),
+    #[command(hide = true)]
+    LabServer(lab::servers::ServerArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run { config, state_dir, run_dir } => run(daemon::Options { config, state_dir, run_dir }),
         Command::Check { config } => return check(&config),
-        Command::Stop { run_dir } => dataplane::stop(&run_dir.join("bpf")).map_err(Into::into),
+        Command::Lab(options) => match lab::run(options) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::LabServer(args) => lab_server(args),
+        Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,6 +74,12 @@ fn run(options: daemon::Options) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(daemon::run(options))
+}
+
+fn lab_server(args: lab::servers::ServerArgs) -> anyhow::Result<()> {
+    // Four of these share a machine with the balancer and the customers.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(lab::servers::serve(args))
 }
 
 fn check(config: &std::path::Path) -> ExitCode {

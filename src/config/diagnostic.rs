@@ -149,12 +149,22 @@ impl Diagnostic {
         }
     }
 
+    /// Byte of the text at which it begins, for an order.
+    pub(super) fn start(&self) -> usize {
+        self.span.as_ref().map_or(0, |span| span.bytes.start)
+    }
+
     pub fn relate(&mut self, span: Span, message: String) {
         self.related.push(Related { line: span.line, column: span.column, message, span });
     }
 
     /// For people: message, file, line, column, the offending lines, and what would be right.
     pub fn render(&self, file: &str, text: &str) -> String {
+        // A file must not steer the terminal of who reads the error: 0x9b does what ESC [ does.
+        self.draw(file, text).replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+    }
+
+    fn draw(&self, file: &str, text: &str) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -211,19 +221,21 @@ fn snippet<'a>(
 pub struct Refused {
     /// The file's name, as the operator gave it.
     pub file: String,
-    /// Errors first, then warnings, each in the order of the file.
+    /// All errors, in the order of the file; warnings come once there are none.
     pub diagnostics: Vec<Diagnostic>,
+    /// How many more errors there are, left out of the list.
+    pub omitted: usize,
     #[serde(skip)]
     pub(super) text: String,
 }
 
-/// A file with more wrong than this is shown no further; the list has everything.
-const SHOWN_MAX: usize = 50;
+/// Most diagnostics of one file: a longer list helps nobody, and a file of 4 MiB can have hundreds of thousands.
+pub const DIAGNOSTICS_MAX: usize = 100;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_diagnostics(f, &self.file, &self.text, &self.diagnostics)?;
-        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        write_diagnostics(f, &self.file, &self.text, &self.diagnostics, self.omitted)?;
+        let errors = self.diagnostics.len() + self.omitted;
         let noun = if errors == 1 { "error" } else { "errors" };
         write!(f, "{}: refused for {errors} {noun}; nothing of it takes effect", self.file)
     }
@@ -236,12 +248,40 @@ pub(super) fn write_diagnostics(
     file: &str,
     text: &str,
     diagnostics: &[Diagnostic],
+    omitted: usize,
 ) -> fmt::Result {
-    for diagnostic in diagnostics.iter().take(SHOWN_MAX) {
+    for diagnostic in diagnostics {
         write!(f, "{}\n\n", diagnostic.render(file, text))?;
     }
-    match diagnostics.len().saturating_sub(SHOWN_MAX) {
+    match omitted {
         0 => Ok(()),
         more => write!(f, "... and {more} more\n\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_within_its_parents_and_not_within_a_name_that_begins_alike() {
+        let mx = KeyPath::root().key("pools").key("mx");
+        assert!(mx.key("members").key(0).is_within(&mx) && mx.is_within(&mx) && mx.is_within(&KeyPath::root()));
+        assert!(!KeyPath::root().key("pools").key("mx2").is_within(&mx));
+        assert_eq!(mx.key("port").parent(), Some(mx));
+        assert_eq!(KeyPath::root().parent(), None);
+    }
+
+    #[test]
+    fn places_far_apart_are_shown_without_what_lies_between() {
+        let text = format!("first\n{}second\n", "\n".repeat(5_000));
+        let span = |line, bytes| Span { line, column: 1, bytes };
+        let complaint = Complaint::new("twice");
+        let mut diagnostic =
+            Diagnostic::new(Severity::Error, &KeyPath::root(), complaint, Some(span(5_002, 5_006..5_012)));
+        diagnostic.relate(span(1, 0..5), "here first".into());
+        let shown = diagnostic.render("lb.yaml", &text);
+        assert!(shown.contains("lb.yaml:5002:1") && shown.contains("second") && shown.contains("first"), "{shown}");
+        assert!(shown.lines().count() < 20, "{shown}");
     }
 }

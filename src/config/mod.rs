@@ -8,7 +8,9 @@ pub mod limits;
 pub mod model;
 pub mod resolve;
 mod services;
-mod suggest;
+pub mod suggest;
+#[cfg(test)]
+pub mod testing;
 pub mod validate;
 pub mod yaml;
 

@@ -288,7 +288,7 @@ impl Default for Check {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CheckKind {
-    /// `Tcp` where the member has one TCP port, else `None`.
+    /// `Tcp` where a TCP service has one port at the member, else `None`: for UDP, and for ranges.
     #[default]
     Auto,
     /// A TCP connection can be opened.

@@ -1,41 +1,43 @@
-//! Questions to a `Config` that more than one room asks, with one answer.
+//! A question to a `Config` that more than one room asks, with one answer.
 
-use super::model::{Check, CheckKind, Config, Member, Name, Pool, Protocol, Service};
+use super::model::{CheckKind, Member, Pool, Protocol, Service};
 
-/// The services that use a pool, as (virtual server, service, what it is).
-pub fn services_of<'a>(
-    config: &'a Config,
-    pool: &'a Name,
-) -> impl Iterator<Item = (&'a Name, &'a Name, &'a Service)> + use<'a> {
-    config.virtual_servers.iter().flat_map(move |(virtual_name, virtual_server)| {
-        virtual_server
-            .services
-            .iter()
-            .filter(move |(_, service)| service.pool == *pool)
-            .map(move |(name, service)| (virtual_name, name, service))
-    })
+/// The TCP port at which a member of a service's pool is probed; `None`: it is not probed.
+///
+/// The check's port, else the member's, else the pool's, else the service's (the first of a range).
+/// `auto` leaves out UDP, and ranges whose servers have no port of their own.
+pub fn probe_port(service: &Service, pool: &Pool, member: &Member) -> Option<u16> {
+    let own = member.port.or(pool.port);
+    let asked = match pool.check.kind {
+        CheckKind::None => false,
+        CheckKind::Tcp => true,
+        CheckKind::Auto => service.protocol == Protocol::Tcp && (own.is_some() || !service.ports.is_range()),
+    };
+    asked.then(|| pool.check.port.or(own).unwrap_or(service.ports.first))
 }
 
-/// The TCP port at which a member of a pool is probed; `None`: it is not probed.
-///
-/// The check's own port; else the member's or the pool's, if a TCP service uses the pool; else the
-/// one port that all TCP services of the pool have in common.
-pub fn probe_port<'a>(
-    check: &Check,
-    pool: &Pool,
-    member: &Member,
-    services: impl IntoIterator<Item = &'a Service>,
-) -> Option<u16> {
-    if check.kind == CheckKind::None {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing;
+    use crate::core::target::{Question, target};
+
+    #[test]
+    fn the_reader_and_the_plan_agree_on_what_is_probed() {
+        let mut compared = [0, 0];
+        for config in (0..200).map(|seed| testing::config(seed, 6)) {
+            for service in config.virtual_servers.values().flat_map(|entry| entry.services.values()) {
+                let pool = &config.pools[&service.pool];
+                for member in &pool.members {
+                    let planned = target(service, pool, member, [10, 0, 0, 1].into());
+                    let port = planned.map(|target| match target.question {
+                        Question::Tcp(address) => address.port(),
+                    });
+                    assert_eq!(probe_port(service, pool, member), port);
+                    compared[usize::from(port.is_some())] += 1;
+                }
+            }
+        }
+        assert!(compared.iter().all(|count| *count > 50), "{compared:?}");
     }
-    if check.port.is_some() {
-        return check.port;
-    }
-    let mut tcp = services.into_iter().filter(|service| service.protocol == Protocol::Tcp);
-    let first = tcp.next()?;
-    if let Some(port) = member.port.or(pool.port) {
-        return Some(port);
-    }
-    (!first.ports.is_range() && tcp.all(|other| other.ports == first.ports)).then_some(first.ports.first)
 }

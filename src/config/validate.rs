@@ -8,6 +8,9 @@ mod objects;
 mod services;
 mod sizes;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Display;
 use std::time::Duration;
 

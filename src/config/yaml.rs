@@ -1,16 +1,19 @@
 //! The configuration as a YAML file.
 //!
-//!     text → raw structure → Config → validate
-//!            (raw, leaf)     (convert, notation)
+//! ```text
+//! text → raw structure → Config → validate
+//!        (raw, leaf)     (convert, notation)
+//! ```
 //!
 //! The raw structure knows what may stand where and keeps the place of every
 //! value; an error in it ends the reading. Everything after that is collected,
 //! so that an operator sees all that is wrong at once.
 
-mod choice;
+pub(crate) mod choice;
 mod convert;
 mod leaf;
 mod notation;
+mod places;
 mod raw;
 mod schema;
 mod syntax;
@@ -23,10 +26,10 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use self::convert::Reading;
+use self::places::Places;
 use self::raw::RawConfig;
 use super::Config;
-use super::diagnostic::{self, Complaint, Diagnostic, Finding, KeyPath, Refused, Severity, Span};
+use super::diagnostic::{self, Complaint, DIAGNOSTICS_MAX, Diagnostic, Finding, KeyPath, Refused, Severity};
 use super::limits::FILE_BYTES_MAX;
 use super::validate::validate;
 
@@ -39,6 +42,8 @@ pub struct Loaded {
     pub config: Config,
     /// In the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// How many more warnings there are, left out of the list.
+    pub omitted: usize,
     file: String,
     text: String,
 }
@@ -48,7 +53,7 @@ impl Loaded {
     pub fn render_warnings(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = diagnostic::write_diagnostics(&mut out, &self.file, &self.text, &self.warnings);
+        let _ = diagnostic::write_diagnostics(&mut out, &self.file, &self.text, &self.warnings, self.omitted);
         out
     }
 }
@@ -94,22 +99,31 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Refused> {
         return Err(Refused::whole(file_name, too_large()));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let refused = |diagnostics| Refused { file: file_name.to_owned(), text: text.to_owned(), diagnostics };
+    let refused =
+        |diagnostics, omitted| Refused { file: file_name.to_owned(), text: text.to_owned(), diagnostics, omitted };
     let raw: RawConfig = match serde_yaml::from_str_with_options(text, options()) {
         Ok(raw) => raw,
-        Err(error) => return Err(refused(vec![syntax::diagnostic(&error, text)])),
+        Err(error) => return Err(refused(vec![syntax::diagnostic(&error, text)], 0)),
     };
-    let (config, mut reading) = convert::convert(&raw);
-    let missing = std::mem::take(&mut reading.missing);
-    if missing.len() <= MISSING_MAX {
-        let found = validate(&config).into_iter();
-        reading.findings.extend(found.filter(|finding| missing.is_empty() || stands_without(finding, &missing)));
+    let (config, reading) = convert::convert(&raw);
+    let mut diagnostics = reading.refused;
+    if reading.missing.len() <= MISSING_MAX {
+        let found = validate(&config).into_iter().filter(|finding| stands_without(finding, &reading.missing));
+        diagnostics.extend(found.map(|finding| placed(finding, &reading.places)));
     }
-    let diagnostics = placed(&reading);
-    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(refused(diagnostics));
+    let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
+    let is_refused = diagnostics.iter().any(is_error);
+    if is_refused {
+        // Warnings beside errors are mostly their consequences.
+        diagnostics.retain(is_error);
     }
-    Ok(Loaded { config, warnings: diagnostics, file: file_name.to_owned(), text: text.to_owned() })
+    diagnostics.sort_by_key(Diagnostic::start);
+    let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
+    diagnostics.truncate(DIAGNOSTICS_MAX);
+    if is_refused {
+        return Err(refused(diagnostics, omitted));
+    }
+    Ok(Loaded { config, warnings: diagnostics, omitted, file: file_name.to_owned(), text: text.to_owned() })
 }
 
 /// With more that cannot be read, what cannot work is not looked at: it would be mostly consequences.
@@ -129,57 +143,27 @@ fn options() -> serde_yaml::Options {
     options
 }
 
-/// An error that is not merely the consequence of what could not be read.
+/// It is not merely the consequence of what could not be read.
 fn stands_without(finding: &Finding, missing: &[KeyPath]) -> bool {
     let depends = |at: &KeyPath| missing.iter().any(|missing| at.is_within(missing) || missing.is_within(at));
-    finding.severity == Severity::Error && !depends(&finding.at) && !finding.related.iter().any(|(at, _)| depends(at))
+    !depends(&finding.at) && !finding.related.iter().any(|(at, _)| depends(at))
 }
 
-/// Findings with their places, errors first, each kind in the order of the file.
-fn placed(reading: &Reading) -> Vec<Diagnostic> {
-    let mut diagnostics: Vec<(Option<Span>, Diagnostic)> = Vec::with_capacity(reading.findings.len());
-    for finding in &reading.findings {
-        let span = place_of(reading, &finding.at);
-        let mut diagnostic = Diagnostic::new(finding.severity, &finding.at, finding.complaint.clone(), span.clone());
-        for (at, label) in &finding.related {
-            if let Some(span) = exactly(reading, at) {
-                diagnostic.relate(span, label.clone());
-            }
+fn placed(finding: Finding, places: &Places) -> Diagnostic {
+    let span = places.near(&finding.at);
+    let mut diagnostic = Diagnostic::new(finding.severity, &finding.at, finding.complaint, span);
+    for (at, label) in finding.related {
+        if let Some(span) = places.of(&at) {
+            diagnostic.relate(span, label);
         }
-        diagnostics.push((span, diagnostic));
     }
-    diagnostics.sort_by_key(|(span, diagnostic)| {
-        (diagnostic.severity == Severity::Warning, span.as_ref().map_or(0, |span| span.bytes.start))
-    });
-    diagnostics.into_iter().map(|(_, diagnostic)| diagnostic).collect()
-}
-
-/// Where it stands; or else what is in it, or what it is in.
-fn place_of(reading: &Reading, at: &KeyPath) -> Option<Span> {
-    let mut at = at.clone();
-    while at != KeyPath::root() {
-        if let Some(span) = exactly(reading, &at) {
-            return Some(span);
-        }
-        at = at.parent()?;
-    }
-    None
-}
-
-fn exactly(reading: &Reading, at: &KeyPath) -> Option<Span> {
-    /// The first of an object's values is among the first of its keys by name, if not the first of the file.
-    const LOOKED_AT_MAX: usize = 100;
-    let below = reading.places.range(at..).take_while(|(path, _)| path.as_str().starts_with(at.as_str()));
-    reading.places.get(at).cloned().or_else(|| {
-        let within = below.filter(|(path, _)| path.is_within(at)).take(LOOKED_AT_MAX);
-        within.map(|(_, span)| span.clone()).min_by_key(|span| span.bytes.start)
-    })
+    diagnostic
 }
 
 impl Refused {
     fn whole(file: &str, complaint: Complaint) -> Self {
         let diagnostic = Diagnostic::new(Severity::Error, &KeyPath::root(), complaint, None);
-        Self { file: file.to_owned(), diagnostics: vec![diagnostic], text: String::new() }
+        Self { file: file.to_owned(), diagnostics: vec![diagnostic], omitted: 0, text: String::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pure core: no I/O, and no clock but the one it is handed.
 pub mod admin;
 pub mod check;
+pub mod control;
 pub mod forwarding;
 pub mod hash;
 pub mod moment;

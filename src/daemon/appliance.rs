@@ -10,12 +10,13 @@ use tracing::{info, warn};
 
 use super::lock;
 use super::store::Store;
-use crate::config::diagnostic::{Diagnostic, Refused};
+use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Name};
+use crate::config::{Config, Http, Limits, Name};
 use crate::core::admin::{Admin, AdminState};
 use crate::core::check::{Change, State, Verdict};
-use crate::core::forwarding::{DestKey, Family};
+use crate::core::control::ReloadReport;
+use crate::core::forwarding::DestKey;
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::{Inputs, Plan, Standing, plan};
@@ -29,12 +30,8 @@ use crate::os::{clock, netlink};
 const ANNOUNCEMENTS: u8 = 3;
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
-/// What came of a reload.
-#[derive(Clone, Debug)]
-pub struct Reloaded {
-    pub revision: u64,
-    pub warnings: Vec<Diagnostic>,
-}
+/// How long a start waits for first probes before it schedules with what it knows.
+const FIRST_PROBES: Duration = Duration::from_secs(3);
 
 /// How a target's probes went, for metrics.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,9 +45,12 @@ pub struct ProbeCount {
 pub struct Appliance {
     pub config: Config,
     pub revision: u64,
-    pub reloads: (u64, u64),
     pub started: SystemTime,
+    /// When the configuration in force was loaded.
     pub configured: SystemTime,
+    /// When the latest attempt to load one was made, and whether it succeeded.
+    pub last_reload: SystemTime,
+    pub last_reload_ok: bool,
     pub plan: Plan,
     pub health: Health,
     pub admin: Admin,
@@ -67,6 +67,11 @@ pub struct Appliance {
     announced: BTreeMap<IpAddr, (u8, Moment)>,
     dirty: bool,
     applied: bool,
+    /// What is read at start only, as it is in force.
+    at_start: (Http, Limits),
+    /// The first plan has been applied.
+    begun: bool,
+    start: Moment,
 }
 
 impl Appliance {
@@ -83,11 +88,15 @@ impl Appliance {
         let now = SystemTime::now();
         Ok(Self {
             health: Health::new(&targets(&config), clock::now()),
+            at_start: (config.http.clone(), config.limits.clone()),
             config,
             revision: 1,
-            reloads: (0, 0),
             started: now,
             configured: now,
+            last_reload: now,
+            last_reload_ok: true,
+            begun: false,
+            start: clock::now(),
             plan: Plan::default(),
             admin,
             network,
@@ -116,11 +125,6 @@ impl Appliance {
             neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6))).collect(),
         );
         self.dirty = true;
-    }
-
-    /// Every target has been heard of.
-    pub fn decided(&self) -> bool {
-        self.health.decided()
     }
 
     pub fn answered(&mut self, answer: Answer) {
@@ -160,22 +164,25 @@ impl Appliance {
             .filter(|(times, _)| *times < ANNOUNCEMENTS)
             .map(|(_, last)| *last + ANNOUNCE_EVERY)
             .min();
-        [self.plan.next, announcement].into_iter().flatten().min()
+        let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
+        [self.plan.next, announcement, patience].into_iter().flatten().min()
     }
 
     /// Reads the file again; on any error nothing has changed.
-    pub fn reload(&mut self) -> Result<Reloaded, Refused> {
-        let loaded = match yaml::load(&self.path) {
-            Ok(loaded) => loaded,
-            Err(refused) => {
-                self.reloads.1 += 1;
-                return Err(refused);
-            }
-        };
-        let warnings = loaded.warnings;
-        if loaded.config.http != self.config.http || loaded.config.limits != self.config.limits {
-            self.alarms
-                .insert("restart", "`http` and `limits` are read at start only: restart lbd for the new values".into());
+    pub fn reload(&mut self) -> Result<ReloadReport, Refused> {
+        self.last_reload = SystemTime::now();
+        let loaded = yaml::load(&self.path).inspect_err(|_| self.last_reload_ok = false)?;
+        self.last_reload_ok = true;
+        let mut notes: Vec<String> = loaded.warnings.iter().map(|w| format!("{}: {}", w.path, w.message)).collect();
+        if loaded.config == self.config {
+            return Ok(ReloadReport { revision: self.revision, changed: false, notes });
+        }
+        if (&loaded.config.http, &loaded.config.limits) == (&self.at_start.0, &self.at_start.1) {
+            self.alarms.remove("restart");
+        } else {
+            let note = "`http` and `limits` are read at start only: restart lbd for the new values";
+            self.alarms.insert("restart", note.to_owned());
+            notes.push(note.to_owned());
         }
         self.config = loaded.config;
         if self.admin.retain_configured(&self.config)
@@ -184,10 +191,9 @@ impl Appliance {
             warn!("administrative state could not be kept: {error:#}");
         }
         self.revision += 1;
-        self.reloads.0 += 1;
-        self.configured = SystemTime::now();
+        self.configured = self.last_reload;
         self.retarget();
-        Ok(Reloaded { revision: self.revision, warnings })
+        Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
     /// Orders an administrative state and keeps it; the state before.
@@ -220,12 +226,20 @@ impl Appliance {
             .collect()
     }
 
-    /// Makes the plan that the inputs ask for, and brings the data plane to it.
+    /// Makes the plan that the inputs ask for, and brings the data plane to it. Not before the first probes
+    /// have answered, or patience is at its end: a start schedules nobody unproven for so long, and an adopted
+    /// data plane keeps its tables meanwhile.
     pub fn settle(&mut self) -> Result<(), DataPlaneError> {
         let now = clock::now();
+        self.begun = self.begun || self.health.decided() || now.since(self.start) >= FIRST_PROBES;
+        let inputs =
+            Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
+        if !self.begun {
+            // For whoever asks meanwhile what there is.
+            self.plan = plan(&inputs);
+            return Ok(());
+        }
         if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
-            let inputs =
-                Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
             self.plan = plan(&inputs);
             // Stays dirty if the data plane refuses: the next turn tries again.
             self.dirty = true;
@@ -273,10 +287,5 @@ impl Appliance {
                 }
             }
         }
-    }
-
-    /// A family's address of a server, for people.
-    pub fn address_of(&self, server: &Name, family: Family) -> Option<IpAddr> {
-        crate::core::target::address_of(self.config.servers.get(server)?, family)
     }
 }

@@ -12,12 +12,14 @@
 //! data plane to it. Housekeeping (sweeps, MACs to keep learnt) runs beside it.
 
 mod appliance;
+mod control;
 mod housekeeping;
+mod state;
 mod store;
 
 pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,11 +29,12 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::yaml;
-use crate::core::moment::Moment;
-use crate::dataplane::DataPlane;
+use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
+use crate::http;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
+use control::ApplianceControl;
 use store::Store;
 
 /// Where `lbd run` finds and keeps its things.
@@ -45,8 +48,8 @@ pub struct Options {
     pub run_dir: PathBuf,
 }
 
-/// How long a start waits for first probes before it schedules with what it knows.
-const FIRST_PROBES: Duration = Duration::from_secs(3);
+/// What the data plane refused is tried again within this time.
+const RETRY: Duration = Duration::from_secs(5);
 /// Answers of probes that wait for the loop; a probe that finds no room waits itself.
 const ANSWERS: usize = 1024;
 
@@ -57,6 +60,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs until SIGTERM or SIGINT. The data plane goes on without us.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    // First: until somebody listens, SIGHUP ends a process, and SIGTERM ends it without a word.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let loaded = yaml::load(&options.config)?;
     eprint!("{}", loaded.render_warnings());
     let config = loaded.config;
@@ -85,20 +92,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         os.clone(),
     )?;
     appliance.retarget();
+    // Whoever asks from now on is told what there is.
+    appliance.settle()?;
     let appliance = Arc::new(Mutex::new(appliance));
-    let (_kick_in, mut kick) = mpsc::channel::<()>(1);
-    let _ = listen;
+    let (kick_in, mut kick) = mpsc::channel(1);
+    let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), os.clone(), kick_in));
+    let listener = http::bind(listen).await?;
+    info!("HTTP on http://{}/", listener.local_addr()?);
+    let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move { _ = stopping.await };
+    let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut network = network;
-    let started = clock::now();
-    let mut begun = false;
     loop {
-        let wake = wake_at(&appliance, begun, started);
+        let wake = wake_at(&appliance);
         tokio::select! {
             Some(answer) = answers.recv() => {
                 let mut appliance = lock(&appliance);
@@ -122,26 +131,30 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wake) => {}
         }
-        begun = begun || ready(&appliance, started);
-        if begun && let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
+        if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
+    let _ = stop_http.send(());
+    http.await?;
     Ok(())
 }
 
-/// With the first probes answered, or out of patience: a start schedules nobody unproven for so long, and
-/// an adopted data plane keeps its tables meanwhile.
-fn ready(appliance: &Mutex<Appliance>, started: Moment) -> bool {
-    lock(appliance).decided() || clock::now().since(started) >= FIRST_PROBES
+/// Ends a data plane that runs on without its daemon. Refused while a daemon runs, which would go on with
+/// a data plane that is no longer pinned, and take every connection along when it ends.
+pub fn stop(run_dir: &Path) -> anyhow::Result<()> {
+    if !run_dir.exists() {
+        return Ok(());
+    }
+    let _lock = store::lock(run_dir)?;
+    Ok(dataplane::stop(&run_dir.join("bpf"))?)
 }
 
-/// When the loop must look again though nothing has happened.
-fn wake_at(appliance: &Mutex<Appliance>, begun: bool, started: Moment) -> Duration {
-    let until = if begun { lock(appliance).next() } else { Some(started + FIRST_PROBES) };
-    let wait = until.map_or(Duration::from_secs(3600), |moment| moment.since(clock::now()));
-    // A failed write is tried again within this time.
-    wait.min(Duration::from_secs(5)).max(Duration::from_millis(1))
+/// How long the loop may sleep though nothing happens.
+fn wake_at(appliance: &Mutex<Appliance>) -> Duration {
+    let next = lock(appliance).next();
+    let wait = next.map_or(RETRY, |moment| moment.since(clock::now()));
+    wait.clamp(Duration::from_millis(1), RETRY)
 }

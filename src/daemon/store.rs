@@ -19,17 +19,12 @@ impl Store {
     /// Makes the directories and takes the lock; refuses if another daemon has it.
     pub fn open(state_dir: &Path, run_dir: &Path) -> anyhow::Result<Self> {
         for dir in [state_dir, run_dir] {
-            fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+            fs::create_dir_all(dir).with_context(|| {
+                let root = if nix::unistd::geteuid().is_root() { "" } else { "; lbd must run as root" };
+                format!("{} cannot be made{root}", dir.display())
+            })?;
         }
-        let path = run_dir.join("lock");
-        let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { admin: state_dir.join("admin.json"), _lock: lock }),
-            Err((_, nix::Error::EWOULDBLOCK)) => {
-                bail!("another lbd runs with {}; stop it, or give this one a `--run-dir` of its own", run_dir.display())
-            }
-            Err((_, errno)) => bail!("{} cannot be locked: {errno}", path.display()),
-        }
+        Ok(Self { admin: state_dir.join("admin.json"), _lock: lock(run_dir)? })
     }
 
     /// The administrative state of the last run; none if there was none.
@@ -52,6 +47,19 @@ impl Store {
             File::open(dir)?.sync_all()?;
         }
         Ok(())
+    }
+}
+
+/// Takes the lock of a run directory; refuses if a daemon has it.
+pub fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
+    let path = run_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, nix::Error::EWOULDBLOCK)) => {
+            bail!("another lbd runs with {}; stop it, or name another `--run-dir`", run_dir.display())
+        }
+        Err((_, errno)) => bail!("{} cannot be locked: {errno}", path.display()),
     }
 }
 

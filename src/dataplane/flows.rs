@@ -2,15 +2,17 @@
 //!
 //! Together with `bpf/flows.h` the only place that knows how connections are kept.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DataPlaneError;
 use super::kernel::{self, ScanCursor};
 use super::layout::*;
 use super::loader::Loaded;
 use super::tables::Used;
+use crate::core::control::FlowState;
 
 /// Entries read from the kernel at a time.
 const CHUNK: u32 = 2048;
@@ -25,7 +27,7 @@ pub struct Connection {
     pub port: u16,
     pub udp: bool,
     pub dest: u32,
-    pub state: ConnectionState,
+    pub state: FlowState,
     /// Since the last packet from the client.
     pub idle: Duration,
     pub age: Duration,
@@ -33,36 +35,15 @@ pub struct Connection {
     pub source_port: Option<u16>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionState {
-    /// DSR: acknowledged, without sustained progress so far.
-    Unproven,
-    Established,
-    /// One side has closed.
-    Closing,
-    /// Both have, or one has reset; kept for a moment for stragglers.
-    Closed,
-}
-
-impl ConnectionState {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unproven => "unproven",
-            Self::Established => "established",
-            Self::Closing => "closing",
-            Self::Closed => "closed",
-        }
-    }
-
-    fn of(state: u32) -> Self {
-        const FIN: u32 = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
-        const RST: u32 = FLOW_CLIENT_RST | FLOW_SERVER_RST;
-        match state {
-            s if s & RST != 0 || s & FIN == FIN => Self::Closed,
-            s if s & FIN != 0 => Self::Closing,
-            s if s & FLOW_PROVEN == 0 => Self::Unproven,
-            _ => Self::Established,
-        }
+/// How far a flow has come, by its state bits.
+fn state_of(bits: u32) -> FlowState {
+    const FIN: u32 = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
+    const RST: u32 = FLOW_CLIENT_RST | FLOW_SERVER_RST;
+    match bits {
+        s if s & RST != 0 || s & FIN == FIN => FlowState::Closed,
+        s if s & FIN != 0 => FlowState::Closing,
+        s if s & FLOW_PROVEN == 0 => FlowState::Unproven,
+        _ => FlowState::Established,
     }
 }
 
@@ -81,7 +62,7 @@ fn connection(key: &flow_key, flow: &flow, now: u64) -> Connection {
         port: u16::from_be(key.port),
         udp: key.local & LOCAL_UDP != 0,
         dest: flow.dest,
-        state: ConnectionState::of(flow.state),
+        state: state_of(flow.state),
         idle: since(flow.last_seen),
         age: since(flow.created),
         source_port: (flow.snat != 0).then(|| u16::from_be(flow.snat_port)),
@@ -103,11 +84,13 @@ impl ConnectionReader {
 
 /// Walks over all established connections in steps, removes those that have expired, and finds out what
 /// the living refer to.
-#[derive(Default)]
 pub struct Sweep {
     cursor: ScanCursor,
     used: Used,
-    pub seen: u64,
+    expiry: BTreeMap<u32, Expiry>,
+    /// What `Tables::begin_sweep` gave.
+    pub epoch: u64,
+    pub begun: Instant,
     pub removed: u64,
 }
 
@@ -119,25 +102,27 @@ pub enum SweepStep {
 }
 
 impl Sweep {
-    pub fn step(
-        &mut self,
-        loaded: &Loaded,
-        timeouts: &dyn Fn(u32) -> Option<Expiry>,
-    ) -> Result<SweepStep, DataPlaneError> {
+    /// `expiry` by number of destination; one that is not listed is judged by the program alone.
+    pub fn new(epoch: u64, expiry: BTreeMap<u32, Expiry>) -> Self {
+        let begun = Instant::now();
+        Self { cursor: ScanCursor::default(), used: Used::default(), expiry, epoch, begun, removed: 0 }
+    }
+
+    /// The next 2,048 entries.
+    pub fn step(&mut self, loaded: &Loaded) -> Result<SweepStep, DataPlaneError> {
         let Some(rows) = loaded.maps.flows.scan_chunk(&mut self.cursor, CHUNK)? else {
             return Ok(SweepStep::Done(std::mem::take(&mut self.used)));
         };
         let now = monotonic_ns();
         let mut suspects = Vec::new();
         for (key, flow) in &rows {
-            self.seen += 1;
             self.used.dests.insert(flow.dest);
             self.used.vips.insert(key.local & LOCAL_ID);
             if flow.snat != 0 {
                 self.used.snats.insert(u32::from(flow.snat) - 1);
             }
             let idle = now.saturating_sub(flow.last_seen);
-            if timeouts(flow.dest).is_none_or(|expiry| idle > expiry.of(key, flow)) {
+            if self.expiry.get(&flow.dest).is_none_or(|expiry| idle > expiry.of(key, flow)) {
                 suspects.push(*key);
             }
         }
@@ -161,11 +146,11 @@ impl Expiry {
         if key.local & LOCAL_UDP != 0 {
             return self.udp;
         }
-        match ConnectionState::of(flow.state) {
-            ConnectionState::Unproven => self.unproven,
-            ConnectionState::Established => self.established,
-            ConnectionState::Closing => self.closing,
-            ConnectionState::Closed => self.closed,
+        match state_of(flow.state) {
+            FlowState::Unproven => self.unproven,
+            FlowState::Established => self.established,
+            FlowState::Closing => self.closing,
+            FlowState::Closed => self.closed,
         }
     }
 }
@@ -210,8 +195,8 @@ pub fn cut(loaded: &Loaded, dest: u32) -> Result<u32, DataPlaneError> {
 }
 
 /// Number of entries in a table, by walking over it: for tests that hold the counts against the truth.
-pub fn count_active(loaded: &Loaded) -> Result<std::collections::BTreeMap<u32, u64>, DataPlaneError> {
-    let mut counts = std::collections::BTreeMap::new();
+pub fn count_active(loaded: &Loaded) -> Result<BTreeMap<u32, u64>, DataPlaneError> {
+    let mut counts = BTreeMap::new();
     loaded.maps.flows.scan(CHUNK, |_, flow| {
         if flow.state & FLOW_CLOSED == 0 {
             *counts.entry(flow.dest).or_insert(0) += 1;

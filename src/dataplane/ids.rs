@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct Ids<K> {
     by_key: BTreeMap<K, u32>,
-    retired: BTreeSet<K>,
+    /// With the epoch in which each was retired.
+    retired: BTreeMap<K, u64>,
     used: BTreeSet<u32>,
     limit: u32,
 }
 
 impl<K: Ord + Clone> Ids<K> {
     pub fn new(limit: u32) -> Self {
-        Self { by_key: BTreeMap::new(), retired: BTreeSet::new(), used: BTreeSet::new(), limit }
+        Self { by_key: BTreeMap::new(), retired: BTreeMap::new(), used: BTreeSet::new(), limit }
     }
 
     /// Takes over a number that an earlier daemon gave.
@@ -42,25 +43,27 @@ impl<K: Ord + Clone> Ids<K> {
         self.by_key.get(key).copied()
     }
 
-    /// Retires all keys but those wanted; returns the newly retired.
-    pub fn retire_all_but(&mut self, wanted: impl Fn(&K) -> bool) -> Vec<(K, u32)> {
+    /// Retires all keys but those wanted, in `epoch`; returns the newly retired.
+    pub fn retire_all_but(&mut self, epoch: u64, wanted: impl Fn(&K) -> bool) -> Vec<(K, u32)> {
         let gone: Vec<(K, u32)> = self
             .by_key
             .iter()
-            .filter(|(key, _)| !wanted(key) && !self.retired.contains(*key))
+            .filter(|(key, _)| !wanted(key) && !self.retired.contains_key(*key))
             .map(|(key, id)| (key.clone(), *id))
             .collect();
-        self.retired.extend(gone.iter().map(|(key, _)| key.clone()));
+        self.retired.extend(gone.iter().map(|(key, _)| (key.clone(), epoch)));
         gone
     }
 
-    pub fn retired(&self) -> Vec<(K, u32)> {
-        self.retired.iter().filter_map(|key| Some((key.clone(), self.get(key)?))).collect()
+    /// Those that had been retired before `epoch` began.
+    pub fn retired_before(&self, epoch: u64) -> Vec<(K, u32)> {
+        let old = self.retired.iter().filter(|(_, since)| **since < epoch);
+        old.filter_map(|(key, _)| Some((key.clone(), self.get(key)?))).collect()
     }
 
     /// Frees the number of a retired key; nothing refers to it any more.
     pub fn free(&mut self, key: &K) {
-        if self.retired.remove(key)
+        if self.retired.remove(key).is_some()
             && let Some(id) = self.by_key.remove(key)
         {
             self.used.remove(&id);
@@ -92,11 +95,13 @@ mod tests {
         let mut ids = Ids::new(4);
         assert_eq!(ids.claim(&"a"), Some(0));
         assert_eq!(ids.claim(&"b"), Some(1));
-        assert_eq!(ids.retire_all_but(|key| *key == "b"), [("a", 0)]);
+        assert_eq!(ids.retire_all_but(1, |key| *key == "b"), [("a", 0)]);
         assert_eq!(ids.claim(&"c"), Some(2), "the number of a retired key is not given to another");
         assert_eq!(ids.claim(&"a"), Some(0), "a key that comes back gets its number back");
-        assert!(ids.retired().is_empty());
-        ids.retire_all_but(|key| *key != "a");
+        assert!(ids.retired_before(9).is_empty());
+        ids.retire_all_but(2, |key| *key != "a");
+        assert!(ids.retired_before(2).is_empty(), "what is retired during an epoch is not of those before it");
+        assert_eq!(ids.retired_before(3), [("a", 0)]);
         ids.free(&"a");
         assert_eq!(ids.claim(&"d"), Some(0), "the lowest free number comes first");
     }

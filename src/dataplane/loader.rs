@@ -355,8 +355,17 @@ impl Attachments {
         for port in gone {
             self.detach(port)?;
         }
-        let generic_already = self.links.values().any(|a| !a.native);
-        let mut native = mode != XdpMode::Generic && !generic_already;
+        let mut native = match mode {
+            XdpMode::Native => true,
+            XdpMode::Generic => false,
+            // What has once been found impossible is not tried at every change.
+            XdpMode::Auto => self.links.values().all(|a| a.native),
+        };
+        let otherwise: Vec<IfIndex> =
+            self.links.iter().filter(|(_, a)| a.native != native).map(|(port, _)| *port).collect();
+        for port in otherwise {
+            self.detach(port)?;
+        }
         for (port, name) in ports {
             if self.links.contains_key(port) {
                 continue;

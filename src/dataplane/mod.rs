@@ -94,6 +94,17 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
+/// The walks over the table of established connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SweepStatistics {
+    /// Complete walks since the daemon started.
+    pub completed: u64,
+    /// Connections removed by them.
+    pub removed: u64,
+    /// Of the latest complete walk, its pauses included.
+    pub last_duration: std::time::Duration,
+}
+
 /// A MAC whose frames the data plane took away from the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenMac {
@@ -110,6 +121,7 @@ pub struct DataPlane {
     tables: Tables,
     attachments: Attachments,
     sweep: Option<Sweep>,
+    sweeps: SweepStatistics,
     expiry: BTreeMap<DestKey, Expiry>,
 }
 
@@ -127,7 +139,14 @@ impl DataPlane {
         let mut attachments = Attachments::new(pin_dir);
         attachments.adopt(loaded.xdp.as_fd())?;
         let tables = if loaded.adopted { Tables::adopt(&loaded.maps)? } else { Tables::default() };
-        Ok(Self { loaded, tables, attachments, sweep: None, expiry: BTreeMap::new() })
+        Ok(Self {
+            loaded,
+            tables,
+            attachments,
+            sweep: None,
+            sweeps: SweepStatistics::default(),
+            expiry: BTreeMap::new(),
+        })
     }
 
     /// Whether an earlier daemon's state was taken over.
@@ -239,32 +258,59 @@ impl DataPlane {
         reader.next(&self.loaded)
     }
 
-    pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
-        self.tables.dest_of(id)
+    /// Destinations with their numbers in connection rows, those that only drain included.
+    pub fn dests(&self) -> impl Iterator<Item = (&DestKey, u32)> {
+        self.tables.dests()
     }
 
-    pub fn vip_of(&self, id: u32) -> Option<IpAddr> {
-        self.tables.vip_of(id)
+    /// Virtual addresses with their numbers in connection rows.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.tables.vips()
     }
 
     /// One step of the sweep over established connections, at most 2,048 entries. `true`: the walk is
     /// complete; numbers that nothing refers to any more were freed, and the next step begins anew.
     pub fn sweep_step(&mut self) -> Result<bool, DataPlaneError> {
-        let mut sweep = self.sweep.take().unwrap_or_default();
-        let by_id: BTreeMap<u32, Expiry> =
-            self.tables.dests().filter_map(|(key, id)| Some((id, *self.expiry.get(key)?))).collect();
-        match sweep.step(&self.loaded, &|dest| by_id.get(&dest).copied())? {
+        let mut sweep = match self.sweep.take() {
+            Some(sweep) => sweep,
+            None => {
+                let expiry = self.tables.dests().filter_map(|(key, id)| Some((id, *self.expiry.get(key)?))).collect();
+                Sweep::new(self.tables.begin_sweep(), expiry)
+            }
+        };
+        match sweep.step(&self.loaded)? {
             SweepStep::More => {
                 self.sweep = Some(sweep);
                 Ok(false)
             }
             SweepStep::Done(used) => {
-                self.tables.collect(&self.loaded.maps, &used)?;
+                self.tables.collect(&self.loaded.maps, sweep.epoch, &used)?;
+                self.sweeps.completed += 1;
+                self.sweeps.removed += sweep.removed;
+                self.sweeps.last_duration = sweep.begun.elapsed();
                 let tables = &self.tables;
                 self.expiry.retain(|key, _| !tables.dest_ids(key).is_empty());
                 Ok(true)
             }
         }
+    }
+
+    pub fn sweep_statistics(&self) -> SweepStatistics {
+        self.sweeps
+    }
+
+    /// Entries of the table of established connections now, those that linger after their end included.
+    pub fn entries(&self) -> Result<u64, DataPlaneError> {
+        let sum = |reason: layout::reason| -> Result<u64, DataPlaneError> {
+            Ok(self.loaded.maps.reasons.get_per_cpu(&reason.0)?.iter().sum())
+        };
+        let entered = sum(layout::reason::REASON_FLOW_ENTERED)?;
+        Ok(entered.saturating_sub(sum(layout::reason::REASON_FLOW_REMOVED)?))
+    }
+
+    /// Most connections in a handshake that the embryonic table can hold.
+    pub fn embryonic_capacity(&self) -> u32 {
+        self.loaded.maps.embryo_sets * layout::EMBRYO_WAYS / 2
     }
 
     /// Clears expired handshakes; how many.

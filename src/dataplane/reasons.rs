@@ -79,6 +79,8 @@ pub const REASONS: &[(reason, Verdict, &str, &str)] = {
             "embryo-evicted",
             "an unfinished handshake was overwritten by a newer one",
         ),
+        (reason::REASON_FLOW_ENTERED, Event, "flow-entered", "a connection was entered in the table as established"),
+        (reason::REASON_FLOW_REMOVED, Event, "flow-removed", "a connection left the table"),
     ]
 };
 

@@ -61,6 +61,8 @@ pub struct Tables {
     ports: BTreeMap<u32, ([u8; 6], bool)>,
     inside: BTreeSet<Prefix>,
     dest_written: HashMap<u32, Vec<u8>>,
+    /// Counts the sweeps begun: what is retired during one may have been seen by it, or not.
+    epoch: u64,
 }
 
 impl Default for Tables {
@@ -82,6 +84,7 @@ impl Default for Tables {
             ports: BTreeMap::new(),
             inside: BTreeSet::new(),
             dest_written: HashMap::new(),
+            epoch: 0,
         }
     }
 }
@@ -155,6 +158,12 @@ impl Tables {
             tables.addrs.insert(ip, [info.roles, info.vip, info.server, info.snat]);
             true
         })?;
+        for bytes in maps.inside.handle().keys() {
+            let Some(key) = prefix_key::from_bytes(&bytes) else { continue };
+            let address = ip_of(&key.addr);
+            let length = key.length.saturating_sub(if address.is_ipv4() { 96 } else { 0 });
+            tables.inside.insert(Prefix { address, length: u8::try_from(length).unwrap_or(0) });
+        }
         maps.services.scan(4096, |key, id| {
             tables.service_ports.insert((key.vip, key.port, key.protocol), *id);
             true
@@ -184,8 +193,9 @@ impl Tables {
         self.dests.iter().map(|(destination, id)| (&destination.key, id))
     }
 
-    pub fn vip_of(&self, id: u32) -> Option<IpAddr> {
-        self.vips.iter().find(|(_, i)| *i == id).map(|(ip, _)| *ip)
+    /// All virtual addresses, retired ones too, with their numbers.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.vips.iter().map(|(ip, id)| (*ip, id))
     }
 
     pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
@@ -356,11 +366,11 @@ impl Tables {
     fn put_snats(&mut self, maps: &Maps, wanted: &[SourceNat]) -> Result<(), DataPlaneError> {
         let closed: Vec<(IpAddr, u32)> = self
             .snats4
-            .retire_all_but(|ip| wanted.iter().any(|w| w.address == *ip))
+            .retire_all_but(self.epoch, |ip| wanted.iter().any(|w| w.address == *ip))
             .into_iter()
             .chain(
                 self.snats6
-                    .retire_all_but(|ip| wanted.iter().any(|w| w.address == *ip))
+                    .retire_all_but(self.epoch, |ip| wanted.iter().any(|w| w.address == *ip))
                     .into_iter()
                     .map(|(ip, id)| (ip, id + SNATS6)),
             )
@@ -558,8 +568,8 @@ impl Tables {
             maps.addrs.delete(&addr_of(ip))?;
             self.addrs.remove(&ip);
         }
-        self.vips.retire_all_but(|ip| state.vips.contains(ip));
-        for (_, id) in self.services.retire_all_but(|key| state.services.contains_key(key)) {
+        self.vips.retire_all_but(self.epoch, |ip| state.vips.contains(ip));
+        for (_, id) in self.services.retire_all_but(self.epoch, |key| state.services.contains_key(key)) {
             maps.tables.delete(id.bytes()).or_else(ignore_missing).map_err(|source| DataPlaneError::Map {
                 map: "tables".into(),
                 doing: "delete from",
@@ -569,7 +579,7 @@ impl Tables {
         }
         let is_wanted =
             |d: &Destination| state.dests.get(&d.key).is_some_and(|dest| Destination::new(&d.key, dest) == *d);
-        for (_, id) in self.dests.retire_all_but(is_wanted) {
+        for (_, id) in self.dests.retire_all_but(self.epoch, is_wanted) {
             close_dest(maps, id);
             self.dest_written.remove(&id);
         }
@@ -583,15 +593,25 @@ impl Tables {
             maps.members.delete(&member_key { service, server })?;
             self.members.remove(&(service, server));
         }
-        self.servers.retire_all_but(|name| state.servers.contains_key(name));
+        self.servers.retire_all_but(self.epoch, |name| state.servers.contains_key(name));
         Ok(())
     }
 
-    /// Numbers that no connection refers to and no configuration wants are free again.
-    pub fn collect(&mut self, maps: &Maps, used: &Used) -> Result<(), DataPlaneError> {
-        for (key, id) in self.dests.retired() {
-            let pending = maps.conns.read(id).is_some_and(|c| c.pending != 0);
-            if used.dests.contains(&id) || pending {
+    /// A sweep begins; the number to hand to `collect` at its end.
+    pub fn begin_sweep(&mut self) -> u64 {
+        self.epoch += 1;
+        self.epoch
+    }
+
+    /// Numbers that no connection refers to, as a whole sweep has found, and that no configuration has wanted
+    /// since it began, are free again.
+    pub fn collect(&mut self, maps: &Maps, sweep: u64, used: &Used) -> Result<(), DataPlaneError> {
+        for (key, id) in self.dests.retired_before(sweep) {
+            // Pending is read first: a handshake that completes meanwhile counts as active before it stops
+            // to count as pending.
+            let count = |offset| maps.conns.word(id, offset).map_or(0, |word| word.load(Ordering::Acquire));
+            let pending = count(offset_of!(conns, pending));
+            if used.dests.contains(&id) || pending != 0 || count(offset_of!(conns, active)) != 0 {
                 continue;
             }
             if let Some(word) = maps.dests.word(id, offset_of!(dest, egress)) {
@@ -606,26 +626,26 @@ impl Tables {
             self.dests.free(&key);
         }
         let living: Vec<DestKey> = self.dests.iter().map(|(destination, _)| destination.key.clone()).collect();
-        for (key, id) in self.services.retired() {
+        for (key, id) in self.services.retired_before(sweep) {
             if !living.iter().any(|dest| dest.service == key) {
                 maps.names.delete(&name_key { kind: NAME_SERVICE, id })?;
                 self.settings.remove(&id);
                 self.services.free(&key);
             }
         }
-        for (name, id) in self.servers.retired() {
+        for (name, id) in self.servers.retired_before(sweep) {
             if !living.iter().any(|dest| dest.server == name) {
                 maps.names.delete(&name_key { kind: NAME_SERVER, id })?;
                 self.servers.free(&name);
             }
         }
-        for (ip, id) in self.vips.retired() {
+        for (ip, id) in self.vips.retired_before(sweep) {
             if !used.vips.contains(&id) {
                 self.vips.free(&ip);
             }
         }
         for (ids, offset) in [(&mut self.snats4, 0), (&mut self.snats6, SNATS6)] {
-            for (ip, id) in ids.retired() {
+            for (ip, id) in ids.retired_before(sweep) {
                 if !used.snats.contains(&(id + offset)) {
                     ids.free(&ip);
                 }

@@ -7,13 +7,12 @@ use super::{Findings, pool, service, time, virtual_server};
 use crate::config::diagnostic::{Complaint, Finding, KeyPath};
 use crate::config::limits;
 use crate::config::model::{
-    CheckKind, Config, Mode, Name, Persistence, Pool, Protocol, Service, Timeouts, UdpLife, VirtualServer,
+    CheckKind, Config, Member, Mode, Name, Persistence, Pool, Protocol, Service, Timeouts, UdpLife, VirtualServer,
 };
 use crate::config::resolve::probe_port;
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let mut groups = BTreeMap::new();
-    let mut users: BTreeMap<&Name, Vec<&Service>> = BTreeMap::new();
     for (virtual_name, entry) in &config.virtual_servers {
         if entry.services.is_empty() {
             let complaint = Complaint::new(format!("virtual server `{virtual_name}` has no services"))
@@ -29,7 +28,6 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             if let Some(persistence) = &service_entry.persistence {
                 persistent(persistence, &at.key("persistence"), &mut groups, findings);
             }
-            users.entry(&service_entry.pool).or_default().push(service_entry);
             let Some(pool_entry) = config.pools.get(&service_entry.pool) else {
                 let mut complaint = Complaint::new(format!("there is no pool `{}`", service_entry.pool));
                 complaint.help =
@@ -39,10 +37,10 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             };
             server_ports(service_entry, pool_entry, &at, findings);
             families(config, entry, service_entry, pool_entry, &at, findings);
+            probed(name, service_entry, pool_entry, findings);
         }
     }
     lonely_groups(groups, findings);
-    unprobed(config, &users, findings);
 }
 
 /// A port of an address belongs to one service. All services of a virtual server share its addresses.
@@ -53,9 +51,14 @@ fn bound_twice(virtual_name: &Name, entry: &VirtualServer, findings: &mut Findin
     for (name, this) in by_port {
         match last {
             Some((other, before)) if before.protocol == this.protocol && this.ports.first <= before.ports.last => {
-                let what = if this.ports.is_range() { "ports" } else { "port" };
-                let message =
-                    format!("{what} {}/{} of `{virtual_name}` bound twice", this.ports, protocol(this.protocol));
+                let what = if this.ports.is_range() { ("ports", "are") } else { ("port", "is") };
+                let message = format!(
+                    "{} {}/{} of `{virtual_name}` {} bound twice",
+                    what.0,
+                    this.ports,
+                    protocol(this.protocol),
+                    what.1
+                );
                 let complaint = Complaint::new(message).help(format!("service `{other}` has {} already", before.ports));
                 let first = service(virtual_name, other).key("port");
                 let finding = Finding::error(service(virtual_name, name).key("port"), complaint);
@@ -112,8 +115,10 @@ fn times(service: &Service, at: &KeyPath, findings: &mut Findings) {
             } else {
                 "for UDP there is `udp`"
             };
-            findings
-                .error(at.key(key), Complaint::new(format!("`{key}` means nothing to a {this} service")).help(help));
+            findings.error(
+                at.key(key),
+                Complaint::new(format!("the timeout `{key}` means nothing to a {this} service")).help(help),
+            );
         }
     }
     let ports = service.ports;
@@ -248,32 +253,26 @@ fn families(
     }
 }
 
-/// A check that was left to `auto` and turns out as none, which an operator would find out too late.
-fn unprobed(config: &Config, users: &BTreeMap<&Name, Vec<&Service>>, findings: &mut Findings) {
-    for (name, entry) in &config.pools {
-        let Some(services) = users.get(name) else { continue };
-        let mut members = entry.members.iter();
-        let Some(member) =
-            members.find(|member| probe_port(&entry.check, entry, member, services.iter().copied()).is_none())
-        else {
-            continue;
-        };
-        let at = pool(name).key("check");
-        match entry.check.kind {
-            CheckKind::None => {}
-            CheckKind::Tcp => {
-                let message = format!(
-                    "no port to probe `{}` at: the services of pool `{name}` do not have one TCP port in common",
-                    member.server
-                );
-                findings.error(at, Complaint::new(message).help("give the check a `port`"));
-            }
-            CheckKind::Auto => {
-                let message = format!("pool `{name}` is not checked: its services do not have one TCP port in common");
-                let help = "its servers count as up even when they are down; give it `check: {type: tcp, port: …}`, \
-                            or `check: {type: none}` if that is meant";
-                findings.warning(at, Complaint::new(message).help(help));
-            }
+/// What is probed otherwise than an operator may think, who would find out too late.
+fn probed(name: &Name, service: &Service, pool_entry: &Pool, findings: &mut Findings) {
+    let check = &pool_entry.check;
+    let at = pool(&service.pool).key("check");
+    let own_port = |member: &Member| member.port.or(pool_entry.port).is_some();
+    if check.kind == CheckKind::Tcp && check.port.is_none() && service.ports.is_range() {
+        if !pool_entry.members.iter().all(own_port) {
+            let message = format!("no port to probe at: service `{name}` has the range {}", service.ports);
+            findings.error(at, Complaint::new(message).help("give the check a `port` that is always open"));
         }
+    } else if check.kind == CheckKind::Auto
+        && pool_entry.members.iter().any(|member| probe_port(service, pool_entry, member).is_none())
+    {
+        let why = match service.protocol {
+            Protocol::Udp => "is UDP",
+            Protocol::Tcp => "has a range of ports",
+        };
+        let message = format!("servers of pool `{}` are not checked for service `{name}`, which {why}", service.pool);
+        let help = "they get its traffic even when they are down; give the pool a TCP port that tells, \
+                    `check: {type: tcp, port: …}`, or say that none is wanted, `check: {type: none}`";
+        findings.warning(at, Complaint::new(message).help(help));
     }
 }

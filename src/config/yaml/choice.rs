@@ -9,7 +9,7 @@ pub trait Choice: Copy + PartialEq + 'static {
     const CHOICES: &'static [(&'static str, Self)];
 
     fn word(self) -> &'static str {
-        // A test holds that every value has a word.
+        // That every value has a word, the tests hold by writing and reading all of them.
         Self::CHOICES.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
     }
 }

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_yaml::Spanned;
-
 use super::choice::UdpLifeKind;
-use super::leaf::{Given, Leaf, Named};
+use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
+use super::places::Places;
 use super::raw::{
     RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawMember, RawPersistence, RawPool, RawServer, RawService,
     RawSourceNat, RawTimeouts, RawUdp, RawVirtualServer,
 };
-use crate::config::diagnostic::{Complaint, Finding, KeyPath, Span};
+use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
     Check, Config, Http, Interfaces, Limits, Link, Member, Name, Persistence, Pool, Ports, Protocol, Server, Service,
@@ -22,9 +21,10 @@ use crate::config::{
 /// What the reading brought besides the `Config`.
 #[derive(Default)]
 pub struct Reading {
-    /// Where each object and value stands.
-    pub places: BTreeMap<KeyPath, Span>,
-    pub findings: Vec<Finding>,
+    /// Where each object and value of the `Config` stands.
+    pub places: Places,
+    /// What cannot be read, and where.
+    pub refused: Vec<Diagnostic>,
     /// What was left out of the `Config`, because it cannot be read.
     pub missing: Vec<KeyPath>,
 }
@@ -57,7 +57,7 @@ impl Reading {
     }
 
     fn read_leaf<T: Notation>(&mut self, at: &KeyPath, leaf: &Leaf<T>) -> Option<T::Value> {
-        self.place(at, &leaf.text);
+        self.places.insert(at, leaf.text.defined);
         match T::read(&leaf.text.value) {
             Ok(value) => Some(value),
             Err(complaint) => {
@@ -67,15 +67,9 @@ impl Reading {
         }
     }
 
-    fn place<T>(&mut self, at: &KeyPath, spanned: &Spanned<T>) {
-        if let Some(span) = span(spanned.defined) {
-            self.places.insert(at.clone(), span);
-        }
-    }
-
     fn refuse(&mut self, at: KeyPath, complaint: Complaint) {
-        self.missing.push(at.clone());
-        self.findings.push(Finding::error(at, complaint));
+        self.refused.push(Diagnostic::new(Severity::Error, &at, complaint, self.places.near(&at)));
+        self.missing.push(at);
     }
 
     /// Reports keys that must be there and are not.
@@ -98,9 +92,14 @@ impl Reading {
     ) -> Vec<T> {
         let mut list = Vec::new();
         for raw in raw.0.iter().flatten() {
-            match item(self, &at.key(list.len()), raw) {
-                Some(value) => list.push(value),
-                None => self.missing.push(at.clone()),
+            let at_item = at.key(list.len());
+            let known_missing = self.missing.len();
+            if let Some(value) = item(self, &at_item, raw) {
+                list.push(value);
+            } else {
+                // The next item takes its number, and overwrites its place. What the list lacks has no number.
+                self.missing.truncate(known_missing);
+                self.missing.push(at.key("?"));
             }
         }
         list
@@ -119,7 +118,7 @@ impl Reading {
         let mut objects = BTreeMap::new();
         for (key, raw) in raw.0.iter().flat_map(|named| &named.0) {
             let at = at.key(&key.value);
-            self.place(&at, key);
+            self.places.insert(&at, key.defined);
             match NameText::read(&key.value) {
                 Err(complaint) => self.refuse(at, complaint),
                 Ok(name) => match object(self, &at, raw, &name) {
@@ -144,7 +143,9 @@ impl Reading {
         }
     }
 
-    fn source_nat(&mut self, at: &KeyPath, raw: &RawSourceNat) -> Option<SourceNat> {
+    fn source_nat(&mut self, at: &KeyPath, raw: &Placed<RawSourceNat>) -> Option<SourceNat> {
+        self.places.insert(at, raw.place);
+        let raw = &raw.value;
         self.require(at, "an entry of `source-nat`", &[("address", raw.address.0.is_some(), "10.1.0.9")]);
         let address = self.read(&at.key("address"), &raw.address);
         let ports = self.read(&at.key("ports"), &raw.ports).unwrap_or(SourceNat::PORTS_DEFAULT);
@@ -173,11 +174,11 @@ impl Reading {
     }
 
     fn link(&mut self, at: &KeyPath, raw: &RawLink) -> Option<Link> {
-        let keys = [("mac", raw.mac.0.is_some(), "02:00:00:00:00:19"), ("port", raw.port.0.is_some(), "eth2")];
-        self.require(at, "`link`", &keys);
         let mac = self.read(&at.key("mac"), &raw.mac);
         let port = self.read(&at.key("port"), &raw.port);
         let vlan = self.small(&at.key("vlan"), &raw.vlan);
+        let keys = [("mac", raw.mac.0.is_some(), "02:00:00:00:00:19"), ("port", raw.port.0.is_some(), "eth2")];
+        self.require(at, "`link`", &keys);
         Some(Link { mac: mac?, port: port?, vlan })
     }
 
@@ -192,7 +193,7 @@ impl Reading {
     }
 
     fn member(&mut self, at: &KeyPath, raw: &RawMember) -> Option<Member> {
-        self.place(at, &raw.place);
+        self.places.insert(at, raw.place.defined);
         let raw = &raw.member;
         self.require(at, "a member", &[("server", raw.server.0.is_some(), "pc1")]);
         let server = self.read(&at.key("server"), &raw.server);
@@ -244,7 +245,7 @@ impl Reading {
         let protocol = protocol.unwrap_or(Protocol::Tcp);
         if protocol == Protocol::Tcp && udp == UdpLife::Idle && raw.udp.0.is_some() {
             // `validate` cannot see that the default was written down.
-            self.findings.push(Finding::error(at.key("udp"), udp_on_tcp()));
+            self.refuse(at.key("udp"), udp_on_tcp());
         }
         Some(Service { protocol, ports: ports?, pool: pool?, mode: mode?, persistence, timeouts, udp, on_failure })
     }
@@ -295,12 +296,4 @@ impl Reading {
     fn small<T: Notation<Value = u32>, S: TryFrom<u32>>(&mut self, at: &KeyPath, leaf: &Given<Leaf<T>>) -> Option<S> {
         self.read(at, leaf).and_then(|value| S::try_from(value).ok())
     }
-}
-
-/// Of a value behind an alias, the place where it is defined.
-pub fn span(location: serde_yaml::Location) -> Option<Span> {
-    let (line, column) = (u32::try_from(location.line()).ok()?, u32::try_from(location.column()).ok()?);
-    let start = usize::try_from(location.span().byte_offset()?).ok()?;
-    let length = usize::try_from(location.span().byte_len()?).ok()?;
-    (line > 0).then(|| Span { line, column, bytes: start..start.saturating_add(length) })
 }

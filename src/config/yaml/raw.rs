@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_yaml::Spanned;
 
 use super::choice::UdpLifeKind;
-use super::leaf::{Given, Leaf, Named};
+use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{
     Address4Text, Address6Text, AddressText, InterfaceText, ListenText, MacText, NameText, Number, OneOf, PortText,
     PortsText, PrefixText, Time, YesNo,
@@ -32,7 +32,7 @@ pub struct RawConfig {
     pub interfaces: Given<RawInterfaces>,
     /// Addresses and ports that full NAT and hairpinned NAT may use as a source.
     #[schemars(extend("default" = []))]
-    pub source_nat: Given<Vec<RawSourceNat>>,
+    pub source_nat: Given<Vec<Placed<RawSourceNat>>>,
     pub limits: Given<RawLimits>,
     pub http: Given<RawHttp>,
     /// Real servers by name: each is one machine, in any number of pools.
@@ -187,7 +187,7 @@ impl<'de> Deserialize<'de> for RawMember {
         // Not `untagged`, which would lose the places of what is inside.
         enum Either {
             Name(String),
-            Map(RawMemberMap),
+            Map(Box<RawMemberMap>),
         }
 
         struct NameOrMap;
@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for RawMember {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Either, A::Error> {
-                RawMemberMap::deserialize(MapAccessDeserializer::new(map)).map(Either::Map)
+                RawMemberMap::deserialize(MapAccessDeserializer::new(map)).map(|map| Either::Map(Box::new(map)))
             }
         }
 
@@ -218,7 +218,7 @@ impl<'de> Deserialize<'de> for RawMember {
 
         let Spanned { value: Text(either), referenced, defined } = Spanned::deserialize(deserializer)?;
         let member = match either {
-            Either::Map(map) => map,
+            Either::Map(map) => *map,
             Either::Name(name) => {
                 let server = Given(Some(Leaf::new(Spanned::new(name, referenced, defined))));
                 RawMemberMap { server, ..RawMemberMap::default() }
@@ -248,7 +248,7 @@ impl JsonSchema for RawMember {
 #[schemars(rename = "check")]
 pub struct RawCheck {
     /// Opens a TCP connection (tcp); does not probe, so that a server is up as long as its MAC is known (none);
-    /// or tcp where the member has one TCP port, and else none (auto).
+    /// or tcp for TCP services with one port, and none for UDP and ranges (auto).
     #[serde(rename = "type")]
     #[schemars(extend("default" = "auto"))]
     pub kind: Given<Leaf<OneOf<CheckKind>>>,

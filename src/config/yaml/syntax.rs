@@ -3,8 +3,8 @@
 
 use serde_yaml::Error;
 
-use super::convert::span;
 use super::notation::shown;
+use super::places::span;
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity, Span};
 use crate::config::suggest::did_you_mean;
 
@@ -54,8 +54,14 @@ fn complaint(error: &Error, empty: bool) -> Complaint {
             complaint.help = did_you_mean(field, expected.iter().copied());
             complaint
         }
-        Error::SerdeInvalidType { expected, .. } => Complaint::new(format!("{expected} is expected here"))
-            .help("a name that looks like a number or a truth value needs quotes: \"10\""),
+        Error::SerdeInvalidType { expected, unexpected, .. } => {
+            let complaint = Complaint::new(format!("{expected} is expected here"));
+            if unexpected.starts_with("sequence") {
+                complaint
+            } else {
+                complaint.help("a name that looks like a number or a truth value needs quotes: \"10\"")
+            }
+        }
         Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().map_or("a key".to_owned(), shown);
             Complaint::new(format!("{key} stands here twice")).help("a key or name can stand only once; remove one")
@@ -69,7 +75,16 @@ fn complaint(error: &Error, empty: bool) -> Complaint {
         Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => {
             Complaint::new(format!("the file is too large or too deeply nested: {}", plain(error)))
         }
-        other => Complaint::new(format!("this is not YAML as it can stand here: {}", plain(other))),
+        other => {
+            let message = plain(other);
+            let help = if message.starts_with("tabs") {
+                "indent with spaces"
+            } else {
+                "if nothing is wrong here, look above: for a bracket or quote that is not closed, or a line that is \
+                 indented otherwise than its neighbours"
+            };
+            Complaint::new(format!("this is not YAML: {message}")).help(help)
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use super::moment::Moment;
 use super::network::{Network, Nowhere, Place};
 use super::scheduler::LEAST_CONNECTIONS_MAX;
 use super::target::{Health, address_of, target};
-use crate::config::{self, Config, Member, Mode, Name, Scheduler, Server, VirtualServer};
+use crate::config::{self, Config, Member, Mode, Name, Scheduler, Server, SourceNat, VirtualServer};
 
 /// All that a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         ports,
         vips: config.virtual_servers.values().flat_map(|v| &v.addresses).copied().collect(),
         inside: config.interfaces.inside.iter().copied().collect(),
-        source_nat: config.source_nat.clone(),
+        source_nat: source_nat(config),
         servers: config.servers.iter().map(|(name, server)| (name.clone(), server_entry(server))).collect(),
         ..ForwardingState::default()
     };
@@ -82,6 +82,21 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         }
     }
     plan
+}
+
+/// Sources of full NAT. A family without any has its floating inside addresses, so that a client on the
+/// servers' own segment is answered through the balancer without the operator's thinking of it.
+fn source_nat(config: &Config) -> Vec<SourceNat> {
+    let mut sources = config.source_nat.clone();
+    for family in [Family::V4, Family::V6] {
+        if config.source_nat.iter().any(|source| Family::of(source.address) == family) {
+            continue;
+        }
+        let inside = config.interfaces.inside.iter().map(|prefix| prefix.address);
+        let own = inside.filter(|address| Family::of(*address) == family);
+        sources.extend(own.map(|address| SourceNat { address, ports: SourceNat::PORTS_DEFAULT }));
+    }
+    sources
 }
 
 fn server_entry(server: &Server) -> ServerEntry {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::fixture::{BRIDGE, PORTS, Site, at, dest, key, mac, member, pool, server, v4, v6, virtual_server};
 use super::*;
-use crate::config::{Link, Mac, Prefix};
+use crate::config::{Link, Mac, Prefix, SourceNat};
 use crate::core::network::LinkKind;
 use crate::core::target::Question;
 
@@ -352,4 +352,17 @@ fn equal_questions_share_one_probe_whatever_service_asks() {
     assert_eq!(asked, expected);
     assert_eq!(site.config.pools.len(), 3);
     assert!(site.config.pools.contains_key(&pool(2)));
+}
+
+#[test]
+fn without_a_source_nat_address_hairpin_flows_leave_from_the_inside_address() {
+    let mut site = Site::new(2, 1);
+    let inside: Prefix = Prefix { address: "10.9.0.1".parse().unwrap(), length: 24 };
+    site.config.interfaces.inside = vec![inside];
+    site.config.source_nat.clear();
+    let sources: Vec<_> = site.plan().state.source_nat.iter().map(|s| s.address).collect();
+    assert_eq!(sources, [inside.address]);
+    let own = SourceNat { address: "10.9.0.9".parse().unwrap(), ports: SourceNat::PORTS_DEFAULT };
+    site.config.source_nat = vec![own.clone()];
+    assert_eq!(site.plan().state.source_nat, [own], "the operator's choice stands alone");
 }

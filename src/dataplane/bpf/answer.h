@@ -51,6 +51,7 @@ STEP int answer_arp(struct xdp_md *ctx, struct pkt *p)
 	arp->operation = bpf_htons(2);
 	__builtin_memcpy(eth->h_dest, eth->h_source, 6);
 	__builtin_memcpy(eth->h_source, p->own, 6);
+	keep_learnt(p);
 	verdict = bpf_redirect_map(&tx_ports, p->ingress, XDP_DROP);
 	return counted(verdict == XDP_REDIRECT ? REASON_ANSWERED_ARP : REASON_DROP_EGRESS, verdict);
 }
@@ -87,6 +88,7 @@ STEP int answer_nd(struct xdp_md *ctx, struct pkt *p)
 
 	struct neighbour *n = at(ctx, p->l4, 24);
 	struct addr target, asker = p->src;
+	struct l2 to = p->from;
 	struct ipv6hdr *ip;
 	__s32 grow;
 	__u64 sum;
@@ -110,9 +112,9 @@ STEP int answer_nd(struct xdp_md *ctx, struct pkt *p)
 		asker.word[0] = bpf_htonl(0xff020000);
 		asker.word[3] = bpf_htonl(1);
 		n->flags = bpf_htonl(0x20000000);
-		p->from.mac[0] = p->from.mac[1] = 0x33;
-		p->from.mac[2] = p->from.mac[3] = p->from.mac[4] = 0;
-		p->from.mac[5] = 1;
+		to.mac[0] = to.mac[1] = 0x33;
+		to.mac[2] = to.mac[3] = to.mac[4] = 0;
+		to.mac[5] = 1;
 	}
 	n->type = ND_ADVERT;
 	n->option = 2; /* target link-layer address */
@@ -126,7 +128,7 @@ STEP int answer_nd(struct xdp_md *ctx, struct pkt *p)
 	sum = sum_of(n, sizeof(*n)) + sum_of(&target, 16) + sum_of(&asker, 16);
 	sum += bpf_htonl(sizeof(*n)) + bpf_htonl(IPPROTO_ICMPV6);
 	n->checksum = ~fold(sum);
-	return reply(ctx, p, REASON_ANSWERED_ND);
+	return transmit(ctx, p, l2_word(&to), p->own, p->ingress, REASON_ANSWERED_ND);
 }
 
 /* Ping to a VIP or the floating inside address. */

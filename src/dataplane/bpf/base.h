@@ -101,6 +101,12 @@ static __always_inline struct control *the_control(void)
 	return bpf_map_lookup_elem(&control, &zero);
 }
 
+/* Time since `then`, which another CPU may have written after this one took its `now`. */
+static __always_inline __u64 elapsed(__u64 now, __u64 then)
+{
+	return now > then ? now - then : 0;
+}
+
 static __always_inline bool same_addr(const struct addr *a, const struct addr *b)
 {
 	return a->word[3] == b->word[3] && a->word[2] == b->word[2] && a->word[1] == b->word[1] &&

@@ -156,13 +156,8 @@ STEP int embryo_put(const struct embryo *e, __u64 now)
 	} else if (lost != LBD_DEST_NONE) {
 		add_pending(lost, -1);
 	}
-	if (evicted) {
-		struct control *c = the_control();
-
-		if (c)
-			c->embryo_pressure = now;
+	if (evicted)
 		count(REASON_EMBRYO_EVICTED);
-	}
 	return result;
 }
 
@@ -236,29 +231,39 @@ static __always_inline bool reverse_key(const struct flow_key *key, const struct
 	return true;
 }
 
-/* Adds state bits; the flow stops to count as active when it is over: reset,
- * closed by both sides, or, in DSR where the server is not seen, by the client. */
-static __always_inline void flow_mark(struct flow *f, __u32 bits, bool dsr)
+/* Reset, closed by both sides, or, in DSR where the server is not seen, by the client. */
+static __always_inline bool has_ended(__u32 state, bool dsr)
 {
 	const __u32 both = LBD_FLOW_CLIENT_FIN | LBD_FLOW_SERVER_FIN;
+
+	return state & (LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST) || (state & both) == both ||
+	       (dsr && state & LBD_FLOW_CLIENT_FIN);
+}
+
+/* Adds state bits; the flow stops to count as active when it is over. */
+static __always_inline void flow_mark(struct flow *f, __u32 bits, bool dsr)
+{
 	__u32 state = f->state;
 
 	if ((state & bits) != bits)
 		state = __sync_fetch_and_or(&f->state, bits) | bits;
 	if (state & LBD_FLOW_CLOSED)
 		return;
-	if (state & (LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST) || (state & both) == both ||
-	    (dsr && state & LBD_FLOW_CLIENT_FIN))
+	if (has_ended(state, dsr))
 		if (!(__sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED) & LBD_FLOW_CLOSED))
 			add_active(f->dest, -1);
 }
 
 /* A side that sent RST is heard again: the RST was forged or stray. The flow
- * counts again, and must prove itself again. */
+ * counts again, and must prove itself again; unless another CPU is removing it:
+ * nobody would take that count back. */
 static __always_inline void flow_revive(struct flow *f, __u32 rst)
 {
-	__u32 old = __sync_fetch_and_and(&f->state, ~(rst | LBD_FLOW_CLOSED | LBD_FLOW_PROVEN));
+	__u32 old = *(volatile __u32 *)&f->state;
+	__u32 new = old & ~(rst | LBD_FLOW_CLOSED | LBD_FLOW_PROVEN);
 
+	if (old & LBD_FLOW_REMOVED || __sync_val_compare_and_swap(&f->state, old, new) != old)
+		return;
 	f->progress = 0;
 	if (old & LBD_FLOW_CLOSED)
 		add_active(f->dest, 1);
@@ -279,17 +284,23 @@ static __always_inline __u64 flow_idle_max(const struct flow_key *key, const str
 	return s->established_ns;
 }
 
-/* Forgets an established flow and its way back. */
-static __always_inline void flow_remove(const struct flow_key *key, struct flow *f, const struct dest *d)
+/* Forgets an established flow and its way back. One CPU does it, or a slow second
+ * one would delete the flow that has followed under the same key. `late`: whoever
+ * began with it has had the time to end. */
+static __always_inline void flow_remove(const struct flow_key *key, struct flow *f, const struct dest *d, bool late)
 {
 	__u32 dest = f->dest;
 	struct flow_key reverse;
 	bool both_ways = reverse_key(key, f, d, &reverse);
-	bool counted_active = !(__sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED) & LBD_FLOW_CLOSED);
+	__u32 old = __sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED | LBD_FLOW_REMOVED);
+	bool counted_active = !(old & LBD_FLOW_CLOSED);
 
+	if (old & LBD_FLOW_REMOVED && !late)
+		return;
 	if (both_ways)
 		bpf_map_delete_elem(&rflows, &reverse);
-	bpf_map_delete_elem(&flows, key);
+	if (!bpf_map_delete_elem(&flows, key))
+		count(REASON_FLOW_REMOVED);
 	if (counted_active)
 		add_active(dest, -1);
 }
@@ -307,12 +318,12 @@ static __always_inline bool flow_expired(const struct flow_key *key, const struc
 	if (!s)
 		return true;
 	idle_max = flow_idle_max(key, f, s);
-	if (now - f->last_seen <= idle_max)
+	if (elapsed(now, f->last_seen) <= idle_max)
 		return false;
 	if (!reverse_key(key, f, d, &reverse))
 		return true;
 	r = bpf_map_lookup_elem(&rflows, &reverse);
-	return !r || now - r->last_seen > idle_max;
+	return !r || elapsed(now, r->last_seen) > idle_max;
 }
 
 #endif

@@ -174,7 +174,7 @@ STEP int enter_reverse(struct pkt *p, struct dest *d)
 	r->own.vlan = 0;
 	if (w->forward.flow.snat) { /* a repeated first packet: keep the port if it is still free */
 		reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key);
-		if (embryo_put(&w->reverse, p->now) != EMBRYO_TAKEN)
+		if (!bpf_map_lookup_elem(&rflows, &w->reverse.key) && embryo_put(&w->reverse, p->now) != EMBRYO_TAKEN)
 			return NEXT;
 		w->forward.flow.snat = 0;
 	}
@@ -232,6 +232,7 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 		count(REASON_TABLE_FULL);
 		return 0;
 	}
+	count(REASON_FLOW_ENTERED);
 	add_active(w->forward.flow.dest, 1);
 	embryo_remove(&w->forward.key, p->now);
 	if (both_ways)
@@ -240,8 +241,19 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 	return 1;
 }
 
+static __always_inline void forget_embryo(struct pkt *p, struct dest *d)
+{
+	struct scratch *w = the_scratch();
+
+	if (!w)
+		return;
+	embryo_remove(&w->forward.key, p->now);
+	if (reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key))
+		embryo_remove(&w->reverse.key, p->now);
+}
+
 /* A packet of a flow in its beginnings: `scratch->forward` holds the embryo. */
-static __always_inline int known_embryo(struct pkt *p, __u32 service, struct dest *d)
+static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32 service, struct dest *d)
 {
 	struct scratch *w = the_scratch();
 	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
@@ -259,12 +271,12 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 		life = s->udp_ns;
 		w->forward.flow.progress++;
 		proven = dsr ? w->forward.flow.progress >= PROGRESS_PROVEN : w->forward.flow.state & LBD_FLOW_REPLY;
+		if (s->udp_life == LBD_UDP_PER_PACKET)
+			proven = false;
 	} else if (p->tcp_flags & TCP_RST) {
-		embryo_remove(&w->forward.key, p->now);
-		if (reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key))
-			embryo_remove(&w->reverse.key, p->now);
+		forget_embryo(p, d);
 		return NEXT;
-	} else if (p->tcp_flags & TCP_SYN) {
+	} else if (p->tcp_flags & TCP_SYN || p->fragment == FRAGMENT_LATER) { /* a later fragment has no flags */
 		proven = false;
 	} else {
 		proven = dsr || w->forward.flow.state & LBD_FLOW_REPLY;
@@ -272,8 +284,13 @@ static __always_inline int known_embryo(struct pkt *p, __u32 service, struct des
 		if (p->tcp_flags & TCP_FIN)
 			w->forward.flow.state |= LBD_FLOW_CLIENT_FIN;
 	}
+	if (proven && p->protocol == IPPROTO_TCP && !below_limit(d)) {
+		/* More handshakes were under way than there was room for. */
+		forget_embryo(p, d);
+		return refuse(ctx, p, REASON_RST_NO_SERVER, REASON_DROP_NO_SERVER);
+	}
 	if (proven && promote(p, service, d)) {
-		if (p->protocol == IPPROTO_TCP && p->tcp_flags & TCP_FIN) {
+		if (w->forward.flow.state & LBD_FLOW_CLIENT_FIN) {
 			struct flow *f = bpf_map_lookup_elem(&flows, &w->forward.key);
 
 			if (f)
@@ -308,7 +325,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	__u32 service, dest;
 	struct flow_key key;
 	struct dest *d;
-	bool single;
+	bool each, single;
 
 	if (!known)
 		return refuse(ctx, p, REASON_RST_NO_SERVICE, REASON_DROP_NO_SERVICE);
@@ -321,15 +338,17 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	key.port = p->dport;
 	key.local = vip | (p->protocol == IPPROTO_UDP ? LBD_LOCAL_UDP : 0);
 
-	single = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_PER_PACKET;
-	if (!single && embryo_get(&key, p->now, &w->forward)) {
+	/* Per packet, a datagram in fragments is kept so that these stay together, until the next one. */
+	each = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_PER_PACKET;
+	single = each && p->fragment == FRAGMENT_NONE;
+	if ((!each || p->fragment == FRAGMENT_LATER) && embryo_get(&key, p->now, &w->forward)) {
 		bool over = p->protocol == IPPROTO_UDP && s->udp_life == LBD_UDP_MAX_AGE &&
-			    p->now - w->forward.flow.created > s->udp_max_age_ns;
+			    elapsed(p->now, w->forward.flow.created) > s->udp_max_age_ns;
 
 		dest = w->forward.flow.dest;
 		d = the_dest(dest);
 		if (d && !(d->flags & LBD_DEST_DOWN) && !over) {
-			int verdict = known_embryo(p, service, d);
+			int verdict = known_embryo(ctx, p, service, d);
 
 			if (verdict != NEXT)
 				return verdict;
@@ -341,7 +360,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 
 	dest = persistent_dest(service, &key, p->now, !first);
 	if (dest == LBD_DEST_NONE)
-		dest = schedule(service, &key, p->now, !first);
+		dest = schedule(service, &key, !first);
 	d = the_dest(dest);
 	if (!first) {
 		/* Nothing is entered for it, or a flood of ACKs could fill the table. */
@@ -412,19 +431,19 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	const __u32 ended = LBD_FLOW_CLIENT_FIN | LBD_FLOW_SERVER_FIN | LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST;
 	bool over = false;
 
-	if (p->now - f->last_seen > 1000000000ULL) /* no timeout is shorter */
+	if (elapsed(p->now, f->last_seen) > 1000000000ULL) /* no timeout is shorter */
 		over = flow_expired(key, f, d, p->now);
 	if (p->protocol == IPPROTO_TCP) {
 		/* A new connection from the same port: the old one's end was seen. */
 		if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && f->state & ended)
 			over = true;
-	} else if (d->flags & LBD_DEST_DOWN) {
-		over = true;
 	} else {
 		__u32 service = d->service;
 		struct service *s = bpf_map_lookup_elem(&service_settings, &service);
 
-		if (s && s->udp_life == LBD_UDP_MAX_AGE && p->now - f->created > s->udp_max_age_ns)
+		if (d->flags & LBD_DEST_DOWN && !(s && s->on_failure == LBD_ON_FAILURE_KEEP))
+			over = true;
+		if (s && s->udp_life == LBD_UDP_MAX_AGE && elapsed(p->now, f->created) > s->udp_max_age_ns)
 			over = true;
 		if (s && s->udp_life == LBD_UDP_PER_PACKET)
 			over = true;
@@ -432,7 +451,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	if (over) {
 		struct flow_key ended_key = *key; /* see server_end */
 
-		flow_remove(&ended_key, f, d);
+		flow_remove(&ended_key, f, d, false);
 	}
 	return over;
 }
@@ -448,7 +467,7 @@ static __always_inline void follow_tcp(struct flow *f, struct dest *d, struct pk
 		bits |= LBD_FLOW_CLIENT_FIN;
 	if (p->tcp_flags & TCP_RST)
 		bits |= LBD_FLOW_CLIENT_RST;
-	else if (f->state & LBD_FLOW_CLIENT_RST)
+	else if (f->state & LBD_FLOW_CLIENT_RST && !has_ended(f->state & ~LBD_FLOW_CLIENT_RST, dsr))
 		flow_revive(f, LBD_FLOW_CLIENT_RST);
 	if (bits)
 		flow_mark(f, bits, dsr);
@@ -491,7 +510,7 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		if (d) {
 			bool tcp = p->protocol == IPPROTO_TCP;
 
-			if ((tcp && !(p->tcp_flags & TCP_SYN) && p->now - f->last_seen <= 1000000000ULL) ||
+			if ((tcp && !(p->tcp_flags & TCP_SYN) && elapsed(p->now, f->last_seen) <= 1000000000ULL) ||
 			    !is_over(&key, f, d, p)) {
 				__u32 snat = f->snat;
 				__be16 snat_port = f->snat_port;
@@ -507,6 +526,8 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 					__sync_fetch_and_or(&f->state, LBD_FLOW_PROVEN);
 				return to_server(ctx, p, dest, d, snat, snat_port, REASON_FORWARDED);
 			}
+		} else if (!bpf_map_delete_elem(&flows, &key)) {
+			count(REASON_FLOW_REMOVED); /* a closed flow, whose server has left since */
 		}
 	}
 	return unknown_flow(ctx, p, vip);

@@ -112,9 +112,20 @@ STEP int icmp_to_server(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	key.local = vip | (q.protocol == IPPROTO_UDP ? LBD_LOCAL_UDP : 0);
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f) {
-		if (!embryo_get(&key, p->now, &w->forward))
-			return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
 		f = &w->forward.flow;
+		if (!embryo_get(&key, p->now, &w->forward)) {
+			/* Where a later packet of the flow would go: a connection without an entry (DSR). */
+			struct service_key quoted = {.vip = vip, .port = q.sport, .protocol = q.protocol};
+			__u32 *service = bpf_map_lookup_elem(&services, &quoted);
+
+			if (!service)
+				return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
+			f->dest = schedule(*service, &key, true);
+			f->snat = 0;
+			d = the_dest(f->dest);
+			if (!d || d->mode != LBD_MODE_DSR)
+				return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
+		}
 	}
 	d = the_dest(f->dest);
 	if (!d || !d->egress)

@@ -164,6 +164,7 @@ struct flow_key {
 #define LBD_FLOW_PROVEN 16u  /* both sides were seen (NAT), or sustained progress (DSR) */
 #define LBD_FLOW_REPLY 32u   /* the server has been heard (NAT) */
 #define LBD_FLOW_CLOSED 64u  /* no longer counted as active */
+#define LBD_FLOW_REMOVED 128u /* somebody is taking the entry out of the table */
 
 struct flow {
 	__u64 last_seen;
@@ -271,7 +272,6 @@ struct name {
 
 struct control {
 	__u64 lease_until;      /* CLOCK_BOOTTIME; LBD_LEASE_ENDLESS: alone */
-	__u64 embryo_pressure;  /* when an unexpired embryo was last overwritten */
 	__u32 layout;           /* LBD_LAYOUT of who made the maps */
 	__u32 embryo_mask;      /* number of sets - 1 */
 	__u32 snats4;           /* slots of `snats` to try for IPv4: [0, snats4) */
@@ -334,6 +334,8 @@ enum reason {
 	REASON_DROP_FRAME,         /* the driver refused to resize the frame */
 	REASON_TABLE_FULL,         /* event: a connection could not be entered */
 	REASON_EMBRYO_EVICTED,     /* event: an unfinished handshake was overwritten */
+	REASON_FLOW_ENTERED,       /* event: a connection was established in the table */
+	REASON_FLOW_REMOVED,       /* event: and left it */
 	REASON_MAX
 };
 

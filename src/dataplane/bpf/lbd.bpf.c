@@ -58,7 +58,7 @@ static __always_inline int for_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
 		return to_vip(ctx, p, vip);
 	if (p->protocol == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
-		if (p->fragment == FRAGMENT_LATER)
+		if (p->fragment != FRAGMENT_NONE) /* a ping that would have to be put together first */
 			return counted(REASON_DROP_FRAGMENT, XDP_DROP);
 		if (is_icmp_error(p))
 			return icmp_to_server(ctx, p, vip);
@@ -125,14 +125,15 @@ int lbd_xdp(struct xdp_md *ctx)
 	default:
 		return counted(REASON_PASS_OTHER, XDP_PASS);
 	}
-	if (p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT && p->fragment == FRAGMENT_NONE)
+	if (p->family == 6 && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT &&
+	    p->fragment == FRAGMENT_NONE)
 		return answer_nd(ctx, p);
 	if (!is_ours(ctx, p))
 		return counted(REASON_PASS_SWITCHED, XDP_PASS);
 
 	info = bpf_map_lookup_elem(&addrs, &p->dst);
 	if (info) {
-		if (info->roles & (LBD_ADDR_VIP | LBD_ADDR_INSIDE | LBD_ADDR_SNAT) && p->fragment != FRAGMENT_LATER &&
+		if (info->roles & (LBD_ADDR_VIP | LBD_ADDR_INSIDE | LBD_ADDR_SNAT) && p->fragment == FRAGMENT_NONE &&
 		    ((p->protocol == IPPROTO_ICMP && p->family == 4 && p->icmp_type == ICMPV4_ECHO) ||
 		     (p->protocol == IPPROTO_ICMPV6 && p->family == 6 && p->icmp_type == ICMPV6_ECHO)))
 			return answer_echo(ctx, p);
@@ -174,7 +175,7 @@ static long reap_one(__u32 i, void *context)
 	d = bpf_map_lookup_elem(&dests, &dest);
 	if (!d || (!w->force && !flow_expired(&key, f, d, w->now)))
 		return 0;
-	flow_remove(&key, f, d);
+	flow_remove(&key, f, d, !w->force);
 	w->done++;
 	return 0;
 }

@@ -58,7 +58,7 @@ static __always_inline bool resolve_fragment(struct pkt *p, __u32 id)
 	}
 	known = bpf_map_lookup_elem(&frags, &key);
 	/* 30 s is the reassembly time of Linux; identifiers repeat after that. */
-	if (!known || p->now - known->last_seen > 30000000000ULL)
+	if (!known || elapsed(p->now, known->last_seen) > 30000000000ULL)
 		return false;
 	p->sport = known->sport;
 	p->dport = known->dport;
@@ -129,6 +129,9 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, struct pkt *p, __u32 
 	p->l3_bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	__builtin_memcpy(&p->src, &ip->saddr, sizeof(p->src));
 	__builtin_memcpy(&p->dst, &ip->daddr, sizeof(p->dst));
+	/* ::ffff:a.b.c.d is how the tables hold IPv4; on the wire it is nobody (RFC 4291, 2.5.5.2). */
+	if (is_v4(&p->src) || is_v4(&p->dst))
+		return false;
 	next = ip->nexthdr;
 #pragma unroll
 	for (i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
@@ -172,7 +175,7 @@ static __always_inline bool parse_ipv6(struct xdp_md *ctx, struct pkt *p, __u32 
 static __always_inline int parse(struct xdp_md *ctx, struct pkt *p)
 {
 	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
-	__u32 fragment_id = 0;
+	__u32 fragment_id = 0, end;
 	__be16 type;
 
 	if (!eth)
@@ -202,6 +205,9 @@ static __always_inline int parse(struct xdp_md *ctx, struct pkt *p)
 	} else {
 		return PARSED_OTHER;
 	}
+	end = (__u32)p->l3 + p->l3_bytes;
+	if (end > (__u32)(ctx->data_end - ctx->data) || p->l4 > end)
+		return PARSED_MALFORMED; /* cut short, or headers longer than the packet */
 	if (p->fragment != FRAGMENT_LATER && !parse_l4(ctx, p))
 		return PARSED_MALFORMED;
 	if (p->fragment != FRAGMENT_NONE && (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)) {

@@ -4,27 +4,23 @@
 
 #include "flows.h"
 
-/* A destination may get a new connection, its server's limit permitting. While
- * a flood overwrites unfinished handshakes, these do not count towards the
- * limit, or the flood would close every server to customers. */
-static __always_inline bool has_room(__u32 id, __u64 now)
+/* Whether a server's limit permits one more established connection. Handshakes
+ * under way do not count here, or a flood of them would close every server to
+ * customers; `known_embryo` asks again when one is completed. */
+static __always_inline bool below_limit(const struct dest *d)
+{
+	__u32 server = d->server;
+	struct conns *s = bpf_map_lookup_elem(&server_conns, &server);
+
+	return !s || !s->max || s->active < s->max;
+}
+
+/* A destination may get a new connection. */
+static __always_inline bool has_room(__u32 id)
 {
 	struct dest *d = the_dest(id);
-	struct control *c = the_control();
-	struct conns *s;
-	__u64 used;
-	__u32 server;
 
-	if (!d || !c || !(d->flags & LBD_DEST_OPEN))
-		return false;
-	server = d->server;
-	s = bpf_map_lookup_elem(&server_conns, &server);
-	if (!s || !s->max)
-		return true;
-	used = s->active;
-	if (now - c->embryo_pressure > 1000000000ULL)
-		used += s->pending;
-	return used < s->max;
+	return d && d->flags & LBD_DEST_OPEN && below_limit(d);
 }
 
 static __always_inline __u32 table_word(__u32 service, __u32 index)
@@ -39,7 +35,6 @@ static __always_inline __u32 table_word(__u32 service, __u32 index)
 }
 
 struct search {
-	__u64 now;
 	__u64 best_load; /* least connections: the best so far, as load / weight */
 	__u64 best_weight;
 	__u32 service;
@@ -53,7 +48,7 @@ static long try_slot(__u32 i, void *context)
 	struct search *s = context;
 	__u32 id = table_word(s->service, LBD_TABLE_HEADER + (s->start + i) % s->count);
 
-	if (!has_room(id, s->now))
+	if (!has_room(id))
 		return 0;
 	s->found = id;
 	return 1;
@@ -68,7 +63,7 @@ static long try_least(__u32 i, void *context)
 	struct conns *c = bpf_map_lookup_elem(&conns, &id);
 	__u64 load;
 
-	if (!c || !weight || !has_room(id, s->now))
+	if (!c || !weight || !has_room(id))
 		return 0;
 	load = c->active + c->pending + 1;
 	if (s->found == LBD_DEST_NONE || load * s->best_weight < s->best_load * weight) {
@@ -89,13 +84,13 @@ static __always_inline __u32 next_turn(__u32 service)
 /* By the service's table. `later`: a packet of a connection without an entry,
  * which only a consistent hash can send where its first packet went; limits do
  * not apply to it. */
-STEP __u32 schedule(__u32 service, const struct flow_key *key, __u64 now, bool later)
+STEP __u32 schedule(__u32 service, const struct flow_key *key, bool later)
 {
 	if (!key)
 		return LBD_DEST_NONE;
 
 	struct control *c = the_control();
-	struct search s = {.now = now, .service = service, .found = LBD_DEST_NONE};
+	struct search s = {.service = service, .found = LBD_DEST_NONE};
 	__u32 kind = table_word(service, 0);
 	__u32 hash;
 
@@ -149,21 +144,25 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
 	struct persist_key who = {};
 	struct member_key member;
 	struct persist *bound;
+	struct dest *d;
 	__u32 *dest;
 
 	if (!s || !s->persist_group)
 		return LBD_DEST_NONE;
 	persist_key_of(s, &key->peer, &who);
 	bound = bpf_map_lookup_elem(&persist, &who);
-	if (!bound || now - bound->last_seen > s->persist_ns) {
+	if (!bound || elapsed(now, bound->last_seen) > s->persist_ns) {
 		bound = bpf_map_lookup_elem(&persist_new, &who);
-		if (!bound || now - bound->last_seen > s->persist_ns)
+		if (!bound || elapsed(now, bound->last_seen) > s->persist_ns)
 			return LBD_DEST_NONE;
 	}
 	member.service = service;
 	member.server = bound->server;
 	dest = bpf_map_lookup_elem(&members, &member);
-	if (!dest || (!later && !has_room(*dest, now)))
+	if (!dest)
+		return LBD_DEST_NONE;
+	d = the_dest(*dest);
+	if (!d || d->flags & LBD_DEST_DOWN || (!later && !has_room(*dest)))
 		return LBD_DEST_NONE;
 	return *dest;
 }

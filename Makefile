@@ -1,0 +1,37 @@
+# The two commands: `make lab` shows the balancer at work, `make test` proves that it works.
+# Each installs what it needs on a fresh Debian 12 machine with Rust and gcc. Both need root.
+
+CARGO ?= cargo
+RELEASE = target/release/lbd
+
+.PHONY: help lab test bench build check
+
+help:
+	@echo "make lab      build, set up the site on this machine, and play a tour of it"
+	@echo "make test     all tests, also on Debian 12's own kernel (under qemu)"
+	@echo "make bench    what a packet costs, and what a table of a million connections does"
+	@echo "make build    the program, as $(RELEASE)"
+
+# On a terminal the lab stays up after the tour, with hints on what to try.
+lab:
+	@tools/setup.sh lab
+	$(CARGO) build --release
+	@if [ -t 0 ] && [ -t 1 ]; then $(RELEASE) lab --tour --stay; else $(RELEASE) lab --tour; fi
+
+test:
+	@tools/setup.sh test
+	$(CARGO) build
+	$(CARGO) test
+	tests/kernel/run.sh --timeout 600 target/debug/lbd -- balance.sh
+
+bench:
+	@tools/setup.sh test
+	$(CARGO) bench --bench dataplane --bench sweep --bench forward
+
+build:
+	@tools/setup.sh build
+	$(CARGO) build --release
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings

@@ -1,0 +1,107 @@
+//! What a face (HTTP, CLI) may ask of the daemon: to see its `State`, and to do something at once.
+//!
+//! `Control` is the seam. The daemon stands behind it and keeps all logic; a face translates, and
+//! refuses what it cannot translate. Of the three types that every face works on, `Config` is
+//! `crate::config::Config`, `State` is here, and an operation is a method of `Control`, so that each
+//! has its own answer and its own errors.
+pub mod connections;
+pub mod state;
+pub mod word;
+
+pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
+pub use state::State;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::admin::AdminState;
+use crate::config::Refused;
+
+/// The daemon, as a face sees it. An answer that takes long is the caller's to give up on: dropping a
+/// future leaves nothing half done, because a face runs operations to their end.
+pub trait Control: Send + Sync + 'static {
+    /// What is true now: read when asked, never an older copy.
+    fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>>;
+
+    /// Orders a server's administrative state. `server` is what the operator wrote: it may name nobody.
+    /// Without `force`, an order that would leave a service without any member that takes new
+    /// connections is refused.
+    fn set_admin<'a>(
+        &'a self,
+        server: &'a str,
+        state: AdminState,
+        force: bool,
+    ) -> BoxFuture<'a, Result<AdminReport, OperationError>>;
+
+    /// Reads the configuration file again and applies what has changed; all of it, or nothing.
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>>;
+
+    /// Walks over the established connections. The channel holds two chunks, so that the walk waits for
+    /// its reader and a million rows are never a million rows in memory; it stops when the receiver is
+    /// dropped. It ends with `Chunk::End`: a channel that closes without is a walk that broke off.
+    fn connections(&self, filter: Filter) -> BoxFuture<'_, Result<mpsc::Receiver<Chunk>, OperationError>>;
+}
+
+/// What became of an order to a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AdminReport {
+    pub server: String,
+    /// The state before.
+    #[schemars(with = "String")]
+    pub before: AdminState,
+    /// The state now.
+    #[schemars(with = "String")]
+    pub state: AdminState,
+    /// Established connections of the server, over all its services.
+    pub connections: u64,
+}
+
+/// What a reload came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReloadReport {
+    /// Number of the configuration that is in force now.
+    pub revision: u64,
+    /// Whether the file differed from the configuration in force.
+    pub changed: bool,
+    /// What the operator should know of it, warnings of the validation included.
+    pub notes: Vec<String>,
+}
+
+/// Why an operation was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    #[error("there is no server {name:?}")]
+    NoSuchServer {
+        name: String,
+        /// A name that looks alike.
+        suggestion: Option<String>,
+    },
+    #[error(
+        "{server:?} is the last member that takes new connections in {}; bring another one back first, or use force",
+        services.join(", ")
+    )]
+    LastMember {
+        server: String,
+        /// The services that would be left with nobody, as `virtual-server/service`.
+        services: Vec<String>,
+    },
+    /// The daemon does not answer now: it starts, stops, or hangs.
+    #[error("not available now: {0}")]
+    Unavailable(String),
+    /// Something failed below; in words that an operator can act on.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why a reload changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+}

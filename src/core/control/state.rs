@@ -1,0 +1,273 @@
+//! What is true now, as an operator sees it. Times on the calendar are Unix time in seconds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::word::{self, Word};
+use crate::config::{Mac, Mode, Ports, Protocol, Scheduler};
+use crate::core::admin::AdminState;
+use crate::core::check;
+use crate::core::forwarding::Family;
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct State {
+    /// Version of the program.
+    pub version: String,
+    pub hostname: String,
+    pub role: Role,
+    pub config: ConfigState,
+    /// When the daemon started, Unix time.
+    pub started_at: u64,
+    pub uptime_seconds: u64,
+    /// Whether the daemon took over a data plane that was running already.
+    pub adopted: bool,
+    /// One for each service and address family.
+    pub services: Vec<ServiceState>,
+    pub pools: Vec<PoolState>,
+    pub servers: Vec<ServerState>,
+    pub interfaces: Vec<InterfaceState>,
+    pub table: TableState,
+    /// What became of the packets, by reason; in the order in which the data plane decides.
+    pub packets: Vec<PacketCount>,
+    /// What an operator should look at, in words.
+    pub warnings: Vec<String>,
+}
+
+/// What this box does in the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It owns the virtual addresses.
+    Active,
+    /// It is a switch, and ready.
+    Standby,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ConfigState {
+    /// Counts the configurations that came into force since the daemon started, from 1.
+    pub revision: u64,
+    /// When the one in force was loaded, Unix time.
+    pub loaded_at: u64,
+    /// Whether the latest attempt to load one succeeded.
+    pub last_reload_ok: bool,
+    /// When the latest attempt was made, Unix time.
+    pub last_reload_at: u64,
+}
+
+/// A service of a virtual server, in one address family.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ServiceState {
+    pub virtual_server: String,
+    pub service: String,
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub family: Family,
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub protocol: Protocol,
+    pub addresses: Vec<IpAddr>,
+    /// A port or a range, `40000-40999`.
+    #[serde(serialize_with = "word::ports")]
+    #[schemars(with = "String")]
+    pub ports: Ports,
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub mode: Mode,
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub scheduler: Scheduler,
+    pub pool: String,
+    /// Sum over the members, those that have left the pool and still have connections included.
+    pub connections: Connections,
+    pub members: Vec<MemberState>,
+}
+
+/// A server in a service.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct MemberState {
+    pub server: String,
+    /// None when the server has no address of the family.
+    pub address: Option<IpAddr>,
+    /// None: the client's destination port is kept.
+    pub port: Option<u16>,
+    /// Share of new connections as configured.
+    pub weight: u16,
+    /// Share at this moment: less in slow start, 0 when it gets none.
+    pub effective_weight: f64,
+    pub backup: bool,
+    /// What the probe says: up, down, or unknown.
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub state: check::State,
+    /// How long it has been in `state`.
+    pub since_seconds: u64,
+    #[schemars(with = "String")]
+    pub admin: AdminState,
+    /// Whether it gets new connections.
+    pub scheduled: bool,
+    /// Why it does or does not, in words.
+    pub why: String,
+    /// None when it is not probed.
+    pub check: Option<CheckState>,
+    /// Where it is on the wire, as far as known.
+    #[serde(serialize_with = "word::maybe_mac")]
+    #[schemars(with = "Option<String>")]
+    pub mac: Option<Mac>,
+    /// The port towards it.
+    pub interface: Option<String>,
+    /// 802.1Q identifier, 0 is untagged.
+    pub vlan: Option<u16>,
+    pub connections: Connections,
+    pub traffic: Traffic,
+}
+
+/// The probe of a member. One probe may serve several members; it is then told with each.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct CheckState {
+    /// What is asked, `tcp 10.1.0.2:25`.
+    pub question: String,
+    /// The latest result in words; none before the first.
+    pub last: Option<String>,
+    /// How long ago it came.
+    pub last_age_seconds: Option<f64>,
+    /// How long the latest probe took.
+    pub last_duration_seconds: Option<f64>,
+    /// Since the daemon started.
+    pub successes: u64,
+    /// Since the daemon started.
+    pub failures: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Connections {
+    /// Established, neither closed nor reset.
+    pub active: u64,
+    /// In a handshake.
+    pub pending: u64,
+    /// Scheduled since the data plane was first loaded.
+    pub total: u64,
+}
+
+/// Since the data plane was first loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Traffic {
+    /// From clients to the server.
+    pub packets_in: u64,
+    /// Bytes of whole frames.
+    pub bytes_in: u64,
+    /// From the server to clients; seen in NAT only.
+    pub packets_out: u64,
+    pub bytes_out: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PoolState {
+    pub name: String,
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub scheduler: Scheduler,
+    pub slow_start_seconds: u64,
+    /// How its members are probed, in words.
+    pub check: String,
+    /// Names of its servers.
+    pub members: Vec<String>,
+    /// The services that use it, as `virtual-server/service`.
+    pub services: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ServerState {
+    pub name: String,
+    pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
+    pub weight: u16,
+    #[schemars(with = "String")]
+    pub admin: AdminState,
+    /// Most established connections at once; 0 is no limit.
+    pub max_connections: u32,
+    /// Established connections, over all its services.
+    pub connections: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct InterfaceState {
+    pub name: String,
+    /// What this box answers with on it.
+    #[serde(serialize_with = "word::mac")]
+    #[schemars(with = "String")]
+    pub mac: Mac,
+    pub xdp: XdpAttachment,
+    /// Whether it is up and its bridge lets it forward.
+    pub forwarding: bool,
+    /// Frames that the driver or the map lost after the program had sent them on.
+    pub lost_after_redirect: u64,
+}
+
+/// How the program sits on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum XdpAttachment {
+    /// In the driver.
+    Native,
+    /// In the kernel's stack, slower.
+    Generic,
+    /// Not at all.
+    None,
+}
+
+impl Word for XdpAttachment {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Word for Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Standby => "standby",
+        }
+    }
+}
+
+/// The connection table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct TableState {
+    /// Established connections, closed ones that wait for stragglers included.
+    pub entries: u64,
+    /// Most established connections that fit.
+    pub capacity: u64,
+    /// Connections in a handshake.
+    pub embryonic: u64,
+    pub embryonic_capacity: u64,
+    pub sweep: SweepState,
+}
+
+/// The walk that removes expired connections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct SweepState {
+    /// Complete walks since the daemon started.
+    pub completed: u64,
+    /// Connections removed since the daemon started.
+    pub removed: u64,
+    /// Time that the latest complete walk took; none before the first.
+    pub last_duration_seconds: Option<f64>,
+}
+
+/// Packets that met one fate for one reason, since the data plane was first loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PacketCount {
+    /// passed, answered, forwarded, dropped, or event.
+    pub verdict: &'static str,
+    pub reason: &'static str,
+    /// The reason in words.
+    pub meaning: &'static str,
+    pub count: u64,
+}

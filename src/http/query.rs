@@ -1,0 +1,82 @@
+//! `?client=192.0.2.7&limit=10`: what connections are asked for, in which format.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use axum::extract::Query;
+use axum::http::Uri;
+
+use super::problem::{Problem, quoted};
+use super::stream::Format;
+use crate::config::suggest::did_you_mean;
+use crate::config::{Name, Protocol};
+use crate::core::control::word::Word;
+use crate::core::control::{Filter, FlowState, LIMIT_MAX};
+
+const KEYS: [&str; 8] = ["client", "virtual_server", "service", "server", "protocol", "state", "limit", "format"];
+
+/// Reads the query of a request; what is not understood is refused, because a filter that is
+/// overlooked shows the wrong connections.
+pub fn connections(uri: &Uri) -> Result<(Filter, Format), Problem> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_| Problem::bad_request("the query is not of the form key=value&key=value"))?;
+    let mut filter = Filter::default();
+    let mut format = Format::Json;
+    let mut seen = Vec::new();
+    for (key, value) in &pairs {
+        if seen.contains(&key) {
+            return Err(Problem::bad_request(format!("{} is given twice", quoted(key))).with("key", key.as_str()));
+        }
+        seen.push(key);
+        set(&mut filter, &mut format, key, value)?;
+    }
+    Ok((filter, format))
+}
+
+fn set(filter: &mut Filter, format: &mut Format, key: &str, value: &str) -> Result<(), Problem> {
+    match key {
+        "client" => filter.client = Some(read::<IpAddr>(key, value, "an IPv4 or IPv6 address")?.to_canonical()),
+        "virtual_server" => filter.virtual_server = Some(name(key, value)?),
+        "service" => filter.service = Some(name(key, value)?),
+        "server" => filter.server = Some(name(key, value)?),
+        "protocol" => filter.protocol = Some(choice(key, value, &[Protocol::Tcp, Protocol::Udp])?),
+        "state" => filter.state = Some(choice(key, value, &FlowState::ALL)?),
+        "format" => *format = choice(key, value, &Format::ALL)?,
+        "limit" => {
+            let expected = format!("a number from 1 to {LIMIT_MAX}");
+            let limit = read::<u32>(key, value, &expected)?;
+            if !(1..=LIMIT_MAX).contains(&limit) {
+                return Err(bad_value(key, value, &expected, None));
+            }
+            filter.limit = limit;
+        }
+        _ => {
+            let guess = did_you_mean(key, KEYS).map_or(String::new(), |guess| format!("; {guess}"));
+            let detail = format!("there is no query key {}{guess}", quoted(key));
+            return Err(Problem::bad_request(detail).with("key", key).with("expected", KEYS.to_vec()));
+        }
+    }
+    Ok(())
+}
+
+fn read<T: FromStr>(key: &str, value: &str, expected: &str) -> Result<T, Problem> {
+    value.parse().map_err(|_| bad_value(key, value, expected, None))
+}
+
+fn name(key: &str, value: &str) -> Result<Name, Problem> {
+    Name::new(value).map_err(|_| bad_value(key, value, "a name: 1 to 32 of letters, digits, '.', '_' and '-'", None))
+}
+
+fn choice<T: Word>(key: &str, value: &str, all: &[T]) -> Result<T, Problem> {
+    let words: Vec<&str> = all.iter().map(|one| one.word()).collect();
+    let guess = did_you_mean(value, words.iter().copied());
+    let found = all.iter().find(|one| one.word() == value);
+    found.copied().ok_or_else(|| bad_value(key, value, &format!("one of {}", words.join(", ")), guess))
+}
+
+fn bad_value(key: &str, value: &str, expected: &str, guess: Option<String>) -> Problem {
+    let guess = guess.filter(|guess| guess.starts_with("did")).map_or(String::new(), |guess| format!("; {guess}"));
+    Problem::bad_request(format!("{key}={} is not {expected}{guess}", quoted(value)))
+        .with("key", key)
+        .with("expected", expected)
+}

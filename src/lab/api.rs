@@ -1,0 +1,97 @@
+//! A small client of the balancer's HTTP API: the one place of the lab that knows its shape.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::host::Host;
+
+/// Of a whole request.
+const PATIENCE: Duration = Duration::from_secs(3);
+const BODY_MAX: u64 = 4 * 1024 * 1024;
+
+/// The API of the balancer on `host`.
+#[derive(Clone, Debug)]
+pub struct Api {
+    host: Host,
+    address: SocketAddr,
+}
+
+/// A service's member as the balancer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// `mx/smtp ipv4`.
+    pub service: String,
+    pub server: String,
+    /// Its probe is answered.
+    pub up: bool,
+    /// It gets new connections.
+    pub scheduled: bool,
+    /// Established ones.
+    pub connections: u64,
+}
+
+impl Api {
+    pub fn new(host: Host) -> Self {
+        Self { host, address: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+
+    /// Every member of every service.
+    pub async fn members(&self) -> anyhow::Result<Vec<Member>> {
+        let state: Value = serde_json::from_str(&self.request("GET", "/api/v1/state", "").await?)?;
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let services = state.get("services").and_then(Value::as_array).context("the state lists no services")?;
+        let mut members = Vec::new();
+        for service in services {
+            let [vs, name, family] = ["virtual_server", "service", "family"].map(|key| text(service, key));
+            for member in service.get("members").and_then(Value::as_array).into_iter().flatten() {
+                members.push(Member {
+                    service: format!("{vs}/{name} {family}"),
+                    server: text(member, "server"),
+                    up: text(member, "state") == "up",
+                    scheduled: member.get("scheduled").and_then(Value::as_bool).unwrap_or(false),
+                    connections: member.pointer("/connections/active").and_then(Value::as_u64).unwrap_or(0),
+                });
+            }
+        }
+        Ok(members)
+    }
+
+    /// `enabled`, `draining` or `disabled`.
+    pub async fn set_admin(&self, server: &str, state: &str) -> anyhow::Result<()> {
+        let body = serde_json::json!({ "state": state }).to_string();
+        self.request("PUT", &format!("/api/v1/servers/{server}/admin"), &body).await?;
+        Ok(())
+    }
+
+    /// The body of a successful answer.
+    async fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
+        // HTTP/1.0: the answer comes in one piece, and ends with the connection.
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let address = self.address;
+        let result = self.host.run(move || tokio::time::timeout(PATIENCE, exchange(address, request))).await?;
+        let reply = result.with_context(|| format!("{method} {path}: no answer"))??;
+        let reply = String::from_utf8_lossy(&reply);
+        let (head, body) = reply.split_once("\r\n\r\n").with_context(|| format!("{method} {path}: {reply:?}"))?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if !status.starts_with('2') {
+            bail!("{method} {path} was answered by {status}: {body}");
+        }
+        Ok(body.to_owned())
+    }
+}
+
+async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut reply = Vec::new();
+    stream.take(BODY_MAX).read_to_end(&mut reply).await?;
+    Ok(reply)
+}

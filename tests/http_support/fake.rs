@@ -1,0 +1,170 @@
+//! A `Control` that plays its part from memory, and notes what is asked of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lbd::config::{Name, Protocol, parse};
+use lbd::core::admin::AdminState;
+use lbd::core::control::*;
+use lbd::core::forwarding::{DestKey, Family, ServiceKey};
+use tokio::sync::mpsc;
+
+use super::sample;
+
+/// How a walk over the connections ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Proper,
+    Fails,
+    /// The walker dies: its channel closes, and nothing is said.
+    Dies,
+}
+
+pub struct Fake {
+    pub state: Mutex<State>,
+    /// Connections that there are.
+    pub rows: u32,
+    pub end: End,
+    /// Rows that the walk has produced.
+    pub produced: Arc<AtomicU32>,
+    /// The walk has ended, whatever the reason.
+    pub walk_over: Arc<AtomicBool>,
+    pub filter: Mutex<Option<Filter>>,
+    /// Text of the configuration file that a reload reads.
+    pub file: &'static str,
+    /// Operations and questions take this long.
+    pub delay: Duration,
+    /// Questions and orders that have come in.
+    pub asked: AtomicU32,
+    /// Orders that have been carried out.
+    pub done: AtomicU32,
+    pub panics: bool,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(sample::state()),
+            rows: 3,
+            end: End::Proper,
+            produced: Arc::default(),
+            walk_over: Arc::default(),
+            filter: Mutex::default(),
+            file: "hostname: lb1\n",
+            delay: Duration::ZERO,
+            asked: AtomicU32::default(),
+            done: AtomicU32::default(),
+            panics: false,
+        }
+    }
+}
+
+impl Control for Fake {
+    fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
+        async {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(self.delay).await;
+            Ok(Arc::new(self.state.lock().unwrap().clone()))
+        }
+        .boxed()
+    }
+
+    fn set_admin<'a>(
+        &'a self,
+        server: &'a str,
+        state: AdminState,
+        force: bool,
+    ) -> BoxFuture<'a, Result<AdminReport, OperationError>> {
+        async move {
+            assert!(!self.panics, "told to");
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(self.delay).await;
+            self.done.fetch_add(1, Ordering::SeqCst);
+            let mut now = self.state.lock().unwrap();
+            let Some(entry) = now.servers.iter_mut().find(|entry| entry.name == server) else {
+                let suggestion = (server == "pc22").then(|| "pc2".to_owned());
+                return Err(OperationError::NoSuchServer { name: server.to_owned(), suggestion });
+            };
+            if server == "pc4" && !force {
+                let services = vec!["mail/smtp".to_owned(), "mail/pop3".to_owned()];
+                return Err(OperationError::LastMember { server: server.to_owned(), services });
+            }
+            let before = std::mem::replace(&mut entry.admin, state);
+            Ok(AdminReport { server: server.to_owned(), before, state, connections: entry.connections })
+        }
+        .boxed()
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>> {
+        async {
+            tokio::time::sleep(self.delay).await;
+            if self.file.starts_with("hostname") {
+                Ok(ReloadReport { revision: 4, changed: true, notes: vec!["pool `web` is not used".into()] })
+            } else {
+                Err(parse("lb.yaml", self.file).unwrap_err().into())
+            }
+        }
+        .boxed()
+    }
+
+    fn connections(&self, filter: Filter) -> BoxFuture<'_, Result<mpsc::Receiver<Chunk>, OperationError>> {
+        *self.filter.lock().unwrap() = Some(filter.clone());
+        let (sender, receiver) = mpsc::channel(2);
+        let (rows, end) = (self.rows, self.end);
+        let (produced, walk_over) = (Arc::clone(&self.produced), Arc::clone(&self.walk_over));
+        tokio::spawn(async move {
+            walk(rows, end, &filter, &sender, &produced).await;
+            walk_over.store(true, Ordering::SeqCst);
+        });
+        async { Ok(receiver) }.boxed()
+    }
+}
+
+async fn walk(rows: u32, end: End, filter: &Filter, sender: &mpsc::Sender<Chunk>, produced: &AtomicU32) {
+    let dest = dest();
+    let mut left = filter.limit as usize;
+    let mut next = 0;
+    while next < rows && left > 0 {
+        let last = rows.min(next + CHUNK_ROWS_MAX as u32);
+        let mut chunk: Vec<_> = (next..last).map(|n| row(n, &dest)).filter(|row| filter.matches(row)).collect();
+        chunk.truncate(left);
+        left -= chunk.len();
+        next = last;
+        produced.fetch_add(chunk.len() as u32, Ordering::SeqCst);
+        if sender.send(Chunk::Rows(chunk)).await.is_err() {
+            return;
+        }
+    }
+    let _ = match end {
+        End::Proper => sender.send(Chunk::End).await,
+        End::Fails => sender.send(Chunk::Failed(OperationError::Failed("the table cannot be read".into()))).await,
+        End::Dies => Ok(()),
+    };
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn dest() -> Arc<DestKey> {
+    let service = ServiceKey { virtual_server: name("mail"), service: name("smtp"), family: Family::V4 };
+    Arc::new(DestKey { service, server: name("pc2") })
+}
+
+/// Row number `n`: clients count up from 10.0.0.0, all to pc2's SMTP.
+fn row(n: u32, dest: &Arc<DestKey>) -> ConnectionRow {
+    ConnectionRow {
+        client: SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + n), 40_000)),
+        virtual_address: "192.0.2.10:25".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        dest: Arc::clone(dest),
+        state: if n.is_multiple_of(2) { FlowState::Established } else { FlowState::Closing },
+        idle: Duration::from_millis(250),
+        age: Duration::from_secs(90),
+        source_port: None,
+    }
+}

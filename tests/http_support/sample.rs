@@ -1,0 +1,147 @@
+//! A state in which every field says something.
+
+use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
+use lbd::core::admin::AdminState;
+use lbd::core::check;
+use lbd::core::control::State;
+use lbd::core::control::state::*;
+use lbd::core::forwarding::Family;
+
+pub fn state() -> State {
+    State {
+        version: "0.1.0".into(),
+        hostname: "lb1".into(),
+        role: Role::Active,
+        config: ConfigState {
+            revision: 3,
+            loaded_at: 1_795_000_000,
+            last_reload_ok: false,
+            last_reload_at: 1_795_000_600,
+        },
+        started_at: 1_794_990_000,
+        uptime_seconds: 11_000,
+        adopted: true,
+        services: vec![smtp(), dns()],
+        pools: vec![PoolState {
+            name: "mx".into(),
+            scheduler: Scheduler::LeastConnections,
+            slow_start_seconds: 30,
+            check: "tcp every 2 s, timeout 1 s, rise 2, fall 3".into(),
+            members: vec!["pc2".into(), "pc4".into()],
+            services: vec!["mail/smtp".into()],
+        }],
+        servers: ["pc2", "pc4"].map(server).into(),
+        interfaces: vec![InterfaceState {
+            name: "swp1".into(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            xdp: XdpAttachment::Native,
+            forwarding: true,
+            lost_after_redirect: 7,
+        }],
+        table: TableState {
+            entries: 220_000,
+            capacity: 262_144,
+            embryonic: 12,
+            embryonic_capacity: 65_536,
+            sweep: SweepState { completed: 40, removed: 99_000, last_duration_seconds: Some(0.125) },
+        },
+        packets: vec![
+            PacketCount { verdict: "forwarded", reason: "to-server", meaning: "to a server", count: 5_000_000 },
+            PacketCount { verdict: "dropped", reason: "ttl", meaning: "time to live exceeded", count: 2 },
+            PacketCount {
+                verdict: "event",
+                reason: "table-full",
+                meaning: "a connection could not be entered: the table is full",
+                count: 1,
+            },
+        ],
+        warnings: vec![
+            "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
+        ],
+    }
+}
+
+fn server(name: &str) -> ServerState {
+    let last = if name == "pc2" { 2 } else { 4 };
+    ServerState {
+        name: name.into(),
+        address: Some([10, 1, 0, last].into()),
+        address6: None,
+        weight: 10,
+        admin: AdminState::Enabled,
+        max_connections: if name == "pc2" { 5_000 } else { 0 },
+        connections: 110_000,
+    }
+}
+
+fn smtp() -> ServiceState {
+    let up = MemberState {
+        server: "pc2".into(),
+        address: Some([10, 1, 0, 2].into()),
+        port: Some(25),
+        weight: 10,
+        effective_weight: 4.0,
+        backup: false,
+        state: check::State::Up,
+        since_seconds: 12,
+        admin: AdminState::Enabled,
+        scheduled: true,
+        why: "scheduled at 40 % of its weight (slow start)".into(),
+        check: Some(CheckState {
+            question: "tcp 10.1.0.2:25".into(),
+            last: Some("success".into()),
+            last_age_seconds: Some(0.75),
+            last_duration_seconds: Some(0.0005),
+            successes: 5_400,
+            failures: 3,
+        }),
+        mac: Some(Mac([2, 0, 0, 0, 1, 2])),
+        interface: Some("swp1".into()),
+        vlan: Some(0),
+        connections: Connections { active: 110_000, pending: 8, total: 4_000_000 },
+        traffic: Traffic { packets_in: 9_000, bytes_in: 1_000_000, packets_out: 8_000, bytes_out: 2_000_000 },
+    };
+    let drained = MemberState {
+        server: "pc4".into(),
+        address: Some([10, 1, 0, 4].into()),
+        effective_weight: 0.0,
+        state: check::State::Unknown,
+        admin: AdminState::Draining,
+        scheduled: false,
+        why: "draining: keeps its connections, gets no new ones".into(),
+        check: None,
+        mac: None,
+        interface: None,
+        vlan: None,
+        ..up.clone()
+    };
+    ServiceState {
+        virtual_server: "mail".into(),
+        service: "smtp".into(),
+        family: Family::V4,
+        protocol: Protocol::Tcp,
+        addresses: vec![[192, 0, 2, 10].into()],
+        ports: Ports::single(25),
+        mode: Mode::Nat,
+        scheduler: Scheduler::LeastConnections,
+        pool: "mx".into(),
+        connections: Connections { active: 220_000, pending: 16, total: 8_000_000 },
+        members: vec![up, drained],
+    }
+}
+
+fn dns() -> ServiceState {
+    ServiceState {
+        virtual_server: "resolver".into(),
+        service: "dns".into(),
+        family: Family::V6,
+        protocol: Protocol::Udp,
+        addresses: vec!["2001:db8::53".parse().unwrap()],
+        ports: Ports { first: 53, last: 54 },
+        mode: Mode::Dsr,
+        scheduler: Scheduler::Maglev,
+        pool: "cache".into(),
+        connections: Connections::default(),
+        members: Vec::new(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The life of the appliance, end to end: the real `lbd run` in network namespaces with real servers and
+//! customers, through changes of configuration, deaths and returns. Needs root.
+//!
+//! - `stage` is the site with its balancer, `conf` writes configuration files, `api` asks the balancer;
+//! - `talk` plays customers who stay, `frames` those who send what no socket would;
+//! - everything else is tests.
+
+#[path = "life/api.rs"]
+mod api;
+#[path = "life/conf.rs"]
+mod conf;
+#[path = "life/frames.rs"]
+mod frames;
+#[path = "life/peer.rs"]
+mod peer;
+#[path = "life/stage.rs"]
+mod stage;
+#[path = "life/talk.rs"]
+mod talk;
+
+#[path = "life/counts.rs"]
+mod counts;
+#[path = "life/drain.rs"]
+mod drain;
+#[path = "life/failure.rs"]
+mod failure;
+#[path = "life/flood.rs"]
+mod flood;
+#[path = "life/machine.rs"]
+mod machine;
+#[path = "life/persistence.rs"]
+mod persistence;
+#[path = "life/reload.rs"]
+mod reload;
+#[path = "life/restart.rs"]
+mod restart;
+#[path = "life/scheduling.rs"]
+mod scheduling;
+#[path = "life/timeouts.rs"]
+mod timeouts;
+#[path = "life/udp.rs"]
+mod udp;

@@ -1,0 +1,26 @@
+//! The XDP program, frame by frame: what goes in, the verdict, what comes out byte by byte, and the
+//! counters that move. A file a subject; `frame` builds and judges frames, `site` is the stage.
+//!
+//! Needs root (BPF_PROG_TEST_RUN); attaches to nothing and sends nothing.
+
+mod packets {
+    mod frame;
+    mod site;
+
+    mod answers;
+    mod counts;
+    mod dsr;
+    mod fragments;
+    mod full_nat;
+    mod fuzz;
+    mod gate;
+    mod icmp_errors;
+    mod limits;
+    mod nat;
+    mod persistence;
+    mod refusals;
+    mod scheduling;
+    mod tcp_state;
+    mod udp;
+    mod vlan;
+}

@@ -1,0 +1,23 @@
+//! Traffic from end to end: the real `lbd run` between real sockets, in network namespaces. Needs root.
+//!
+//! Every test builds a site of its own, and ends by asking the balancer whether it lost or dropped
+//! anything that it should not have: see `stage`.
+
+mod traffic {
+    mod answers;
+    mod flooding;
+    mod fragments;
+    mod generic;
+    mod hairpin;
+    mod icmp;
+    mod losses;
+    mod many;
+    mod moves;
+    mod single;
+    mod smtp;
+    mod stage;
+    mod switching;
+    mod transfers;
+    mod vlan;
+    mod wire;
+}

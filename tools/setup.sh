@@ -1,0 +1,72 @@
+#!/bin/sh
+# Makes a Debian 12 machine able to build and test lbd: installs the packages that it lacks, and says in
+# one line what else is missing. `setup.sh build` is enough to compile; `setup.sh test` and `setup.sh lab`
+# also need root and a kernel that the data plane can run on.
+set -eu
+
+need=${1:-build}
+build="gcc make clang libelf-dev zlib1g-dev libbpf-dev linux-libc-dev pkg-config"
+lab="iproute2 ethtool procps util-linux"
+test="tcpdump curl nftables bpftool prometheus swaks exim4-daemon-light qemu-system-x86 busybox-static cpio kmod"
+case $need in
+build) packages=$build ;;
+lab) packages="$build $lab" ;;
+test) packages="$build $lab $test" ;;
+*) echo "setup: unknown word '$need'; use build, lab or test" >&2; exit 2 ;;
+esac
+
+fail() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or newer (rustup), and open a new shell"
+wanted=1.95
+version=$(rustc --version | cut -d' ' -f2)
+[ "$(printf '%s\n%s\n' "$wanted" "$version" | sort -V | head -n1)" = "$wanted" ] ||
+	fail "Rust $version is too old: lbd needs $wanted or newer (rustup update stable)"
+
+missing=
+for package in $packages; do
+	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+	[ "$(id -u)" = 0 ] || fail "Debian packages are missing; as root: apt-get install$missing"
+	echo "setup: installing$missing"
+	apt-get update -qq || fail "apt-get update failed: is there a network to the package archive?"
+	# Debian starts the servers that it installs (prometheus, exim); here only their programs are wanted. A
+	# policy that the machine has already stays.
+	policy=/usr/sbin/policy-rc.d
+	made_policy=
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' >$policy
+		chmod +x $policy
+		made_policy=$policy
+	fi
+	installed=yes
+	# shellcheck disable=SC2086 # a list of words
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null || installed=no
+	[ -z "$made_policy" ] || rm -f "$made_policy"
+	[ $installed = yes ] || fail "apt-get could not install:$missing"
+fi
+[ "$need" = build ] && exit 0
+
+[ "$(id -u)" = 0 ] || fail "root is needed: lab and tests make network namespaces and load XDP programs (sudo make $need)"
+kernel=$(uname -r | cut -d- -f1)
+oldest=5.18
+[ "$(printf '%s\n%s\n' "$oldest" "$kernel" | sort -V | head -n1)" = "$oldest" ] ||
+	fail "Linux $kernel is too old: the data plane needs $oldest or newer (bpf_loop, XDP links); Debian 12 has 6.1"
+capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+# CAP_NET_ADMIN is 12, CAP_SYS_ADMIN 21, CAP_BPF 39.
+for bit in 12:CAP_NET_ADMIN 21:CAP_SYS_ADMIN 39:CAP_BPF; do
+	# The last 10 hexadecimal digits hold bits 0 to 39.
+	low=$(printf '%s' "$capabilities" | tail -c 10)
+	[ $((0x$low >> ${bit%%:*} & 1)) = 1 ] ||
+		fail "${bit##*:} is missing: run on the machine itself, or in a container with --privileged"
+done
+probe=lbd-setup-$$
+ip netns add "$probe" 2>/dev/null || fail "network namespaces cannot be made (CONFIG_NET_NS)"
+trap 'ip netns del "$probe" 2>/dev/null || true' EXIT
+ip -n "$probe" link add v0 type veth peer name v1 2>/dev/null || fail "veth is missing: CONFIG_VETH (modprobe veth)"
+ip -n "$probe" link add b0 type bridge 2>/dev/null || fail "bridge is missing: CONFIG_BRIDGE (modprobe bridge)"
+[ -r /sys/kernel/btf/vmlinux ] || fail "/sys/kernel/btf/vmlinux is missing: CONFIG_DEBUG_INFO_BTF"
