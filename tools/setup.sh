@@ -42,11 +42,14 @@ if [ -n "$missing" ]; then
 		printf '#!/bin/sh\nexit 101\n' >$policy
 		chmod +x $policy
 		made_policy=$policy
+		trap 'rm -f "$made_policy"' EXIT
+		trap 'exit 130' INT TERM HUP
 	fi
 	installed=yes
 	# shellcheck disable=SC2086 # a list of words
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null || installed=no
 	[ -z "$made_policy" ] || rm -f "$made_policy"
+	trap - EXIT INT TERM HUP
 	[ $installed = yes ] || fail "apt-get could not install:$missing"
 fi
 [ "$need" = build ] && exit 0

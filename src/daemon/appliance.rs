@@ -12,7 +12,7 @@ use super::lock;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Http, Limits, Name};
+use crate::config::{Config, Http, Limits, Mac, Name};
 use crate::core::admin::{Admin, AdminState};
 use crate::core::check::{Change, State, Verdict};
 use crate::core::control::ReloadReport;
@@ -65,6 +65,8 @@ pub struct Appliance {
     os: netlink::Handle,
     announcer: FrameSender,
     announced: BTreeMap<IpAddr, (u8, Moment)>,
+    /// Where, and with which MAC, they were announced.
+    announced_on: BTreeMap<IfIndex, Mac>,
     dirty: bool,
     applied: bool,
     /// What is read at start only, as it is in force.
@@ -109,6 +111,7 @@ impl Appliance {
             os,
             announcer: FrameSender::open()?,
             announced: BTreeMap::new(),
+            announced_on: BTreeMap::new(),
             dirty: true,
             applied: false,
         })
@@ -193,6 +196,9 @@ impl Appliance {
         self.revision += 1;
         self.configured = self.last_reload;
         self.retarget();
+        // New questions want their first answers, as at the start: until then the tables stay as they are.
+        self.begun = false;
+        self.start = clock::now();
         Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
@@ -243,7 +249,11 @@ impl Appliance {
             self.plan = plan(&inputs);
             // Stays dirty if the data plane refuses: the next turn tries again.
             self.dirty = true;
-            self.apply()?;
+            if let Err(error) = self.apply() {
+                self.alarms.insert("dataplane", format!("the data plane is not as planned: {error}"));
+                return Err(error);
+            }
+            self.alarms.remove("dataplane");
             self.dirty = false;
         }
         self.announce(now);
@@ -254,9 +264,14 @@ impl Appliance {
         let names: BTreeMap<IfIndex, String> =
             self.network.links.iter().map(|(index, link)| (*index, link.name.clone())).collect();
         let mut dataplane = lock(&self.dataplane);
-        for note in dataplane.apply(&self.plan.state, &names, self.config.interfaces.xdp)? {
-            warn!("{note}");
-            self.alarms.insert("xdp", note);
+        let notes = dataplane.apply(&self.plan.state, &names, self.config.interfaces.xdp)?;
+        if !notes.is_empty() {
+            let text = notes.join("; ");
+            if self.alarms.insert("xdp", text.clone()).as_ref() != Some(&text) {
+                warn!("{text}");
+            }
+        } else if self.plan.state.ports.keys().all(|port| dataplane.native(*port) == Some(true)) {
+            self.alarms.remove("xdp");
         }
         if !self.applied {
             self.applied = true;
@@ -272,6 +287,16 @@ impl Appliance {
             return;
         }
         let state = &self.plan.state;
+        let on: BTreeMap<IfIndex, Mac> =
+            state.ports.iter().filter(|(_, port)| port.forwarding).map(|(index, port)| (*index, port.mac)).collect();
+        if on != self.announced_on {
+            // A port that has come up, or another MAC: the neighbours must hear of it.
+            self.announced.clear();
+            self.announced_on = on;
+        }
+        if self.announced_on.is_empty() {
+            return;
+        }
         let ours: BTreeSet<IpAddr> =
             state.vips.iter().copied().chain(state.inside.iter().map(|prefix| prefix.address)).collect();
         self.announced.retain(|address, _| ours.contains(address));
@@ -281,8 +306,8 @@ impl Appliance {
                 continue;
             }
             (*times, *last) = (*times + 1, now);
-            for (index, port) in state.ports.iter().filter(|(_, port)| port.forwarding) {
-                if let Err(error) = self.announcer.announce(*index, 0, port.mac, address) {
+            for (index, mac) in &self.announced_on {
+                if let Err(error) = self.announcer.announce(*index, 0, *mac, address) {
                     warn!("{address} could not be announced on port {index}: {error}");
                 }
             }

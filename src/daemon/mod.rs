@@ -69,6 +69,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = loaded.config;
     let store = Store::open(&options.state_dir, &options.run_dir)?;
     let (network, os) = netlink::watch(netlink::Options::default()).await?;
+    let listener = http::bind(config.http.listen).await?;
+    store.admin()?;
+    // Last of what is likely to fail, because it leaves something behind.
     let dataplane = DataPlane::load(&config.limits, Some(&options.run_dir.join("bpf")))?;
     for note in dataplane.notes() {
         warn!("{note}");
@@ -81,7 +84,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     );
     let dataplane = Arc::new(Mutex::new(dataplane));
     let (answers_in, mut answers) = mpsc::channel(ANSWERS);
-    let listen = config.http.listen;
     let mut appliance = Appliance::new(
         config,
         options.config,
@@ -97,7 +99,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
     let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), os.clone(), kick_in));
-    let listener = http::bind(listen).await?;
     info!("HTTP on http://{}/", listener.local_addr()?);
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
@@ -124,7 +125,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             }
             Some(()) = kick.recv() => {}
             _ = hangup.recv() => match lock(&appliance).reload() {
-                Ok(report) => info!("configuration reloaded, revision {}", report.revision),
+                Ok(report) => {
+                    report.notes.iter().for_each(|note| warn!("{note}"));
+                    info!("configuration reloaded, revision {}", report.revision);
+                }
                 Err(refused) => error!("configuration refused, nothing has changed:\n{refused}"),
             },
             _ = terminate.recv() => break,

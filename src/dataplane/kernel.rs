@@ -67,6 +67,13 @@ impl<K: Raw, V: Raw> Table<K, V> {
         Ok(values.unwrap_or_default().iter().filter_map(|bytes| V::from_bytes(bytes)).collect())
     }
 
+    /// Zeroes the values of all CPUs, of a per-CPU map.
+    pub fn clear_per_cpu(&self, key: &K) -> Result<(), DataPlaneError> {
+        let cpus = libbpf_rs::num_possible_cpus().map_err(|e| self.error("write to", e))?;
+        let values = vec![vec![0; size_of::<V>()]; cpus];
+        self.map.update_percpu(key.bytes(), &values, MapFlags::ANY).map_err(|e| self.error("write to", e))
+    }
+
     /// All entries, `chunk` at a time; `each` says whether to go on. Entries that come or go meanwhile may
     /// be missed or seen twice. `chunk` must be larger than the fullest hash bucket, which the kernel hands
     /// out whole; 4,096 is ample.

@@ -102,10 +102,15 @@ fn embryo_sets(limits: &Limits) -> u32 {
     (limits.embryonic / EMBRYO_WAYS * 2).next_power_of_two().max(1)
 }
 
-/// Layout of the maps pinned in `dir`, if there are any.
-fn pinned_layout(dir: &Path) -> Option<u32> {
-    let map = MapHandle::from_pinned_path(dir.join("control")).ok()?;
-    Some(SharedArray::<control>::map(&map).ok()?.read(0)?.layout)
+/// Layout of the maps pinned in `dir`, `None` if there are none. Any other failure to read it is an error: a
+/// data plane that runs must not be taken for none.
+fn pinned_layout(dir: &Path) -> Result<Option<u32>, DataPlaneError> {
+    let path = dir.join("control");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let map = MapHandle::from_pinned_path(&path).map_err(|source| DataPlaneError::Adopt { path, source })?;
+    Ok(SharedArray::<control>::map(&map)?.read(0).map(|held| held.layout))
 }
 
 /// Loads the program; adopts the maps pinned in `dir` when their layout is ours, else makes new ones.
@@ -114,17 +119,14 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let mut notes = Vec::new();
     let mut adopted = false;
     if let Some(dir) = dir {
-        match pinned_layout(dir) {
+        match pinned_layout(dir)? {
             Some(LAYOUT) => adopted = true,
-            Some(other) => {
-                notes.push(format!(
-                    "the running data plane has map layout {other}, this version {LAYOUT}: its tables cannot be read. \
-                     Ports were switched to new, empty tables; established connections go on where the scheduler is \
-                     consistent (maglev, source-hash) and in DSR mode, the others are reset at their next packet"
-                ));
-                unpin_maps(dir).map_err(|source| DataPlaneError::PinDir { path: dir.to_owned(), source })?;
-            }
-            None => unpin_maps(dir).map_err(|source| DataPlaneError::PinDir { path: dir.to_owned(), source })?,
+            Some(other) => notes.push(format!(
+                "the running data plane has map layout {other}, this version {LAYOUT}: its tables cannot be read. \
+                 Ports were switched to new, empty tables; established connections go on where the scheduler is \
+                 consistent (maglev, source-hash) and in DSR mode, the others are reset at their next packet"
+            )),
+            None => {}
         }
     }
     let load_error = |source: libbpf_rs::Error| DataPlaneError::load(source);
@@ -150,7 +152,9 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let mut skel = open.load().map_err(load_error)?;
 
     if let (false, Some(dir)) = (adopted, dir) {
-        // `control` comes last: as long as it is missing, the next start begins anew.
+        // Only now, when the new program has been loaded, is what was there given up. `control` comes last: as
+        // long as it is missing, the next start begins anew.
+        unpin_maps(dir).map_err(|source| DataPlaneError::PinDir { path: dir.to_owned(), source })?;
         for last in [false, true] {
             for mut map in skel.object_mut().maps_mut() {
                 let name = map.name().to_string_lossy().into_owned();
@@ -355,40 +359,41 @@ impl Attachments {
         for port in gone {
             self.detach(port)?;
         }
-        let mut native = match mode {
-            XdpMode::Native => true,
-            XdpMode::Generic => false,
-            // What has once been found impossible is not tried at every change.
-            XdpMode::Auto => self.links.values().all(|a| a.native),
-        };
-        let otherwise: Vec<IfIndex> =
-            self.links.iter().filter(|(_, a)| a.native != native).map(|(port, _)| *port).collect();
-        for port in otherwise {
-            self.detach(port)?;
-        }
+        // What has once been found impossible is not tried at every change.
+        let native = mode == XdpMode::Native || (mode == XdpMode::Auto && self.links.values().all(|a| a.native));
         for (port, name) in ports {
-            if self.links.contains_key(port) {
-                continue;
-            }
-            match kernel::attach_xdp(program, *port, native) {
-                Ok(link) => self.keep(*port, link, native)?,
-                Err(error) if native && mode == XdpMode::Auto => {
+            match self.put(program, *port, native)? {
+                Ok(()) => {}
+                Err(error) if native && mode == XdpMode::Auto && is_unsupported(&error) => {
                     notes.push(format!("{name}: the driver has no native XDP ({error}); all ports use generic XDP"));
-                    native = false;
-                    for have in self.links.keys().copied().collect::<Vec<_>>() {
-                        self.detach(have)?;
-                        let link = kernel::attach_xdp(program, have, false)
-                            .map_err(|source| DataPlaneError::Attach { port: name.clone(), source })?;
-                        self.keep(have, link, false)?;
-                    }
-                    let link = kernel::attach_xdp(program, *port, false)
-                        .map_err(|source| DataPlaneError::Attach { port: name.clone(), source })?;
-                    self.keep(*port, link, false)?;
+                    notes.extend(self.set(program, ports, XdpMode::Generic)?);
+                    return Ok(notes);
                 }
-                Err(source) => return Err(DataPlaneError::Attach { port: name.clone(), source }),
+                // The other ports serve all the same.
+                Err(source) => notes.push(DataPlaneError::Attach { port: name.clone(), source }.to_string()),
             }
         }
         Ok(notes)
+    }
+
+    /// Has the program on a port in the mode; if the kernel refuses, the port stays as it was.
+    fn put(&mut self, program: BorrowedFd<'_>, port: IfIndex, native: bool) -> Result<io::Result<()>, DataPlaneError> {
+        let before = self.links.get(&port).map(|attachment| attachment.native);
+        if before == Some(native) {
+            return Ok(Ok(()));
+        }
+        // The kernel takes no second program in another mode beside the first.
+        self.detach(port)?;
+        let refused = match kernel::attach_xdp(program, port, native) {
+            Ok(link) => return self.keep(port, link, native).map(Ok),
+            Err(error) => error,
+        };
+        if let Some(native) = before
+            && let Ok(link) = kernel::attach_xdp(program, port, native)
+        {
+            self.keep(port, link, native)?;
+        }
+        Ok(Err(refused))
     }
 
     fn keep(&mut self, port: IfIndex, link: OwnedFd, native: bool) -> Result<(), DataPlaneError> {
@@ -412,6 +417,12 @@ impl Attachments {
         }
         Ok(())
     }
+}
+
+/// The driver cannot, as it is set up now: no native XDP, or an MTU or a number of queues that it does not do
+/// with it. Not: another program is there, or the port has gone.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE | libc::E2BIG))
 }
 
 /// Removes all that is pinned in `dir`, links first so that no port runs a program whose maps go, and

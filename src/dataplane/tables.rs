@@ -22,6 +22,10 @@ use crate::config::{Mode, Name, OnFailure, Persistence, Prefix, SourceNat, UdpLi
 use crate::core::forwarding::{Dest, DestKey, Family, ForwardingState, Service, ServiceKey};
 use crate::core::scheduler::{self, Entries};
 
+/// A sweep begins every three seconds at the most; a handshake, or a UDP flow that is never answered, is
+/// forgotten before so many have passed, unless its client goes on sending.
+const EMBRYO_SWEEPS: u64 = 64;
+
 /// What a connection is bound to. A member whose address, port or mode has changed is another destination:
 /// the old one stays for its connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,9 +149,6 @@ impl Tables {
         })?;
         maps.addrs.scan(4096, |addr, info| {
             let ip = ip_of(addr);
-            if info.roles & ADDR_VIP != 0 {
-                tables.vips.adopt(ip, info.vip);
-            }
             if info.roles & ADDR_SNAT != 0 {
                 if ip.is_ipv4() {
                     tables.snats4.adopt(ip, info.snat);
@@ -158,11 +159,17 @@ impl Tables {
             tables.addrs.insert(ip, [info.roles, info.vip, info.server, info.snat]);
             true
         })?;
+        for id in 0..MAX_VIPS {
+            // Of those that have left the configuration too: flows may still refer to them.
+            if let Some(held) = maps.vips.get(&id)?.filter(|held| held.word != [0; 4]) {
+                tables.vips.adopt(ip_of(&held), id);
+            }
+        }
         for bytes in maps.inside.handle().keys() {
             let Some(key) = prefix_key::from_bytes(&bytes) else { continue };
             let address = ip_of(&key.addr);
             let length = key.length.saturating_sub(if address.is_ipv4() { 96 } else { 0 });
-            tables.inside.insert(Prefix { address, length: u8::try_from(length).unwrap_or(0) });
+            tables.inside.insert(network_of(&Prefix { address, length: u8::try_from(length).unwrap_or(0) }));
         }
         maps.services.scan(4096, |key, id| {
             tables.service_ports.insert((key.vip, key.port, key.protocol), *id);
@@ -172,8 +179,10 @@ impl Tables {
             tables.members.insert((key.service, key.server), *id);
             true
         })?;
-        maps.ports.scan(4096, |index, port| {
-            tables.ports.insert(*index, (port.mac, port.flags & PORT_FORWARDING != 0));
+        maps.ports.scan(4096, |index, _| {
+            // To be removed if it is not wanted; written anew if it is, with its way out, which the kernel
+            // forgets when a port visits another namespace.
+            tables.ports.insert(*index, ([0; 6], false));
             true
         })?;
         Ok(tables)
@@ -213,15 +222,25 @@ impl Tables {
             let open = state.services.get(&key.service).is_some_and(|s| s.schedule.contains_key(&key.server));
             self.put_dest(maps, state, key, dest, open)?;
         }
-        self.put_snats(maps, &state.source_nat)?;
         self.put_inside(maps, &state.inside)?;
         self.put_ports(maps, state)?;
+        // Addresses by which replies are known before anything is sent that is replied to; new virtual ones
+        // last, because they lead in.
+        let wanted = self.wanted_addrs(state)?;
+        let mut known = wanted.clone();
+        known.retain(|ip, info| {
+            if self.addrs.get(ip).is_none_or(|have| have[0] & ADDR_VIP == 0) {
+                info[0] &= !ADDR_VIP;
+            }
+            info[0] != 0
+        });
+        self.put_addrs(maps, &known)?;
+        self.put_snats(maps, &state.source_nat)?;
         for (key, service) in &state.services {
             self.put_table(maps, state, key, service)?;
         }
-        let wanted = self.wanted_addrs(state)?;
-        self.put_addrs(maps, &wanted)?;
         let leads_in = self.put_service_ports(maps, state)?;
+        self.put_addrs(maps, &wanted)?;
         self.remove(maps, state, &wanted, &leads_in)
     }
 
@@ -233,9 +252,8 @@ impl Tables {
             if maps.names.get(&key)?.is_none_or(|old| old.0 != name.0) { maps.names.put(&key, &name) } else { Ok(()) }
         };
         for ip in &state.vips {
-            let known = self.vips.get(ip).is_some();
             let id = self.vips.claim(ip).ok_or(full("virtual addresses", MAX_VIPS))?;
-            if !known {
+            if maps.vips.get(&id)?.is_none_or(|held| ip_of(&held) != *ip) {
                 maps.vips.put(&id, &addr_of(*ip))?;
             }
         }
@@ -357,8 +375,9 @@ impl Tables {
             write_dest(maps, id, &value);
             self.dest_written.insert(id, value.bytes().to_vec());
         }
-        if self.members.insert((service, server), id) != Some(id) {
+        if self.members.get(&(service, server)) != Some(&id) {
             maps.members.put(&member_key { service, server }, &id)?;
+            self.members.insert((service, server), id);
         }
         Ok(())
     }
@@ -396,6 +415,7 @@ impl Tables {
     }
 
     fn put_inside(&mut self, maps: &Maps, wanted: &BTreeSet<Prefix>) -> Result<(), DataPlaneError> {
+        let wanted: BTreeSet<Prefix> = wanted.iter().map(network_of).collect();
         let key = |p: &Prefix| prefix_key {
             length: u32::from(p.length) + if p.address.is_ipv4() { 96 } else { 0 },
             addr: addr_of(p.address),
@@ -403,10 +423,10 @@ impl Tables {
         for prefix in wanted.difference(&self.inside) {
             maps.inside.put(&key(prefix), &1)?;
         }
-        for prefix in self.inside.difference(wanted) {
+        for prefix in self.inside.difference(&wanted) {
             maps.inside.delete(&key(prefix))?;
         }
-        self.inside = wanted.clone();
+        self.inside = wanted;
         Ok(())
     }
 
@@ -477,16 +497,15 @@ impl Tables {
         Ok(())
     }
 
-    /// Roles and numbers of every address; retired servers keep theirs, because their replies still come.
+    /// Roles and numbers of every address; servers that only drain keep theirs, because their replies still come.
     fn wanted_addrs(&self, state: &ForwardingState) -> Result<BTreeMap<IpAddr, [u32; 4]>, DataPlaneError> {
         let mut wanted: BTreeMap<IpAddr, [u32; 4]> = BTreeMap::new();
-        let retired: BTreeSet<u32> =
-            self.servers.iter().filter(|(name, _)| !state.servers.contains_key(*name)).map(|(_, id)| id).collect();
-        for (ip, [roles, _, server, _]) in &self.addrs {
-            if roles & ADDR_SERVER != 0 && retired.contains(server) {
-                let entry = wanted.entry(*ip).or_default();
+        // Whoever may still have connections in NAT: also under an address that it no longer has.
+        for (destination, _) in self.dests.iter().filter(|(destination, _)| destination.mode != MODE_DSR) {
+            if let Some(id) = self.servers.get(&destination.key.server) {
+                let entry = wanted.entry(destination.address).or_default();
                 entry[0] |= ADDR_SERVER;
-                entry[2] = *server;
+                entry[2] = id;
             }
         }
         for (name, entry) in &state.servers {
@@ -558,15 +577,15 @@ impl Tables {
         wanted: &BTreeMap<IpAddr, [u32; 4]>,
         leads_in: &BTreeSet<(u32, u16, u16)>,
     ) -> Result<(), DataPlaneError> {
-        let gone: Vec<_> = self.service_ports.keys().copied().filter(|entry| !leads_in.contains(entry)).collect();
-        for (vip, port, protocol) in gone {
-            maps.services.delete(&service_key { vip, port, protocol })?;
-            self.service_ports.remove(&(vip, port, protocol));
-        }
         let gone: Vec<IpAddr> = self.addrs.keys().copied().filter(|ip| !wanted.contains_key(ip)).collect();
         for ip in gone {
             maps.addrs.delete(&addr_of(ip))?;
             self.addrs.remove(&ip);
+        }
+        let gone: Vec<_> = self.service_ports.keys().copied().filter(|entry| !leads_in.contains(entry)).collect();
+        for (vip, port, protocol) in gone {
+            maps.services.delete(&service_key { vip, port, protocol })?;
+            self.service_ports.remove(&(vip, port, protocol));
         }
         self.vips.retire_all_but(self.epoch, |ip| state.vips.contains(ip));
         for (_, id) in self.services.retire_all_but(self.epoch, |key| state.services.contains_key(key)) {
@@ -622,6 +641,7 @@ impl Tables {
                     word.store(0, Ordering::Release);
                 }
             }
+            maps.traffic.clear_per_cpu(&id)?;
             maps.names.delete(&name_key { kind: NAME_DEST, id })?;
             self.dests.free(&key);
         }
@@ -639,13 +659,16 @@ impl Tables {
                 self.servers.free(&name);
             }
         }
-        for (ip, id) in self.vips.retired_before(sweep) {
+        // Embryos refer to these too, and no sweep tells which: they wait for as many sweeps as outlast them.
+        let long_ago = sweep.saturating_sub(EMBRYO_SWEEPS);
+        for (ip, id) in self.vips.retired_before(long_ago) {
             if !used.vips.contains(&id) {
+                maps.vips.put(&id, &addr::default())?;
                 self.vips.free(&ip);
             }
         }
         for (ids, offset) in [(&mut self.snats4, 0), (&mut self.snats6, SNATS6)] {
-            for (ip, id) in ids.retired_before(sweep) {
+            for (ip, id) in ids.retired_before(long_ago) {
                 if !used.snats.contains(&(id + offset)) {
                     ids.free(&ip);
                 }
@@ -661,6 +684,21 @@ pub struct Used {
     pub dests: BTreeSet<u32>,
     pub vips: BTreeSet<u32>,
     pub snats: BTreeSet<u32>,
+}
+
+/// A network without host bits, which a prefix tree ignores and a set would not.
+fn network_of(prefix: &Prefix) -> Prefix {
+    let address = match prefix.address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.length.min(32))).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.length.min(128))).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
+        }
+    };
+    Prefix { address, length: prefix.length }
 }
 
 fn ignore_missing(error: libbpf_rs::Error) -> libbpf_rs::Result<()> {

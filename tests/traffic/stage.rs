@@ -136,6 +136,9 @@ pub fn services(pcs: &[u8], scheduler: &str) -> String {
 pub struct Stage {
     servers: BTreeMap<String, Process>,
     balancer: Option<Process>,
+    /// By port, what its driver had lost when the first customer came. A host speaks to the far end of a
+    /// cable as soon as it has a carrier, a moment before that end takes anything in.
+    lost_before: BTreeMap<String, u64>,
     ended: bool,
     // Last: it removes what the processes stand on.
     pub site: Site,
@@ -153,7 +156,8 @@ impl Stage {
     pub fn bare(plan: &Plan, servers: &[u8]) -> Self {
         raise_file_limit().unwrap();
         let site = Site::build(plan).expect("these tests need root, and network namespaces");
-        let mut stage = Self { servers: BTreeMap::new(), balancer: None, ended: false, site };
+        let (running, lost_before) = (BTreeMap::new(), BTreeMap::new());
+        let mut stage = Self { servers: running, balancer: None, lost_before, ended: false, site };
         for host in stage.site.hosts() {
             // As the lab has it for IPv4: bursts of refusals are no attack.
             host.sysctl("net.ipv6.icmp.ratelimit", "0").unwrap();
@@ -187,7 +191,17 @@ impl Stage {
             let scheduled = stage.members().into_iter().filter(|m| m["scheduled"] == true).count();
             (scheduled == members).then_some(()).ok_or(format!("{scheduled} are"))
         });
+        self.lost_before = self.lost();
         self
+    }
+
+    /// Frames lost after a redirect, by port.
+    pub fn lost(&self) -> BTreeMap<String, u64> {
+        let state = self.state();
+        let ports = state["interfaces"].as_array().expect("the state has the ports");
+        assert!(!ports.is_empty());
+        let lost = |p: &Value| (p["name"].as_str().unwrap().to_owned(), p["lost_after_redirect"].as_u64().unwrap());
+        ports.iter().map(lost).collect()
     }
 
     pub fn host(&self, name: &str) -> &Host {
@@ -298,12 +312,13 @@ impl Stage {
         let moved = counts.iter().filter(|(reason, count)| bad(reason) && **count > 0);
         let moved = moved.filter(|(reason, _)| !expected.contains(&reason.as_str()));
         let mut complaints: Vec<String> = moved.map(|(reason, count)| format!("{count} packets {reason}")).collect();
-        let state = self.state();
-        let ports = state["interfaces"].as_array().expect("the state has the ports");
-        assert!(!ports.is_empty());
-        let lossy = ports.iter().filter(|port| port["lost_after_redirect"] != 0);
-        complaints.extend(lossy.map(|port| format!("lost after a redirect: {port}")));
-        complaints.extend(state["warnings"].as_array().into_iter().flatten().map(|warning| warning.to_string()));
+        for (port, lost) in self.lost() {
+            let before = self.lost_before.get(&port).copied().unwrap_or(0);
+            if lost != before {
+                complaints.push(format!("{} frames lost after a redirect at {port}", lost - before));
+            }
+        }
+        complaints.extend(self.state()["warnings"].as_array().into_iter().flatten().map(|warning| warning.to_string()));
         let log = self.log();
         if log.contains(" ERROR ") || log.contains("panicked") {
             complaints.push(log);

@@ -88,26 +88,20 @@ fn inside(config: &Config, owners: &mut Owners) {
 /// An inside address may be a source of full NAT too: both are answered for by the data plane.
 fn source_nat(config: &Config, owners: &mut Owners) {
     let root = KeyPath::root().key("source-nat");
-    let mut seen: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
+    let mut seen: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for (index, entry) in config.source_nat.iter().enumerate() {
         let at = root.key(index);
-        let others = seen.entry(entry.address).or_default();
-        if others.is_empty() && !config.interfaces.inside.iter().any(|prefix| prefix.address == entry.address) {
+        if let Some(first) = seen.get(&entry.address) {
+            let complaint = Complaint::new(format!("{} is a source already", entry.address))
+                .help("give each address one entry, with all the ports that it may use");
+            let finding = Finding::error(at.key("address"), complaint).related(root.key(first), "here first");
+            owners.findings.list.push(finding);
+            continue;
+        }
+        seen.insert(entry.address, index);
+        if !config.interfaces.inside.iter().any(|prefix| prefix.address == entry.address) {
             owners.take(entry.address, at.key("address"), "source NAT (`source-nat`)".into());
         }
-        let overlap = others.iter().find(|other| {
-            config
-                .source_nat
-                .get(**other)
-                .is_some_and(|o| o.ports.first <= entry.ports.last && entry.ports.first <= o.ports.last)
-        });
-        if let Some(other) = overlap {
-            let message = format!("ports {} of {} overlap with another entry", entry.ports, entry.address);
-            let complaint = Complaint::new(message).help("give each entry of one address ports of its own");
-            let finding = Finding::error(at, complaint).related(root.key(other), "here first");
-            owners.findings.list.push(finding);
-        }
-        others.push(index);
     }
 }
 

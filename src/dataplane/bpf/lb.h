@@ -23,8 +23,8 @@
 #define LBD_MAX_SERVICES 8192      /* service x address family */
 #define LBD_MAX_SERVICE_PORTS 131072 /* address x port of all services */
 #define LBD_MAX_DESTS 32768        /* service x family x member */
-#define LBD_MAX_SNATS 256       /* half for IPv4, half for IPv6 */
-#define LBD_SNATS6 128           /* where those for IPv6 begin */
+#define LBD_MAX_SNATS 512       /* half for IPv4, half for IPv6 */
+#define LBD_SNATS6 256           /* where those for IPv6 begin */
 #define LBD_MAX_PORTS 256
 #define LBD_MAX_SEEN_MACS 256      /* slots per CPU */
 #define LBD_EMBRYO_WAYS 4
