@@ -149,6 +149,20 @@ static __always_inline int take_snat(struct pkt *p, struct dest *d)
 	return true;
 }
 
+/* Fills in the way back of the flow in `w->forward`: all that a reply needs. */
+static __always_inline void describe_way_back(const struct pkt *p, struct scratch *w)
+{
+	struct rflow *r = &w->reverse.rflow;
+
+	r->last_seen = p->now;
+	r->forward = w->forward.key;
+	r->dest = w->forward.flow.dest;
+	r->client_port = p->ingress;
+	r->client = p->from;
+	__builtin_memcpy(r->own.mac, p->own, 6);
+	r->own.vlan = 0;
+}
+
 /* Enters the way back of the NAT flow in `scratch->forward`. A client on the
  * servers' own segment would be answered past the balancer, and so gets full
  * NAT; so does one whose port the server already sees from another flow. */
@@ -159,19 +173,11 @@ STEP int enter_reverse(struct pkt *p, struct dest *d)
 
 	struct scratch *w = the_scratch();
 	struct prefix_key where = {.length = 128, .addr = p->src};
-	struct rflow *r;
 
 	if (!w)
 		return XDP_ABORTED;
 	w->reverse.expires = w->forward.expires;
-	r = &w->reverse.rflow;
-	r->last_seen = p->now;
-	r->forward = w->forward.key;
-	r->dest = w->forward.flow.dest;
-	r->client_port = p->ingress;
-	r->client = p->from;
-	__builtin_memcpy(r->own.mac, p->own, 6);
-	r->own.vlan = 0;
+	describe_way_back(p, w);
 	if (w->forward.flow.snat) { /* a repeated first packet: keep the port if it is still free */
 		reverse_key(&w->forward.key, &w->forward.flow, d, &w->reverse.key);
 		if (!bpf_map_lookup_elem(&rflows, &w->reverse.key) && embryo_put(&w->reverse, p->now) != EMBRYO_TAKEN)
@@ -211,17 +217,9 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 		w->forward.flow.state |= LBD_FLOW_PROVEN;
 	both_ways = reverse_key(&w->forward.key, &w->forward.flow, d, &reverse);
 	if (both_ways) {
-		struct rflow *r = &w->reverse.rflow;
-
 		w->reverse.key = reverse;
-		r->last_seen = p->now;
-		r->forward = w->forward.key;
-		r->dest = w->forward.flow.dest;
-		r->client_port = p->ingress;
-		r->client = p->from;
-		__builtin_memcpy(r->own.mac, p->own, 6);
-		r->own.vlan = 0;
-		if (bpf_map_update_elem(&rflows, &reverse, r, BPF_NOEXIST)) {
+		describe_way_back(p, w);
+		if (bpf_map_update_elem(&rflows, &reverse, &w->reverse.rflow, BPF_NOEXIST)) {
 			count(REASON_TABLE_FULL);
 			return 0;
 		}
