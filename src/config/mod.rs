@@ -6,6 +6,7 @@
 pub mod diagnostic;
 pub mod limits;
 pub mod model;
+pub mod probe;
 pub mod resolve;
 mod services;
 pub mod suggest;
@@ -16,4 +17,5 @@ pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Refused, Severity};
 pub use model::*;
+pub use probe::*;
 pub use yaml::{Loaded, json_schema, load, parse, to_yaml};

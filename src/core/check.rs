@@ -21,9 +21,118 @@ use super::moment::Moment;
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Success,
-    /// In words that an operator reads: "connection refused", "no answer within 1 s".
-    Failure(String),
+    /// With what the server said, in words: "250 after EHLO".
+    Success(String),
+    Failure(Failure),
+}
+
+impl Verdict {
+    /// A failure of a kind, in words that an operator reads.
+    pub fn failure(kind: FailureKind, words: impl Into<String>) -> Self {
+        Self::Failure(Failure { kind, words: words.into() })
+    }
+}
+
+/// Why a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For counting and filtering.
+    pub kind: FailureKind,
+    /// Without the protocol's name and the time it took, which are told beside it: "banner 421 too busy".
+    /// One line, printable, at most 200 characters.
+    pub words: String,
+}
+
+/// The kinds of failure: few, and stable between releases, because metrics are labelled by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// The connection was refused: nothing listens.
+    Refused,
+    /// The server does not answer ARP or neighbour discovery, or a router says that it cannot be reached.
+    Unreachable,
+    /// No answer at all within the timeout: neither to the connection attempt nor to a datagram.
+    Timeout,
+    /// The connection was accepted, and not a byte came: a half-open listener.
+    Silent,
+    /// The answer came, later than the check's `slow` allows.
+    Slow,
+    /// The conversation began and then stopped: a login that hangs.
+    Hung,
+    /// The server closed the connection before it was through.
+    Closed,
+    /// A temporary refusal: "421 too busy", "try again later".
+    Busy,
+    /// A permanent refusal.
+    Rejected,
+    /// The probe's account was refused.
+    Login,
+    /// The mailbox cannot be opened.
+    Mailbox,
+    /// The answer is not of the protocol.
+    Malformed,
+    /// A line or an answer is longer than any sound one.
+    Overlong,
+    /// The TLS handshake failed, or TLS is not offered.
+    Tls,
+    /// The certificate is of another name, not trusted, has ended or ends too soon.
+    Certificate,
+    /// The answer is another one than was asked for: status, body, record.
+    Mismatch,
+    /// The answer is not signed with the shared secret.
+    Unsigned,
+    /// The command said so.
+    Script,
+    /// The probe could not be made on this box: a file that cannot be read, no more sockets.
+    Local,
+}
+
+impl FailureKind {
+    pub const ALL: [Self; 19] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Silent,
+        Self::Slow,
+        Self::Hung,
+        Self::Closed,
+        Self::Busy,
+        Self::Rejected,
+        Self::Login,
+        Self::Mailbox,
+        Self::Malformed,
+        Self::Overlong,
+        Self::Tls,
+        Self::Certificate,
+        Self::Mismatch,
+        Self::Unsigned,
+        Self::Script,
+        Self::Local,
+    ];
+
+    /// One word, for labels and filters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+            Self::Hung => "hung",
+            Self::Closed => "closed",
+            Self::Busy => "busy",
+            Self::Rejected => "rejected",
+            Self::Login => "login",
+            Self::Mailbox => "mailbox",
+            Self::Malformed => "malformed",
+            Self::Overlong => "overlong",
+            Self::Tls => "tls",
+            Self::Certificate => "certificate",
+            Self::Mismatch => "mismatch",
+            Self::Unsigned => "unsigned",
+            Self::Script => "script",
+            Self::Local => "local",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +180,7 @@ impl TargetHealth {
     /// Takes the result of a probe that ended at `now`. `rise` and `fall` count as 1 when 0.
     pub fn record(&mut self, verdict: Verdict, rise: u8, fall: u8, now: Moment) -> Option<Change> {
         let (to, needed) = match verdict {
-            Verdict::Success => (State::Up, rise),
+            Verdict::Success(_) => (State::Up, rise),
             Verdict::Failure(_) => (State::Down, fall),
         };
         self.last = Some((now, verdict));
@@ -139,11 +248,11 @@ mod tests {
     }
 
     fn fails(health: &mut TargetHealth, second: u64) -> Option<Change> {
-        health.record(Verdict::Failure("connection refused".into()), RISE, FALL, at(second))
+        health.record(Verdict::failure(FailureKind::Refused, "connection refused"), RISE, FALL, at(second))
     }
 
     fn succeeds(health: &mut TargetHealth, second: u64) -> Option<Change> {
-        health.record(Verdict::Success, RISE, FALL, at(second))
+        health.record(Verdict::Success(String::new()), RISE, FALL, at(second))
     }
 
     #[test]
@@ -171,7 +280,7 @@ mod tests {
         assert_eq!(health.since(), at(1));
         assert_eq!(fails(&mut health, 4), Some(Change { from: State::Up, to: State::Down }));
         assert_eq!(health.since(), at(4));
-        assert_eq!(health.last(), Some((at(4), &Verdict::Failure("connection refused".into()))));
+        assert_eq!(health.last(), Some((at(4), &Verdict::failure(FailureKind::Refused, "connection refused"))));
         assert!(!health.in_doubt());
     }
 
@@ -211,7 +320,7 @@ mod tests {
             let mut seen: Vec<bool> = Vec::new();
             for (second, good) in results.into_iter().enumerate() {
                 let before = health.state();
-                let verdict = if good { Verdict::Success } else { Verdict::Failure("x".into()) };
+                let verdict = if good { Verdict::Success(String::new()) } else { Verdict::failure(FailureKind::Refused, "x") };
                 let change = health.record(verdict, rise, fall, at(second as u64));
                 seen.push(good);
                 let row = seen.iter().rev().take_while(|one| **one == good).count();

@@ -74,7 +74,7 @@ fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() 
     let mut health = Health::new(&old, at(0));
     assert!(!health.decided());
     for target in &old {
-        health.record(target, Verdict::Success, at(1));
+        health.record(target, Verdict::Success(String::new()), at(1));
     }
     assert!(health.decided());
     for pool in config.pools.values_mut() {
@@ -85,7 +85,10 @@ fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() 
     assert!(health.iter().all(|(_, one)| one.state() == State::Up && one.since() == at(1)));
     assert_eq!(health.iter().count(), new.len());
     // A late result of the old pace is no one's.
-    assert_eq!(health.record(old.first().unwrap(), Verdict::Failure("late".into()), at(3)), None);
+    assert_eq!(
+        health.record(old.first().unwrap(), Verdict::failure(crate::core::check::FailureKind::Refused, "late"), at(3)),
+        None
+    );
     assert_eq!(health.get(old.first().unwrap()), None);
 
     health.retarget(&targets(&fixture::config(3, 1)), at(4));

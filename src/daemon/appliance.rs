@@ -133,13 +133,13 @@ impl Appliance {
     pub fn answered(&mut self, answer: Answer) {
         let count = self.probes.entry(answer.target).or_default();
         match answer.verdict {
-            Verdict::Success => count.successes += 1,
+            Verdict::Success(_) => count.successes += 1,
             Verdict::Failure(_) => count.failures += 1,
         }
         count.last_took = answer.took;
         let why = match &answer.verdict {
-            Verdict::Success => String::new(),
-            Verdict::Failure(why) => format!(": {why}"),
+            Verdict::Success(_) => String::new(),
+            Verdict::Failure(failure) => format!(": {}", failure.words),
         };
         let change = self.health.record(&answer.target, answer.verdict, clock::now());
         if let Some(Change { from, to }) = change {

@@ -210,8 +210,8 @@ impl Scene<'_> {
                 CheckState {
                     question: target.question.to_string(),
                     last: last.map(|(_, verdict)| match verdict {
-                        Verdict::Success => "success".to_owned(),
-                        Verdict::Failure(why) => why.clone(),
+                        Verdict::Success(words) => words.clone(),
+                        Verdict::Failure(failure) => failure.words.clone(),
                     }),
                     last_age_seconds: last.map(|(when, _)| now.since(when).as_secs_f64()),
                     last_duration_seconds: count.map(|c| c.last_took.as_secs_f64()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::core::check::Verdict;
+use crate::core::check::{FailureKind, Verdict};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{first_probe, next_probe};
 use crate::core::target::{Question, Target};
@@ -76,9 +76,9 @@ fn later(a: Moment, b: Moment) -> Moment {
 async fn ask(target: Target) -> Verdict {
     let Question::Tcp(address) = target.question;
     match tokio::time::timeout(target.pace.timeout, connect(address)).await {
-        Ok(Ok(())) => Verdict::Success,
-        Ok(Err(error)) => Verdict::Failure(words(&error)),
-        Err(_) => Verdict::Failure(format!("no answer within {:?}", target.pace.timeout)),
+        Ok(Ok(())) => Verdict::Success("connection opened".into()),
+        Ok(Err(error)) => words(&error),
+        Err(_) => Verdict::failure(FailureKind::Timeout, format!("no answer within {:?}", target.pace.timeout)),
     }
 }
 
@@ -88,12 +88,17 @@ async fn connect(address: SocketAddr) -> io::Result<()> {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
-fn words(error: &io::Error) -> String {
+fn words(error: &io::Error) -> Verdict {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::HostUnreachable => "no route to host: it does not answer ARP or neighbour discovery".into(),
-        io::ErrorKind::NetworkUnreachable => "network unreachable: this box has no route to it".into(),
-        _ => error.to_string(),
+        io::ErrorKind::ConnectionRefused => Verdict::failure(FailureKind::Refused, "connection refused"),
+        io::ErrorKind::HostUnreachable => Verdict::failure(
+            FailureKind::Unreachable,
+            "no route to host: it does not answer ARP or neighbour discovery",
+        ),
+        io::ErrorKind::NetworkUnreachable => {
+            Verdict::failure(FailureKind::Local, "network unreachable: this box has no route to it")
+        }
+        _ => Verdict::failure(FailureKind::Local, error.to_string()),
     }
 }
 
@@ -112,9 +117,9 @@ mod tests {
     async fn an_open_port_succeeds_and_a_closed_one_says_why() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(ask(target(address, 1000)).await, Verdict::Success);
+        assert_eq!(ask(target(address, 1000)).await, Verdict::Success("connection opened".into()));
         drop(listener);
-        assert_eq!(ask(target(address, 1000)).await, Verdict::Failure("connection refused".into()));
+        assert_eq!(ask(target(address, 1000)).await, Verdict::failure(FailureKind::Refused, "connection refused"));
     }
 
     #[tokio::test]
@@ -124,7 +129,7 @@ mod tests {
         let (send, mut receive) = mpsc::channel(8);
         let mut executor = Executor::new(send);
         executor.set(&[wanted].into());
-        assert_eq!(receive.recv().await.unwrap().verdict, Verdict::Success);
+        assert_eq!(receive.recv().await.unwrap().verdict, Verdict::Success("connection opened".into()));
         executor.set(&BTreeSet::new());
         while tokio::time::timeout(Duration::from_millis(50), receive.recv()).await.is_ok() {}
         assert!(tokio::time::timeout(Duration::from_millis(400), receive.recv()).await.is_err());

@@ -1,2 +1,3 @@
 //! Health: the probes, and what asks them.
 pub mod executor;
+pub mod probe;

@@ -176,7 +176,7 @@ impl Site {
         let wanted = targets(&self.config);
         self.health = Health::new(&wanted, at(0));
         for target in &wanted {
-            self.health.record(target, Verdict::Success, at(1));
+            self.health.record(target, Verdict::Success(String::new()), at(1));
         }
     }
 
@@ -195,13 +195,18 @@ impl Site {
 
     pub fn fail(&mut self, index: usize) {
         for family in [Family::V4, Family::V6] {
-            self.probe(index, family, &Verdict::Failure("connection refused".into()), 3);
+            self.probe(
+                index,
+                family,
+                &Verdict::failure(crate::core::check::FailureKind::Refused, "connection refused"),
+                3,
+            );
         }
     }
 
     pub fn recover(&mut self, index: usize) {
         for family in [Family::V4, Family::V6] {
-            self.probe(index, family, &Verdict::Success, 2);
+            self.probe(index, family, &Verdict::Success(String::new()), 2);
         }
     }
 

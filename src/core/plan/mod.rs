@@ -213,8 +213,8 @@ fn full_weight(member: &Member, server: &Server) -> Weight {
 /// The words of the last failure; the probe that came last may already have been a success.
 fn failure(health: Option<Option<&super::check::TargetHealth>>) -> Option<String> {
     match health.flatten()?.last()?.1 {
-        Verdict::Failure(words) => Some(words.clone()),
-        Verdict::Success => None,
+        Verdict::Failure(failure) => Some(failure.words.clone()),
+        Verdict::Success(_) => None,
     }
 }
 

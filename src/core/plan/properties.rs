@@ -60,7 +60,7 @@ fn site(fates: &[Fate], scheduler: Scheduler, now: u64) -> Site {
         }
         for (down, family) in [(fate.down4, Family::V4), (fate.down6, Family::V6)] {
             if down {
-                site.probe(index, family, &Verdict::Failure("no answer".into()), 3);
+                site.probe(index, family, &Verdict::failure(crate::core::check::FailureKind::Refused, "no answer"), 3);
             }
         }
         site.admin.set(&server(index), fate.admin, site.now);

@@ -66,14 +66,14 @@ fn a_disabled_server_is_handled_as_a_failed_one() {
 #[test]
 fn a_server_that_fails_in_one_family_is_down_in_that_one_and_says_why() {
     let mut site = Site::new(3, 1);
-    site.probe(1, V6, &Verdict::Failure("connection refused".into()), 3);
+    site.probe(1, V6, &Verdict::failure(crate::core::check::FailureKind::Refused, "connection refused"), 3);
     let plan = site.plan();
     assert_eq!(names(&plan), ["pc0", "pc1", "pc2"]);
     assert_eq!(scheduled(&plan, V6).len(), 2);
     assert!(plan.state.dests[&dest(0, V6, 1)].down);
     assert!(!plan.state.dests[&dest(0, V4, 1)].down);
     assert_eq!(plan.members[&dest(0, V6, 1)], Standing::Down(Some("connection refused".into())));
-    site.probe(1, V6, &Verdict::Success, 1);
+    site.probe(1, V6, &Verdict::Success(String::new()), 1);
     assert_eq!(site.plan().members[&dest(0, V6, 1)], Standing::Down(None));
 }
 
