@@ -11,6 +11,8 @@
 //! Whatever a server sends, a conversation ends: it keeps a bounded part of what came (`LINE_BYTES_MAX`,
 //! `ANSWER_BYTES_MAX`), counts the rest, and gives up when a limit is passed.
 
+pub mod words;
+
 use crate::core::check::{Failure, Verdict};
 
 /// Longest line of an answer, its end included. RFC 5321 (4.5.3.1.5) allows a server 512 bytes, RFC 9051
