@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::probe::Probe;
 
 /// Name of an object: 1 to 32 of `[A-Za-z0-9._-]`, so that it prints in every
 /// notation (YAML, CLI prompt, metric label) without quoting.
@@ -263,14 +266,32 @@ pub struct Check {
     pub kind: CheckKind,
     /// Port to probe instead of the member's own.
     pub port: Option<u16>,
+    /// In DSR, where the probe goes.
+    pub aim: Aim,
     /// 100 ms to 1 hour, default 2 s.
     pub interval: Duration,
+    /// Time from one result to the next probe while a server is in doubt: its latest result speaks against
+    /// its state. 20 ms to `interval`; default a quarter of the interval.
+    pub fast_interval: Duration,
     /// 10 ms to `interval`; default 1 s, or the interval where that is shorter.
     pub timeout: Duration,
+    /// An answer that took longer counts as a failure. 1 ms to `timeout`; `None`: only the timeout counts.
+    pub slow: Option<Duration>,
     /// Successes in a row until a server counts as up, 1 to 10, default 2.
     pub rise: u8,
     /// Failures in a row until it counts as down, 1 to 10, default 3.
     pub fall: u8,
+    /// A server that flaps is held down until it has answered for so long without a failure. 0 (off) to
+    /// 1 hour, default 30 s.
+    pub flap_hold: Duration,
+}
+
+impl Check {
+    pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
+    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+    pub const FLAP_HOLD_DEFAULT: Duration = Duration::from_secs(30);
+    /// Parts of the interval that the fast interval is by default.
+    pub const FAST_PART: u32 = 4;
 }
 
 impl Default for Check {
@@ -278,23 +299,44 @@ impl Default for Check {
         Self {
             kind: CheckKind::Auto,
             port: None,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
+            aim: Aim::Auto,
+            interval: Self::INTERVAL_DEFAULT,
+            fast_interval: Self::INTERVAL_DEFAULT / Self::FAST_PART,
+            timeout: Self::TIMEOUT_DEFAULT,
+            slow: None,
             rise: 2,
             fall: 3,
+            flap_hold: Self::FLAP_HOLD_DEFAULT,
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CheckKind {
-    /// `Tcp` where a TCP service has one port at the member, else `None`: for UDP, and for ranges.
+    /// `Tcp` where the check names a port, or a TCP service has one port at the member; else `None`.
     #[default]
     Auto,
-    /// A TCP connection can be opened.
-    Tcp,
     /// Not probed: up as long as its MAC is known.
     None,
+    /// This one. Shared, because every target of the pool holds it.
+    Probe(Arc<Probe>),
+}
+
+impl CheckKind {
+    /// A TCP connection can be opened.
+    pub fn tcp() -> Self {
+        Self::Probe(Arc::new(Probe::Tcp))
+    }
+}
+
+/// Where the probes of a DSR service go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aim {
+    /// DSR: to each virtual address, at the server's MAC, as a customer's packets do. Else to the server.
+    #[default]
+    Auto,
+    /// To the server's own address, which proves less.
+    Server,
 }
 
 /// What customers connect to: addresses and the services behind them.

@@ -100,16 +100,20 @@ fn pool(d: &mut Dice, servers: &[Name]) -> Pool {
         weight: d.maybe(|d| d.number(limits::WEIGHT) as u16),
         backup: d.coin(),
     };
-    let kind = d.one_of(&[CheckKind::Auto, CheckKind::Tcp, CheckKind::None]);
+    let kind = [CheckKind::Auto, CheckKind::tcp(), CheckKind::None][d.below(3)].clone();
     let interval = d.time(limits::CHECK_INTERVAL);
     let timeout = d.time(limits::CHECK_TIMEOUT);
     let check = Check {
-        kind,
-        port: if kind == CheckKind::Tcp { Some(port(d)) } else { d.maybe(port) },
+        kind: kind.clone(),
+        port: if kind == CheckKind::tcp() { Some(port(d)) } else { d.maybe(port) },
         interval,
         timeout: if d.coin() { timeout } else { Check::default().timeout }.min(interval),
         rise: d.number(limits::CHECK_COUNT) as u8,
         fall: d.number(limits::CHECK_COUNT) as u8,
+        aim: Aim::Auto,
+        fast_interval: interval / Check::FAST_PART,
+        slow: None,
+        flap_hold: Check::FLAP_HOLD_DEFAULT,
     };
     Pool {
         members: members.into_iter().map(|server| member(d, server)).collect(),

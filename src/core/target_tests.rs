@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::Ports;
+use crate::config::{Ports, Protocol};
+use crate::core::check::Verdict;
 use crate::core::plan::fixture;
 
 fn parts(config: &Config) -> (Service, Pool) {
@@ -9,11 +10,18 @@ fn parts(config: &Config) -> (Service, Pool) {
 }
 
 fn question(service: &Service, pool: &Pool) -> Option<Question> {
-    target(service, pool, &pool.members[0], "10.1.0.1".parse().unwrap()).map(|t| t.question)
+    let addresses = ["192.0.2.25".parse().unwrap()].into();
+    let mut targets = member_targets(service, pool, &pool.members[0], "10.1.0.1".parse().unwrap(), &addresses);
+    assert!(targets.len() <= 1);
+    targets.pop().map(|t| t.question)
+}
+
+fn success() -> Outcome {
+    Outcome { verdict: Verdict::Success(String::new()), took: Duration::ZERO, certificate_ends: None }
 }
 
 fn tcp(text: &str) -> Option<Question> {
-    Some(Question::Tcp(text.parse().unwrap()))
+    Some(Question { address: text.parse().unwrap(), via: None, probe: Probe::Tcp.into() })
 }
 
 #[test]
@@ -34,7 +42,7 @@ fn auto_probes_one_tcp_port_and_neither_udp_nor_a_range() {
     let (mut service, mut pool) = parts(&fixture::config(2, 1));
     service.ports = Ports { first: 50_000, last: 50_999 };
     assert_eq!(question(&service, &pool), None);
-    pool.check.kind = CheckKind::Tcp;
+    pool.check.kind = CheckKind::tcp();
     assert_eq!(question(&service, &pool), tcp("10.1.0.1:50000"));
     pool.check.kind = CheckKind::None;
     assert_eq!(question(&service, &pool), None);
@@ -74,7 +82,7 @@ fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() 
     let mut health = Health::new(&old, at(0));
     assert!(!health.decided());
     for target in &old {
-        health.record(target, Verdict::Success(String::new()), at(1));
+        health.record(target, success(), at(1));
     }
     assert!(health.decided());
     for pool in config.pools.values_mut() {
@@ -85,10 +93,7 @@ fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() 
     assert!(health.iter().all(|(_, one)| one.state() == State::Up && one.since() == at(1)));
     assert_eq!(health.iter().count(), new.len());
     // A late result of the old pace is no one's.
-    assert_eq!(
-        health.record(old.first().unwrap(), Verdict::failure(crate::core::check::FailureKind::Refused, "late"), at(3)),
-        None
-    );
+    assert_eq!(health.record(old.first().unwrap(), success(), at(3)), None);
     assert_eq!(health.get(old.first().unwrap()), None);
 
     health.retarget(&targets(&fixture::config(3, 1)), at(4));

@@ -9,7 +9,7 @@ use crate::config::limits;
 use crate::config::model::{
     CheckKind, Config, Member, Mode, Name, Persistence, Pool, Protocol, Service, Timeouts, UdpLife, VirtualServer,
 };
-use crate::config::resolve::probe_port;
+use crate::config::resolve::is_probed;
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let mut groups = BTreeMap::new();
@@ -258,13 +258,13 @@ fn probed(name: &Name, service: &Service, pool_entry: &Pool, findings: &mut Find
     let check = &pool_entry.check;
     let at = pool(&service.pool).key("check");
     let own_port = |member: &Member| member.port.or(pool_entry.port).is_some();
-    if check.kind == CheckKind::Tcp && check.port.is_none() && service.ports.is_range() {
+    if matches!(check.kind, CheckKind::Probe(_)) && check.port.is_none() && service.ports.is_range() {
         if !pool_entry.members.iter().all(own_port) {
             let message = format!("no port to probe at: service `{name}` has the range {}", service.ports);
             findings.error(at, Complaint::new(message).help("give the check a `port` that is always open"));
         }
     } else if check.kind == CheckKind::Auto
-        && pool_entry.members.iter().any(|member| probe_port(service, pool_entry, member).is_none())
+        && pool_entry.members.iter().any(|member| !is_probed(service, pool_entry, member))
     {
         let why = match service.protocol {
             Protocol::Udp => "is UDP",

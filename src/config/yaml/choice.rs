@@ -1,6 +1,6 @@
 //! The words of the fixed lists, for reading and for writing.
 
-use crate::config::{CheckKind, Mode, OnFailure, Protocol, Scheduler, XdpMode};
+use crate::config::{Mode, OnFailure, Protocol, Scheduler, XdpMode};
 
 /// A value that is written as one word out of a list.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -41,7 +41,15 @@ impl Choice for XdpMode {
         &[("auto", Self::Auto), ("native", Self::Native), ("generic", Self::Generic)];
 }
 
-impl Choice for CheckKind {
+/// The word for a `CheckKind`, without what belongs to its probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckWord {
+    Auto,
+    None,
+    Tcp,
+}
+
+impl Choice for CheckWord {
     const WHAT: &'static str = "type of check";
     const CHOICES: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("tcp", Self::Tcp), ("none", Self::None)];
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::UdpLifeKind;
+use super::choice::{CheckWord, UdpLifeKind};
 use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
 use super::places::Places;
@@ -14,8 +14,8 @@ use super::raw::{
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
-    Check, Config, Http, Interfaces, Limits, Link, Member, Name, Persistence, Pool, Ports, Protocol, Server, Service,
-    SourceNat, Timeouts, UdpLife, VirtualServer,
+    Aim, Check, CheckKind, Config, Http, Interfaces, Limits, Link, Member, Name, Persistence, Pool, Ports, Protocol,
+    Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer,
 };
 
 /// What the reading brought besides the `Config`.
@@ -207,7 +207,15 @@ impl Reading {
         let default = Check::default();
         let interval = self.read(&at.key("interval"), &raw.interval).unwrap_or(default.interval);
         Check {
-            kind: self.read(&at.key("type"), &raw.kind).unwrap_or_default(),
+            kind: match self.read(&at.key("type"), &raw.kind) {
+                None | Some(CheckWord::Auto) => CheckKind::Auto,
+                Some(CheckWord::None) => CheckKind::None,
+                Some(CheckWord::Tcp) => CheckKind::tcp(),
+            },
+            aim: Aim::default(),
+            fast_interval: interval / Check::FAST_PART,
+            slow: None,
+            flap_hold: Check::FLAP_HOLD_DEFAULT,
             port: self.read(&at.key("port"), &raw.port),
             interval,
             timeout: self.read(&at.key("timeout"), &raw.timeout).unwrap_or(default.timeout.min(interval)),

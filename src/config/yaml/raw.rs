@@ -9,13 +9,13 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_yaml::Spanned;
 
-use super::choice::UdpLifeKind;
+use super::choice::{CheckWord, UdpLifeKind};
 use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{
     Address4Text, Address6Text, AddressText, InterfaceText, ListenText, MacText, NameText, Number, OneOf, PortText,
     PortsText, PrefixText, Time, YesNo,
 };
-use crate::config::{CheckKind, Mode, OnFailure, Protocol, Scheduler, XdpMode, limits as l};
+use crate::config::{Mode, OnFailure, Protocol, Scheduler, XdpMode, limits as l};
 
 type Weight = Number<{ l::WEIGHT.min }, { l::WEIGHT.max }>;
 type Count = Number<{ l::CHECK_COUNT.min }, { l::CHECK_COUNT.max }>;
@@ -251,7 +251,7 @@ pub struct RawCheck {
     /// or tcp for TCP services with one port, and none for UDP and ranges (auto).
     #[serde(rename = "type")]
     #[schemars(extend("default" = "auto"))]
-    pub kind: Given<Leaf<OneOf<CheckKind>>>,
+    pub kind: Given<Leaf<OneOf<CheckWord>>>,
     /// Port to probe instead of the member's own.
     pub port: Given<Leaf<PortText>>,
     /// Time from one probe to the next, 100ms to 1h.

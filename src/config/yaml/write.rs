@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::choice::{Choice, UdpLifeKind};
+use super::choice::{CheckWord, Choice, UdpLifeKind};
 use crate::config::validate::time;
 use crate::config::{
-    Check, Config, Http, Interfaces, Limits, Member, Name, OnFailure, Persistence, Pool, Protocol, Scheduler, Server,
-    Service, SourceNat, Timeouts, UdpLife, VirtualServer, XdpMode,
+    Check, CheckKind, Config, Http, Interfaces, Limits, Member, Name, OnFailure, Persistence, Pool, Protocol,
+    Scheduler, Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer, XdpMode,
 };
 
 /// The whole configuration, without what is left at its default.
@@ -170,13 +170,21 @@ fn member(member: &Member) -> String {
 fn check(check: &Check) -> String {
     let default = Check::default();
     map([
-        unless_default("type", &check.kind, &default.kind, |kind| kind.word().to_owned()),
+        unless_default("type", &check.kind, &default.kind, |kind| word_of(kind).word().to_owned()),
         check.port.map(|port| pair("port", port)),
         unless_default_time("interval", check.interval, default.interval),
         unless_default_time("timeout", check.timeout, default.timeout.min(check.interval)),
         unless_default("rise", &check.rise, &default.rise, u8::to_string),
         unless_default("fall", &check.fall, &default.fall, u8::to_string),
     ])
+}
+
+fn word_of(kind: &CheckKind) -> CheckWord {
+    match kind {
+        CheckKind::Auto => CheckWord::Auto,
+        CheckKind::None => CheckWord::None,
+        CheckKind::Probe(_) => CheckWord::Tcp,
+    }
 }
 
 fn virtual_server(key: &Name, entry: &VirtualServer, out: &mut Lines) {

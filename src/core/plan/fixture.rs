@@ -11,11 +11,11 @@ use crate::config::{
     Server, Service, Timeouts, UdpLife, VirtualServer,
 };
 use crate::core::admin::Admin;
-use crate::core::check::Verdict;
+use crate::core::check::{Outcome, Verdict};
 use crate::core::forwarding::{DestKey, Family, ServiceKey};
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Link, LinkKind, Neighbour, Network};
-use crate::core::target::{Health, Question, targets};
+use crate::core::target::{Health, targets};
 
 pub const BRIDGE: IfIndex = 10;
 /// Names `p0`, `p1`.
@@ -147,6 +147,10 @@ pub fn network(servers: usize) -> Network {
     network
 }
 
+pub fn outcome(verdict: Verdict) -> Outcome {
+    Outcome { verdict, took: std::time::Duration::from_millis(1), certificate_ends: None }
+}
+
 /// All that a plan needs, owned.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -176,7 +180,7 @@ impl Site {
         let wanted = targets(&self.config);
         self.health = Health::new(&wanted, at(0));
         for target in &wanted {
-            self.health.record(target, Verdict::Success(String::new()), at(1));
+            self.health.record(target, outcome(Verdict::Success(String::new())), at(1));
         }
     }
 
@@ -184,10 +188,10 @@ impl Site {
     pub fn probe(&mut self, index: usize, family: Family, verdict: &Verdict, times: u8) {
         let wanted = if family == Family::V4 { v4(index) } else { v6(index) };
         for target in targets(&self.config) {
-            let Question::Tcp(address) = target.question;
+            let own = target.question.via.as_ref().map_or(target.question.address.ip(), |via| via.address);
             for _ in 0..times {
-                if address.ip() == wanted {
-                    self.health.record(&target, verdict.clone(), self.now);
+                if own == wanted {
+                    self.health.record(&target, outcome(verdict.clone()), self.now);
                 }
             }
         }

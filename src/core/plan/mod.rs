@@ -30,13 +30,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::admin::{Admin, AdminState};
-use super::check::{State, Verdict};
+use super::check::State;
 use super::forwarding::{Dest, DestKey, Family, ForwardingState, ServerEntry, Service, ServiceKey, Weight};
 use super::moment::Moment;
 use super::network::{Network, Nowhere, Place};
 use super::scheduler::LEAST_CONNECTIONS_MAX;
-use super::target::{Health, address_of, target};
-use crate::config::{self, Config, Member, Mode, Name, Scheduler, Server, SourceNat, VirtualServer};
+use super::target::{Health, address_of, by_family, member_targets};
+use crate::config::{self, Config, Member, Mode, Name, Scheduler, Server, SourceNat};
 
 /// All that a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -104,14 +104,6 @@ fn server_entry(server: &Server) -> ServerEntry {
     ServerEntry { addresses, max_connections: server.max_connections }
 }
 
-fn by_family(virtual_server: &VirtualServer) -> BTreeMap<Family, BTreeSet<IpAddr>> {
-    let mut families: BTreeMap<Family, BTreeSet<IpAddr>> = BTreeMap::new();
-    for address in &virtual_server.addresses {
-        families.entry(Family::of(*address)).or_default().insert(*address);
-    }
-    families
-}
-
 /// Where each server is, by each of its addresses.
 type Places<'a> = BTreeMap<(&'a Name, Family), (IpAddr, Result<Place, Nowhere>)>;
 
@@ -159,12 +151,14 @@ fn plan_service(
         };
         let weight = full_weight(member, server);
         let admin = inputs.admin.get(&member.server);
-        let target = target(service, pool, member, *address);
-        let health = target.as_ref().map(|target| inputs.health.get(target));
-        let state = health.map(|health| health.map_or(State::Unknown, |h| h.state()));
+        let targets = member_targets(service, pool, member, *address, &addresses);
+        let health = inputs.health.of(&targets, inputs.now);
+        let state = health.as_ref().map(|health| health.state);
         let standing = match (admin, state, place) {
             (AdminState::Disabled, ..) => Some(Standing::Disabled),
-            (_, Some(State::Down), _) => Some(Standing::Down(failure(health))),
+            (_, Some(State::Down), _) => {
+                Some(Standing::Down(health.as_ref().and_then(|health| health.failure.clone())))
+            }
             (AdminState::Draining, ..) => Some(Standing::Draining),
             (_, Some(State::Unknown), _) => Some(Standing::Unprobed),
             (.., Err(nowhere)) => Some(Standing::NoPlace(*nowhere)),
@@ -181,7 +175,7 @@ fn plan_service(
         match standing {
             Some(standing) => _ = plan.members.insert(dest_key.clone(), standing),
             None => {
-                let returned = health.flatten().and_then(|health| health.returned());
+                let returned = health.and_then(|health| health.returned);
                 let begun = returned.max(inputs.admin.enabled_at(&member.server));
                 let share = Share::of(pool.slow_start, begun, inputs.now);
                 candidates.push(Candidate { name: &member.server, weight, share, backup: member.backup });
@@ -208,14 +202,6 @@ fn plan_service(
 
 fn full_weight(member: &Member, server: &Server) -> Weight {
     Weight(u32::from(member.weight.unwrap_or(server.weight).max(1)) * 1000)
-}
-
-/// The words of the last failure; the probe that came last may already have been a success.
-fn failure(health: Option<Option<&super::check::TargetHealth>>) -> Option<String> {
-    match health.flatten()?.last()?.1 {
-        Verdict::Failure(failure) => Some(failure.words.clone()),
-        Verdict::Success(_) => None,
-    }
 }
 
 /// A member that could be scheduled.
