@@ -147,6 +147,12 @@ pub fn network(servers: usize) -> Network {
     network
 }
 
+/// All services in another mode than DSR.
+pub fn set_mode(config: &mut Config, mode: Mode) {
+    let services = config.virtual_servers.values_mut().flat_map(|entry| entry.services.values_mut());
+    services.for_each(|service| service.mode = mode);
+}
+
 pub fn outcome(verdict: Verdict) -> Outcome {
     Outcome { verdict, took: std::time::Duration::from_millis(1), certificate_ends: None }
 }

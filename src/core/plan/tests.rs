@@ -346,7 +346,9 @@ fn a_thousand_servers_in_a_thousand_services_are_planned() {
 
 #[test]
 fn equal_questions_share_one_probe_whatever_service_asks() {
-    let site = Site::new(1, 3);
+    let mut site = Site::new(1, 3);
+    super::fixture::set_mode(&mut site.config, Mode::Nat);
+    site.probe_all();
     let asked: Vec<SocketAddr> = site.health.iter().map(|(target, _)| target.question.address).collect();
     let expected = [v4(0), v6(0)].map(|address| SocketAddr::new(address, 25));
     assert_eq!(asked, expected);
