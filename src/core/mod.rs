@@ -4,6 +4,7 @@ pub mod check;
 pub mod control;
 pub mod forwarding;
 pub mod hash;
+pub mod marks;
 pub mod moment;
 pub mod network;
 pub mod plan;
