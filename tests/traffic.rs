@@ -5,6 +5,7 @@
 
 mod traffic {
     mod answers;
+    mod dsr_probe;
     mod flooding;
     mod fragments;
     mod generic;

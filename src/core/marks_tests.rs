@@ -3,7 +3,7 @@ use crate::core::forwarding::{Dest, DestKey, Port, ServiceKey};
 use crate::core::network::Nowhere;
 
 fn name(text: &str) -> Name {
-    text.parse().unwrap()
+    Name::new(text).unwrap()
 }
 
 fn servers(names: &[&str]) -> BTreeSet<Marked> {

@@ -43,7 +43,8 @@ impl DataPlane {
     /// already is replaced by itself. It ends with the interface.
     pub fn attach_probe(&self, device: IfIndex) -> Result<(), DataPlaneError> {
         let failed = |source| DataPlaneError::AttachProbe { device, source };
-        let index = i32::try_from(device).map_err(|_| failed(std::io::Error::from_raw_os_error(libc::ENODEV).into()))?;
+        let index =
+            i32::try_from(device).map_err(|_| failed(std::io::Error::from_raw_os_error(libc::ENODEV).into()))?;
         let mut hook = TcHookBuilder::new(self.loaded.probe.as_fd())
             .ifindex(index)
             .replace(true)

@@ -18,7 +18,9 @@ pub enum OsError {
     Privilege { what: String, capability: &'static str },
     #[error("there is no interface {name:?} in this network namespace; `ip link` shows those that are")]
     NoInterface { name: String },
-    #[error("there is an interface {name} that is not lbd's; rename or remove it (`ip link del {name}`): lbd makes its own")]
+    #[error(
+        "there is an interface {name} that is not lbd's; rename or remove it (`ip link del {name}`): lbd makes its own"
+    )]
     NameTaken { name: &'static str },
     #[error("{what}: the interface is gone; `ip link` shows those that are")]
     InterfaceGone { what: String },
