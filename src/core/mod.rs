@@ -11,3 +11,4 @@ pub mod plan;
 pub mod schedule_probes;
 pub mod scheduler;
 pub mod target;
+pub mod vip_claims;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod ethtool;
 pub mod netlink;
 pub mod netns;
+pub mod vip_watch;
 
 use std::io;
 use std::net::IpAddr;
