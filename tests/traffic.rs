@@ -19,6 +19,7 @@ mod traffic {
     mod stage;
     mod switching;
     mod transfers;
+    mod vip_watch;
     mod vlan;
     mod wire;
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use lbd::config::{Config, Mac, Name};
 use lbd::core::admin::Admin;
-use lbd::core::forwarding::Family;
+use lbd::core::forwarding::{Family, ForwardingState};
 use lbd::core::marks::{Marks, PROBE_MARK, ProbePlace};
 use lbd::core::moment::Moment;
 use lbd::core::network::{Network, Place};
@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Of one that shall not.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
-fn vip(v6: bool) -> IpAddr {
+pub fn vip(v6: bool) -> IpAddr {
     if v6 { "2001:db8::25" } else { "192.0.2.25" }.parse().unwrap()
 }
 
@@ -48,7 +48,7 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn own_address(pc: u8, v6: bool) -> IpAddr {
+pub fn own_address(pc: u8, v6: bool) -> IpAddr {
     if v6 { mail::pc_address6(pc).into() } else { mail::pc_address(pc).into() }
 }
 
@@ -59,7 +59,7 @@ fn serve(site: &Site, pcs: &[u8]) -> Vec<Process> {
 }
 
 /// pc1 and so on behind the virtual IP, unprobed: whoever has a place is scheduled.
-fn config(interfaces: &str, pcs: u8) -> Config {
+pub fn config(interfaces: &str, pcs: u8) -> Config {
     let mut text = format!("interfaces: {interfaces}\nservers:\n");
     for n in 1..=pcs {
         text += &format!("  pc{n}: {{address: {}, address6: \"{}\"}}\n", own_address(n, false), own_address(n, true));
@@ -76,7 +76,7 @@ virtual-servers:
     lbd::config::parse("lb1.yaml", &text).unwrap_or_else(|refused| panic!("{refused}")).config
 }
 
-fn bridge(pcs: u8) -> String {
+pub fn bridge(pcs: u8) -> String {
     let ports: String = (1..=pcs).map(|n| format!(", p{n}")).collect();
     format!(
         "{{bridge: br0, ports: [up0{ports}], mac: \"{}\", inside: [10.1.0.1/24, \"fd00:1::1/64\"]}}",
@@ -85,18 +85,18 @@ fn bridge(pcs: u8) -> String {
 }
 
 /// What the daemon does with these rooms, without its health: made in the network of its host.
-struct Balancer {
-    config: Config,
-    network: watch::Receiver<Arc<Network>>,
+pub struct Balancer {
+    pub config: Config,
+    pub network: watch::Receiver<Arc<Network>>,
     _os: netlink::Handle,
-    dataplane: DataPlane,
-    route: ProbeRoute,
+    pub dataplane: DataPlane,
+    pub route: ProbeRoute,
     marks: Marks,
 }
 
 impl Balancer {
     /// Returns when the place of every server is known.
-    async fn start(config: Config, owner: bool) -> Self {
+    pub async fn start(config: Config, owner: bool) -> Self {
         let (network, os) = netlink::watch(netlink::Options::default()).await.unwrap();
         let addresses: Vec<IpAddr> = config
             .servers
@@ -119,16 +119,22 @@ impl Balancer {
         this
     }
 
-    async fn settle(&mut self) {
+    /// What the data plane shall hold, by what the kernel knows now.
+    pub fn state(&self) -> ForwardingState {
         let network = self.network.borrow().clone();
         let (health, admin) = (Health::new(&BTreeSet::new(), Moment::default()), Admin::default());
         let inputs =
             Inputs { config: &self.config, health: &health, admin: &admin, network: &network, now: Moment::default() };
         let plan = plan(&inputs);
         assert_eq!(plan.problems, []);
-        let names = network.links.iter().map(|(index, link)| (*index, link.name.clone())).collect();
-        self.dataplane.apply(&plan.state, &names, self.config.interfaces.xdp).unwrap();
-        self.dataplane.set_probe_places(&self.marks.places(&plan.state)).unwrap();
+        plan.state
+    }
+
+    async fn settle(&mut self) {
+        let state = self.state();
+        let names = self.network.borrow().links.iter().map(|(index, link)| (*index, link.name.clone())).collect();
+        self.dataplane.apply(&state, &names, self.config.interfaces.xdp).unwrap();
+        self.dataplane.set_probe_places(&self.marks.places(&state)).unwrap();
         let mut sources = BTreeMap::new();
         for v6 in [false, true] {
             let way = self.route.way_to(own_address(1, v6)).await.unwrap().expect("a way to pc1");
@@ -148,7 +154,7 @@ impl Balancer {
         names.zip(counts).find(|(name, _)| *name == reason).unwrap_or_else(|| panic!("no counter {reason}")).1
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         self.route.remove().await.unwrap();
     }
 }
@@ -183,7 +189,7 @@ fn at(v6: bool) -> SocketAddr {
 }
 
 /// Runs a test in the balancer's network, and ends with what it returns.
-fn within<F: Future<Output = ()>>(site: &Site, host: &str, make: impl FnOnce() -> F + Send + 'static) {
+pub fn within<F: Future<Output = ()>>(site: &Site, host: &str, make: impl FnOnce() -> F + Send + 'static) {
     site.host(host).unwrap().block_on(make).unwrap();
 }
 
@@ -274,7 +280,7 @@ fn without_their_interface_probes_are_refused_at_once_until_it_is_made_again() {
     });
 }
 
-fn ip(host: &Host, command: &str) -> String {
+pub fn ip(host: &Host, command: &str) -> String {
     let output = host.command("ip").args(command.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
