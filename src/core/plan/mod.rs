@@ -189,6 +189,8 @@ fn plan_service(
         addresses,
         protocol: service.protocol,
         ports: service.ports,
+        data_ports: Vec::new(),
+        active: None,
         persistence: service.persistence.clone(),
         timeouts: service.timeouts.clone(),
         udp: service.udp,
@@ -196,6 +198,7 @@ fn plan_service(
         scheduler: pool.scheduler,
         members,
         schedule,
+        migration: None,
     };
     plan.state.services.insert(key, service);
 }
