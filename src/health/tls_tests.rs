@@ -79,6 +79,7 @@ fn a_certificate_of_another_name_fails_when_a_name_is_asked() {
 fn a_chain_must_lead_to_an_authority_that_is_asked_for() {
     let (mut params, key) = certificate("an authority", -1..90);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
     let authority = CertifiedIssuer::self_signed(params, key).unwrap();
     let (params, key) = certificate("mx1.example", -1..90);
     let signed = params.signed_by(&key, &authority).unwrap().der().clone();
