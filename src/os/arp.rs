@@ -13,7 +13,7 @@ use pnet::packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::util::MacAddr;
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use super::OsError;
 use crate::config::Mac;
@@ -141,14 +141,25 @@ impl FrameSender {
     /// transmit queue is an error, not a wait.
     pub fn send(&self, port: IfIndex, frame: &[u8]) -> Result<(), OsError> {
         let failed = |source| OsError::from_io(format!("sending on interface {port}"), "NET_RAW", source);
-        let address = link_address(port).map_err(failed)?;
+        let address = link_address(port, 0).map_err(failed)?;
         let sent = self.socket.send_to(frame, &address).map_err(failed)?;
         if sent == frame.len() { Ok(()) } else { Err(failed(io::ErrorKind::WriteZero.into())) }
     }
 }
 
-/// `sockaddr_ll` of a port (packet(7)); for SOCK_RAW, sending needs nothing but the index.
-fn link_address(port: IfIndex) -> io::Result<SockAddr> {
+/// Hears the frames of an EtherType on a port that `filter` lets through (classic BPF, socket(7)), and sends there.
+/// Needs CAP_NET_RAW.
+pub(crate) fn hear(port: IfIndex, kind: EtherType, filter: &[SockFilter]) -> io::Result<Socket> {
+    // Protocol 0: nothing is queued before the filter is in place.
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
+    socket.attach_filter(filter)?;
+    socket.bind(&link_address(port, kind.0)?)?;
+    Ok(socket)
+}
+
+/// `sockaddr_ll` of a port and the EtherType that is heard there, 0 for none (packet(7)); for SOCK_RAW, sending needs
+/// nothing but the index.
+fn link_address(port: IfIndex, kind: u16) -> io::Result<SockAddr> {
     let index = i32::try_from(port).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: `storage` is zeroed memory of the size and alignment of
@@ -157,6 +168,7 @@ fn link_address(port: IfIndex) -> io::Result<SockAddr> {
     let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     link.sll_family = libc::AF_PACKET as u16;
     link.sll_ifindex = index;
+    link.sll_protocol = kind.to_be();
     // SAFETY: `storage` holds a sockaddr_ll with its family set, and the length is that of one.
     Ok(unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) })
 }
