@@ -205,7 +205,7 @@ impl Appliance {
     /// Orders an administrative state and keeps it; the state before.
     pub fn set_admin(&mut self, server: &Name, state: AdminState) -> anyhow::Result<AdminState> {
         let mut admin = self.admin.clone();
-        let before = admin.set(server, state, clock::now());
+        let before = admin.set(server, state, clock::now()); todo!();
         self.store.keep_admin(&admin)?;
         self.admin = admin;
         self.dirty = true;

@@ -67,7 +67,7 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
                 name: name.to_string(),
                 address: server.address,
                 address6: server.address6,
-                admin: appliance.admin.get(name),
+                admin: appliance.admin.of_server(name),
                 weight: server.weight,
                 max_connections: server.max_connections,
                 connections: dataplane.server_connections(name).unwrap_or(0),
@@ -201,7 +201,7 @@ impl Scene<'_> {
             backup: member.backup,
             state: health.map_or(check::State::Unknown, |h| h.state()),
             since_seconds: health.map_or(0, |h| now.since(h.since()).as_secs()),
-            admin: appliance.admin.get(&member.server),
+            admin: appliance.admin.of_member(&service.pool, &member.server),
             scheduled: standing.is_some_and(|s| s.is_scheduled()),
             why: standing.map_or_else(String::new, ToString::to_string),
             check: asked.map(|target| {

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::core::admin::Admin;
+use crate::os::clock;
 
 /// The directories of one daemon; holds the lock of its run directory.
 pub struct Store {
@@ -30,7 +31,7 @@ impl Store {
     /// The administrative state of the last run; none if there was none.
     pub fn admin(&self) -> anyhow::Result<Admin> {
         match fs::read_to_string(&self.admin) {
-            Ok(text) => Admin::from_json(&text).with_context(|| self.admin.display().to_string()),
+            Ok(text) => Admin::from_json(&text, clock::calendar()).with_context(|| self.admin.display().to_string()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Admin::default()),
             Err(e) => Err(e).with_context(|| self.admin.display().to_string()),
         }
@@ -86,7 +87,7 @@ mod tests {
             admin.set(&pc2, AdminState::Draining, Moment::default());
             store.keep_admin(&admin).unwrap();
         }
-        assert_eq!(Store::open(&dir, &dir).unwrap().admin().unwrap().get(&pc2), AdminState::Draining);
+        assert_eq!(Store::open(&dir, &dir).unwrap().admin().unwrap().of_server(&pc2), AdminState::Draining);
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -158,7 +158,7 @@ fn plan_service(
             continue;
         };
         let weight = full_weight(member, server);
-        let admin = inputs.admin.get(&member.server);
+        let admin = inputs.admin.of_member(&service.pool, &member.server);
         let target = target(service, pool, member, *address);
         let health = target.as_ref().map(|target| inputs.health.get(target));
         let state = health.map(|health| health.map_or(State::Unknown, |h| h.state()));
@@ -182,7 +182,7 @@ fn plan_service(
             Some(standing) => _ = plan.members.insert(dest_key.clone(), standing),
             None => {
                 let returned = health.flatten().and_then(|health| health.returned());
-                let begun = returned.max(inputs.admin.enabled_at(&member.server));
+                let begun = returned.max(inputs.admin.enabled_at(&service.pool, &member.server));
                 let share = Share::of(pool.slow_start, begun, inputs.now);
                 candidates.push(Candidate { name: &member.server, weight, share, backup: member.backup });
             }
