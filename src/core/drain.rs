@@ -125,6 +125,11 @@ impl Drains {
         deadlines.filter(|deadline| *deadline > looked).chain([looked + LOOK_EVERY]).min()
     }
 
+    /// Whether it has been looked at since it was ordered.
+    pub fn knows(&self, subject: &Subject) -> bool {
+        self.drains.contains_key(subject)
+    }
+
     pub fn progress(&self, subject: &Subject, now: Moment) -> Option<Progress> {
         let drain = self.drains.get(subject)?;
         let mut samples = drain.samples.clone();

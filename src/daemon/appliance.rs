@@ -8,18 +8,18 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
+use super::drains::Drains;
 use super::lock;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Http, Limits, Mac, Name};
-use crate::core::admin::{Admin, AdminState};
+use crate::config::{Config, Http, Limits, Mac};
+use crate::core::admin::Admin;
 use crate::core::check::{Change, State, Verdict};
 use crate::core::control::ReloadReport;
-use crate::core::forwarding::DestKey;
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
-use crate::core::plan::{Inputs, Plan, Standing, plan};
+use crate::core::plan::{Inputs, Plan, plan};
 use crate::core::target::{Health, Target, targets};
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::health::executor::{Answer, Executor};
@@ -58,9 +58,10 @@ pub struct Appliance {
     pub probes: BTreeMap<Target, ProbeCount>,
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
-    path: PathBuf,
+    pub drains: Drains,
+    pub(super) path: PathBuf,
     store: Store,
-    dataplane: Arc<Mutex<DataPlane>>,
+    pub(super) dataplane: Arc<Mutex<DataPlane>>,
     executor: Executor,
     os: netlink::Handle,
     announcer: FrameSender,
@@ -104,6 +105,7 @@ impl Appliance {
             network,
             probes: BTreeMap::new(),
             alarms: BTreeMap::new(),
+            drains: Drains::default(),
             path,
             store,
             dataplane,
@@ -168,7 +170,7 @@ impl Appliance {
             .map(|(_, last)| *last + ANNOUNCE_EVERY)
             .min();
         let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
-        [self.plan.next, announcement, patience].into_iter().flatten().min()
+        [self.plan.next, announcement, patience, self.drains.next()].into_iter().flatten().min()
     }
 
     /// Reads the file again; on any error nothing has changed.
@@ -202,34 +204,17 @@ impl Appliance {
         Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
-    /// Orders an administrative state and keeps it; the state before.
-    pub fn set_admin(&mut self, server: &Name, state: AdminState) -> anyhow::Result<AdminState> {
-        let mut admin = self.admin.clone();
-        let before = admin.set(server, state, clock::now()); todo!();
+    /// Keeps a changed administrative state; on any error nothing has changed.
+    pub(super) fn set_admin(&mut self, admin: Admin) -> anyhow::Result<()> {
         self.store.keep_admin(&admin)?;
         self.admin = admin;
         self.dirty = true;
-        info!("{server}: {before} -> {state} by the operator");
-        Ok(before)
+        Ok(())
     }
 
-    /// Services that would have nobody left for new connections without this server.
-    pub fn left_empty_without(&self, server: &Name) -> Vec<DestKey> {
-        let able =
-            |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || *s == Standing::BackupIdle);
-        self.plan
-            .members
-            .keys()
-            .filter(|key| key.server == *server && able(key))
-            .filter(|key| {
-                !self
-                    .plan
-                    .members
-                    .keys()
-                    .any(|other| other.service == key.service && other.server != *server && able(other))
-            })
-            .cloned()
-            .collect()
+    /// The data plane is as planned.
+    pub(super) fn is_settled(&self) -> bool {
+        self.begun && !self.dirty
     }
 
     /// Makes the plan that the inputs ask for, and brings the data plane to it. Not before the first probes

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::appliance::Appliance;
 use super::control::unix;
+use super::drains;
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Verdict};
 use crate::core::control::State;
@@ -73,6 +74,7 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
                 connections: dataplane.server_connections(name).unwrap_or(0),
             })
             .collect(),
+        orders: drains::states(appliance, &scene.connections),
         interfaces: interfaces(appliance, dataplane, losses),
         table,
         packets: REASONS
