@@ -28,6 +28,8 @@ mod failure;
 mod flood;
 #[path = "life/machine.rs"]
 mod machine;
+#[path = "life/maintenance.rs"]
+mod maintenance;
 #[path = "life/persistence.rs"]
 mod persistence;
 #[path = "life/reload.rs"]

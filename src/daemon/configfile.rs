@@ -12,7 +12,7 @@ use super::store;
 /// Why the file was left as it is; in words that an operator can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
-    #[error("the configuration file has an error, nothing is changed before it is repaired: {0}")]
+    #[error("the configuration file has an error, and is left alone until it is repaired: {}", first(.0))]
     Broken(Refused),
     #[error(
         "{} has changes that are not in force yet; load them (SIGHUP, or POST /api/v1/config/reload) or take them back",
@@ -25,6 +25,15 @@ pub enum RemovalError {
     Changed { path: PathBuf },
     #[error("{} cannot be written: {why}", path.display())]
     Unwritable { path: PathBuf, why: String },
+}
+
+/// The first error in one line; `lbd check` shows them all.
+fn first(refused: &Refused) -> String {
+    let Some(error) = refused.diagnostics.first() else { return refused.file.clone() };
+    match (error.line, error.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}: {}", refused.file, error.message),
+        _ => format!("{}: {}", refused.file, error.message),
+    }
 }
 
 /// An edit that has been found possible, not done yet.
