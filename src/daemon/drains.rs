@@ -191,7 +191,10 @@ impl Appliance {
         }
         report.connections = self.left(&subject, &lock(&self.dataplane).connections());
         if report.removed {
-            info!("{subject} was taken out of the configuration by the operator; {} connections were reset", report.cut);
+            info!(
+                "{subject} was taken out of the configuration by the operator; {} connections were reset",
+                report.cut
+            );
         } else {
             report.state = self.admin.of(&subject);
             let in_force = self.admin.order(&subject);

@@ -10,8 +10,8 @@ use axum::http::Uri;
 use serde::Deserialize;
 
 use super::api::App;
-use super::problem::{Problem, quoted};
 use super::body;
+use super::problem::{Problem, quoted};
 use crate::config::limits::DRAIN_DEADLINE;
 use crate::config::yaml;
 use crate::core::admin::{AdminState, Then};

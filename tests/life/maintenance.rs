@@ -81,7 +81,10 @@ fn a_drain_of_a_member_leaves_the_other_pools_of_its_server_alone() {
     assert_eq!((tally.of("pc2"), tally.failed_count()), (20, 0), "{tally:?}");
     assert_eq!(stage.ask(TWO, 20).of("pc1"), 10);
     let state = stage.state();
-    assert_eq!((&state.member("v/one", "pc1")["admin"], &state.member("v/two", "pc1")["admin"]), (&json!("draining"), &json!("enabled")));
+    assert_eq!(
+        (&state.member("v/one", "pc1")["admin"], &state.member("v/two", "pc1")["admin"]),
+        (&json!("draining"), &json!("enabled"))
+    );
 
     // The last member of its pool, though its server has others.
     let refused = ask(&stage, "POST", "/api/v1/pools/one/members/pc2/drain", &Value::Null);
@@ -231,40 +234,4 @@ fn a_file_that_somebody_is_editing_is_left_alone_until_it_is_in_force() {
     let after = file(&stage);
     assert!(after.contains("hostname: lb9") && !after.contains("pc1: {"), "{after}");
     stage.wait("the alarm is over", |s| !s.warnings().contains("was to be taken out"));
-}
-
-#[test]
-fn zz_for_docs() {
-    let stage = stage(2, "nat");
-    let talkers = Talkers::open(stage.client(), ONE, 120, &[]);
-    let others = Talkers::open(stage.client(), TWO, 40, &[]);
-    let curl = |args: &str| {
-        let text = stage.run("lb1", "sh", &["-c", &format!("curl -s {args}")]);
-        println!("$ curl -s {args}\n{text}\n");
-    };
-    let json = "-H 'Content-Type: application/json'";
-    let jq = "localhost:8080/api/v1/state | jq -r '.services[] | .service as $s | .members[] | [$s, .server, .state, .admin, .connections.active, .why] | @tsv'";
-    let watch = "localhost:8080/api/v1/state | jq -c '.orders[] | {server, pool, connections_at_begin, connections, end_likely_at, end_latest_at, deadline_at, finished}'";
-    curl(jq);
-    curl(&format!("{json} -d '{{\"deadline\": \"30m\"}}' localhost:8080/api/v1/servers/pc1/drain"));
-    curl(jq);
-    std::thread::sleep(Duration::from_secs(2));
-    curl(watch);
-    others.end();
-    std::thread::sleep(Duration::from_secs(3));
-    curl(watch);
-    curl("-X DELETE localhost:8080/api/v1/servers/pc1");
-    curl(&format!("{json} -X POST localhost:8080/api/v1/servers/pc2/drain"));
-    talkers.end();
-    std::thread::sleep(Duration::from_secs(4));
-    curl(watch);
-    curl(&format!("{json} -X POST localhost:8080/api/v1/servers/pc1/enable"));
-    curl(jq);
-    curl(&format!("{json} -d '{{\"then\": \"remove\"}}' localhost:8080/api/v1/servers/pc1/drain"));
-    std::thread::sleep(Duration::from_secs(4));
-    println!("$ diff lb.yaml.bak lb.yaml\n{}", stage.run("lb1", "sh", &["-c", &format!("diff {0}.bak {0} || true", stage.config_file().display())]));
-    println!("{}", stage.log());
-    let talkers = Talkers::open(stage.client(), ONE, 12, &[]);
-    curl("-X DELETE 'localhost:8080/api/v1/servers/pc2?force=true'");
-    talkers.finish();
 }

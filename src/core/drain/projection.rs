@@ -127,8 +127,11 @@ impl Part {
         let (from, to) = (first.left as f64, last.left as f64);
         let time = last.at.saturating_sub(first.at).as_secs_f64();
         // The logarithmic mean: exact where the decay is exponential.
-        (from > to && to > 0.0 && time > 0.0)
-            .then(|| Self { departures: from - to, time, count: (from - to) / (from / to).ln() })
+        (from > to && to > 0.0 && time > 0.0).then(|| Self {
+            departures: from - to,
+            time,
+            count: (from - to) / (from / to).ln(),
+        })
     }
 
     /// Departures per second.

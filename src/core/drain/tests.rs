@@ -294,5 +294,7 @@ fn a_drain_of_weeks_keeps_few_samples_and_all_of_its_time() {
     }
     let samples = &machine.drains.drains[&pc2()].samples;
     assert!((SAMPLES_MAX / 2..=SAMPLES_MAX).contains(&samples.len()));
-    assert!(samples[0].at < Duration::from_secs(3_600) && samples.last().unwrap().at > Duration::from_secs(480 * 3_600));
+    assert!(
+        samples[0].at < Duration::from_secs(3_600) && samples.last().unwrap().at > Duration::from_secs(480 * 3_600)
+    );
 }

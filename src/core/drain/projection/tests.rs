@@ -69,8 +69,10 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 fn the_projected_end_against_the_true_end_of_simulated_drains() {
     const RUNS: usize = 60;
     const CONNECTIONS: usize = 2_000;
-    let mut table =
-        format!("{:<30}{:>6}{:>10}{:>16}{:>8}{:>9}\n", "lifetimes", "left", "ratio", "10 % to 90 %", "inside", "unknown");
+    let mut table = format!(
+        "{:<30}{:>6}{:>10}{:>16}{:>8}{:>9}\n",
+        "lifetimes", "left", "ratio", "10 % to 90 %", "inside", "unknown"
+    );
     let mut dice = Dice(20_261_124);
     let mut bad = Vec::new();
     for (number, (name, lifetime)) in MODELS.into_iter().enumerate() {
