@@ -7,7 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::probe::Probe;
+use super::profile::Profile;
 
 /// Name of an object: 1 to 32 of `[A-Za-z0-9._-]`, so that it prints in every
 /// notation (YAML, CLI prompt, metric label) without quoting.
@@ -65,6 +69,19 @@ pub struct Prefix {
     pub address: IpAddr,
     /// 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub length: u8,
+}
+
+impl Prefix {
+    /// Whether an address is in the network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+            IpAddr::V6(v6) => (v6.to_bits(), 128),
+        };
+        let ((own, length), (other, other_length)) = (bits(self.address), bits(address));
+        let host_bits = length - u32::from(self.length).min(length);
+        length == other_length && own.checked_shr(host_bits) == other.checked_shr(host_bits)
+    }
 }
 
 impl fmt::Display for Prefix {
@@ -232,6 +249,9 @@ pub struct Link {
 /// The servers that provide one service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
+    /// Where what is not said of the pool and of its services comes from. Everything below and in the services
+    /// is resolved already: the profile only matters to whoever writes the configuration down again.
+    pub profile: Option<Profile>,
     pub members: Vec<Member>,
     /// The servers' port; `None`: the same as the service's, as it must be for DSR and for ranges.
     pub port: Option<u16>,
@@ -240,10 +260,47 @@ pub struct Pool {
     /// 0 to 1 hour, default 30 s.
     pub slow_start: Duration,
     pub check: Check,
+    /// Fewer members up than this (backups not counted) is too few, 0 to 1,000; default 0.
+    pub min_up: u16,
+    /// What is done about too few.
+    pub below_min: BelowMin,
+    /// A pool whose members are backups of this one, behind its own.
+    pub backup_pool: Option<Name>,
+    /// What becomes of a failed server's connections.
+    pub on_failure: OnFailure,
+    /// Clients that are sent to another pool.
+    pub migrate: Option<Migrate>,
 }
 
 impl Pool {
     pub const SLOW_START_DEFAULT: Duration = Duration::from_secs(30);
+}
+
+/// What a pool does when fewer members are up than `min_up`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BelowMin {
+    /// Backups join in, those of `backup_pool` too.
+    #[default]
+    Backup,
+    /// The members that were up last go on taking connections although their probes fail, as many as are
+    /// missing: rather a part of the customers served badly than one server that all of them push over.
+    Hold,
+    /// New connections are refused: rather some customers told to come back than all served too slowly.
+    Refuse,
+}
+
+/// A staged move of clients to another pool. Both ways of choosing may be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrate {
+    pub to: Name,
+    /// Of new clients, in hundredths of a per cent: 0 to 10,000.
+    pub share: u16,
+    /// Clients of these networks.
+    pub clients: Vec<Prefix>,
+}
+
+impl Migrate {
+    pub const SHARE_MAX: u16 = 10_000;
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -263,14 +320,35 @@ pub struct Check {
     pub kind: CheckKind,
     /// Port to probe instead of the member's own.
     pub port: Option<u16>,
+    /// In DSR, where the probe goes.
+    pub aim: Aim,
     /// 100 ms to 1 hour, default 2 s.
     pub interval: Duration,
+    /// Time from one result to the next probe while a server is in doubt: its latest result speaks against
+    /// its state. 20 ms to `interval`; default a quarter of the interval.
+    pub fast_interval: Duration,
     /// 10 ms to `interval`; default 1 s, or the interval where that is shorter.
     pub timeout: Duration,
+    /// An answer that took longer counts as a failure. 1 ms to `timeout`; `None`: only the timeout counts.
+    pub slow: Option<Duration>,
     /// Successes in a row until a server counts as up, 1 to 10, default 2.
     pub rise: u8,
     /// Failures in a row until it counts as down, 1 to 10, default 3.
     pub fall: u8,
+    /// A server that flaps is held down until it has answered for so long without a failure. 0 (off) to
+    /// 1 hour, default 30 s.
+    pub flap_hold: Duration,
+}
+
+impl Check {
+    pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
+    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+    pub const FLAP_HOLD_DEFAULT: Duration = Duration::from_secs(30);
+
+    /// The fast interval of a check that says none: a quarter of the interval, in whole milliseconds.
+    pub fn fast_interval_of(interval: Duration) -> Duration {
+        Duration::from_millis(u64::try_from(interval.as_millis() / 4).unwrap_or(u64::MAX))
+    }
 }
 
 impl Default for Check {
@@ -278,23 +356,44 @@ impl Default for Check {
         Self {
             kind: CheckKind::Auto,
             port: None,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
+            aim: Aim::Auto,
+            interval: Self::INTERVAL_DEFAULT,
+            fast_interval: Self::fast_interval_of(Self::INTERVAL_DEFAULT),
+            timeout: Self::TIMEOUT_DEFAULT,
+            slow: None,
             rise: 2,
             fall: 3,
+            flap_hold: Self::FLAP_HOLD_DEFAULT,
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CheckKind {
-    /// `Tcp` where a TCP service has one port at the member, else `None`: for UDP, and for ranges.
+    /// `Tcp` where the check names a port, or a TCP service has one port at the member; else `None`.
     #[default]
     Auto,
-    /// A TCP connection can be opened.
-    Tcp,
     /// Not probed: up as long as its MAC is known.
     None,
+    /// This one. Shared, because every target of the pool holds it.
+    Probe(Arc<Probe>),
+}
+
+impl CheckKind {
+    /// A TCP connection can be opened.
+    pub fn tcp() -> Self {
+        Self::Probe(Arc::new(Probe::Tcp))
+    }
+}
+
+/// Where the probes of a DSR service go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aim {
+    /// DSR: to each virtual address, at the server's MAC, as a customer's packets do. Else to the server.
+    #[default]
+    Auto,
+    /// To the server's own address, which proves less.
+    Server,
 }
 
 /// What customers connect to: addresses and the services behind them.
@@ -313,8 +412,8 @@ pub struct Service {
     pub persistence: Option<Persistence>,
     pub timeouts: Timeouts,
     pub udp: UdpLife,
-    /// What becomes of a failed server's connections.
-    pub on_failure: OnFailure,
+    /// FTP: the ports at which servers await passive data connections. Served like `ports`.
+    pub passive: Option<Ports>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

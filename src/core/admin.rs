@@ -9,7 +9,7 @@ mod file;
 
 pub use file::AdminError;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,9 @@ pub struct Order {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Admin {
     orders: BTreeMap<Subject, Order>,
+    /// Drains whose deadline is over: what they have left is reset. Not persisted: whoever reads the
+    /// orders again finds it out by the clock.
+    overdue: BTreeSet<Subject>,
     /// When a subject was last enabled again, for slow start. Not persisted: a restart of the daemon
     /// is no reason to start slowly.
     enabled_at: BTreeMap<Subject, Moment>,
@@ -161,6 +164,7 @@ impl Admin {
             return before;
         }
         self.enabled_at.remove(subject);
+        self.overdue.remove(subject);
         let goes_on = self.orders.get(subject).filter(|old| old.state == order.state);
         let (since, connections_at_begin) = match goes_on {
             Some(old) => (old.since, old.connections_at_begin),
@@ -173,10 +177,21 @@ impl Admin {
     /// Takes the order back, whatever it is; what was in force before. `now` starts the slow start.
     pub fn enable(&mut self, subject: &Subject, now: Moment) -> AdminState {
         let before = self.orders.remove(subject).map(|order| order.state).unwrap_or_default();
+        self.overdue.remove(subject);
         if before != AdminState::Enabled {
             self.enabled_at.insert(subject.clone(), now);
         }
         before
+    }
+
+    /// The deadline of a drain is over; whether that is new.
+    pub fn set_overdue(&mut self, subject: &Subject) -> bool {
+        self.of(subject) == AdminState::Draining && self.overdue.insert(subject.clone())
+    }
+
+    /// Whether what a server has left in a pool is to be reset.
+    pub fn is_overdue(&self, pool: &Name, server: &Name) -> bool {
+        self.overdue.contains(&server.into()) || self.overdue.contains(&member(pool, server))
     }
 
     /// When a server last became able to take connections in a pool by an order, after having been out;
@@ -192,6 +207,7 @@ impl Admin {
         let before = self.orders.len();
         self.orders.retain(|subject, _| subject.is_configured(config));
         self.enabled_at.retain(|subject, _| subject.is_configured(config));
+        self.overdue.retain(|subject| subject.is_configured(config));
         self.orders.len() != before
     }
 

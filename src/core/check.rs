@@ -13,10 +13,17 @@
 //! The first success decides alone, so that a start takes one probe and not `rise` of them. A failure
 //! never does: an unknown target gets no new connections anyhow, and to be down means that those which a
 //! daemon has taken over are reset. A result that agrees with the state ends the row of those that did not.
+//!
+//! A target that goes down `FLAP_DOWNS` times within `FLAP_WINDOW` flaps: it is held down until it has
+//! answered without a failure for the hold of its pace, twice that after one failure more, and so on. The
+//! plan takes such a target all the same when there is no other.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
 use super::moment::Moment;
+use super::target::Pace;
 
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +161,16 @@ impl fmt::Display for State {
     }
 }
 
+/// One probe's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// From the first packet to the verdict.
+    pub took: Duration,
+    /// When the server's certificate ends, Unix time; `None` without TLS.
+    pub certificate_ends: Option<u64>,
+}
+
 /// A target went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -161,29 +178,71 @@ pub struct Change {
     pub to: State,
 }
 
+/// A target that has gone down so often within `FLAP_WINDOW` flaps, and is held down.
+pub const FLAP_DOWNS: usize = 3;
+pub const FLAP_WINDOW: Duration = Duration::from_secs(300);
+/// A hold grows by its first length with each further failure in the window, up to this many times it.
+const FLAP_HOLDS_MAX: u32 = 8;
+/// Results that ratio and percentiles speak of.
+pub const RECENT: usize = 64;
+
 /// State, and what led to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetHealth {
     state: State,
     since: Moment,
-    /// Results in a row that speak against the state; less than rise or fall.
+    /// Why it went there, in the words of the result that decided; empty at the beginning.
+    cause: String,
+    /// Results in a row that speak against the state.
     against: u8,
-    last: Option<(Moment, Verdict)>,
+    /// When the row of successes that a down target is in began.
+    answers_since: Option<Moment>,
+    last: Option<(Moment, Outcome)>,
     returned: Option<Moment>,
+    /// When it was up last, if it has been and is not now.
+    up_until: Option<Moment>,
+    /// The latest times that it went from up to down, at most `FLAP_DOWNS + FLAP_HOLDS_MAX`, oldest first.
+    downs: VecDeque<Moment>,
+    recent: Recent,
+    successes: u64,
+    failures: BTreeMap<FailureKind, u64>,
 }
 
 impl TargetHealth {
     pub fn new(now: Moment) -> Self {
-        Self { state: State::Unknown, since: now, against: 0, last: None, returned: None }
+        Self {
+            state: State::Unknown,
+            since: now,
+            cause: String::new(),
+            against: 0,
+            answers_since: None,
+            last: None,
+            returned: None,
+            up_until: None,
+            downs: VecDeque::new(),
+            recent: Recent::default(),
+            successes: 0,
+            failures: BTreeMap::new(),
+        }
     }
 
     /// Takes the result of a probe that ended at `now`. `rise` and `fall` count as 1 when 0.
-    pub fn record(&mut self, verdict: Verdict, rise: u8, fall: u8, now: Moment) -> Option<Change> {
-        let (to, needed) = match verdict {
-            Verdict::Success(_) => (State::Up, rise),
-            Verdict::Failure(_) => (State::Down, fall),
+    pub fn record(&mut self, outcome: Outcome, pace: &Pace, now: Moment) -> Option<Change> {
+        let outcome = too_slow(outcome, pace);
+        self.recent.push(&outcome);
+        let (to, needed) = match &outcome.verdict {
+            Verdict::Success(_) => {
+                self.successes += 1;
+                self.answers_since.get_or_insert(now);
+                (State::Up, pace.rise)
+            }
+            Verdict::Failure(failure) => {
+                *self.failures.entry(failure.kind).or_default() += 1;
+                self.answers_since = None;
+                (State::Down, pace.fall)
+            }
         };
-        self.last = Some((now, verdict));
+        self.last = Some((now, outcome));
         if to == self.state {
             self.against = 0;
             return None;
@@ -193,12 +252,41 @@ impl TargetHealth {
         if !decides_alone && self.against < needed {
             return None;
         }
+        if to == State::Up && self.held_until(pace, now).is_some() {
+            return None;
+        }
         let change = Change { from: self.state, to };
         self.returned = (change == Change { from: State::Down, to: State::Up }).then_some(now);
+        self.up_until = match change {
+            Change { from: State::Up, .. } => Some(now),
+            Change { to: State::Up, .. } => None,
+            _ => self.up_until,
+        };
+        if change.from == State::Up {
+            self.downs.push_back(now);
+            if self.downs.len() > FLAP_DOWNS + FLAP_HOLDS_MAX as usize {
+                self.downs.pop_front();
+            }
+        }
+        self.cause = self.last_words().unwrap_or_default().to_owned();
         self.state = to;
         self.since = now;
         self.against = 0;
         Some(change)
+    }
+
+    /// A target that flaps and answers now: until when it is held down, if it goes on answering. `None` also
+    /// for one that does not answer.
+    pub fn held_until(&self, pace: &Pace, now: Moment) -> Option<Moment> {
+        let until = self.answers_since? + self.hold(pace, now)?;
+        (self.state == State::Down && now < until).then_some(until)
+    }
+
+    /// How long it must answer before it is up again, because it flaps.
+    fn hold(&self, pace: &Pace, now: Moment) -> Option<Duration> {
+        let recent = self.downs.iter().filter(|down| now.since(**down) <= FLAP_WINDOW).count();
+        let times = u32::try_from(recent.checked_sub(FLAP_DOWNS - 1)?).unwrap_or(u32::MAX).min(FLAP_HOLDS_MAX);
+        (times > 0 && !pace.flap_hold.is_zero()).then(|| pace.flap_hold * times)
     }
 
     pub fn state(&self) -> State {
@@ -210,20 +298,52 @@ impl TargetHealth {
         self.since
     }
 
+    /// What decided for the state, in words.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
     /// When the target came up, if it has been seen down before: the start of its slow start. A target
     /// that was up at the first look has served before us and needs none.
     pub fn returned(&self) -> Option<Moment> {
         self.returned
     }
 
+    /// When a target that is down was up last; `None` if it never was, or is now.
+    pub fn up_until(&self) -> Option<Moment> {
+        self.up_until
+    }
+
     /// The latest result, and when it came.
-    pub fn last(&self) -> Option<(Moment, &Verdict)> {
-        self.last.as_ref().map(|(at, verdict)| (*at, verdict))
+    pub fn last(&self) -> Option<(Moment, &Outcome)> {
+        self.last.as_ref().map(|(at, outcome)| (*at, outcome))
+    }
+
+    /// The latest result in words.
+    pub fn last_words(&self) -> Option<&str> {
+        match &self.last.as_ref()?.1.verdict {
+            Verdict::Success(words) => Some(words),
+            Verdict::Failure(failure) => Some(&failure.words),
+        }
     }
 
     /// The state is being put in question: the latest result speaks against it.
     pub fn in_doubt(&self) -> bool {
         self.against > 0
+    }
+
+    /// Since the daemon started.
+    pub fn successes(&self) -> u64 {
+        self.successes
+    }
+
+    /// Since the daemon started, by kind.
+    pub fn failures(&self) -> &BTreeMap<FailureKind, u64> {
+        &self.failures
+    }
+
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Goes on under other counts: the state stays, the row begins anew.
@@ -232,105 +352,59 @@ impl TargetHealth {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const RISE: u8 = 2;
-    const FALL: u8 = 3;
-
-    fn at(second: u64) -> Moment {
-        Moment(Duration::from_secs(second))
-    }
-
-    fn fails(health: &mut TargetHealth, second: u64) -> Option<Change> {
-        health.record(Verdict::failure(FailureKind::Refused, "connection refused"), RISE, FALL, at(second))
-    }
-
-    fn succeeds(health: &mut TargetHealth, second: u64) -> Option<Change> {
-        health.record(Verdict::Success(String::new()), RISE, FALL, at(second))
-    }
-
-    #[test]
-    fn the_first_success_makes_an_unknown_target_up_without_slow_start() {
-        let mut health = TargetHealth::new(at(0));
-        assert_eq!(health.state(), State::Unknown);
-        assert_eq!(succeeds(&mut health, 1), Some(Change { from: State::Unknown, to: State::Up }));
-        assert_eq!((health.since(), health.returned()), (at(1), None));
-    }
-
-    #[test]
-    fn an_unknown_target_is_down_at_the_third_failure_in_a_row_and_not_before() {
-        let mut health = TargetHealth::new(at(0));
-        assert_eq!((fails(&mut health, 1), fails(&mut health, 2)), (None, None));
-        assert_eq!(fails(&mut health, 3), Some(Change { from: State::Unknown, to: State::Down }));
-    }
-
-    #[test]
-    fn an_up_target_goes_down_at_the_third_failure_in_a_row_and_says_why() {
-        let mut health = TargetHealth::new(at(0));
-        succeeds(&mut health, 1);
-        assert_eq!(fails(&mut health, 2), None);
-        assert!(health.in_doubt());
-        assert_eq!(fails(&mut health, 3), None);
-        assert_eq!(health.since(), at(1));
-        assert_eq!(fails(&mut health, 4), Some(Change { from: State::Up, to: State::Down }));
-        assert_eq!(health.since(), at(4));
-        assert_eq!(health.last(), Some((at(4), &Verdict::failure(FailureKind::Refused, "connection refused"))));
-        assert!(!health.in_doubt());
-    }
-
-    #[test]
-    fn a_success_ends_the_row_of_failures() {
-        let mut health = TargetHealth::new(at(0));
-        succeeds(&mut health, 1);
-        fails(&mut health, 2);
-        fails(&mut health, 3);
-        assert_eq!(succeeds(&mut health, 4), None);
-        fails(&mut health, 5);
-        fails(&mut health, 6);
-        assert_eq!(health.state(), State::Up);
-    }
-
-    #[test]
-    fn a_down_target_comes_up_at_the_second_success_in_a_row_and_has_returned() {
-        let mut health = TargetHealth::new(at(0));
-        for second in 1..4 {
-            fails(&mut health, second);
+/// A success that took longer than the check allows is a failure.
+fn too_slow(outcome: Outcome, pace: &Pace) -> Outcome {
+    match (&outcome.verdict, pace.slow) {
+        (Verdict::Success(words), Some(slow)) if outcome.took > slow => {
+            let words = format!("{words}, slower than {slow:?}");
+            Outcome { verdict: Verdict::failure(FailureKind::Slow, words), ..outcome }
         }
-        assert_eq!(succeeds(&mut health, 4), None);
-        assert_eq!(succeeds(&mut health, 5), Some(Change { from: State::Down, to: State::Up }));
-        assert_eq!(health.returned(), Some(at(5)));
-        for second in 6..9 {
-            fails(&mut health, second);
-        }
-        assert_eq!((health.state(), health.returned()), (State::Down, None));
-    }
-
-    proptest! {
-        #[test]
-        fn a_target_changes_only_after_as_many_contrary_results_in_a_row_as_asked(
-            results in proptest::collection::vec(any::<bool>(), 1..200), rise in 1..=10_u8, fall in 1..=10_u8
-        ) {
-            let mut health = TargetHealth::new(at(0));
-            let mut seen: Vec<bool> = Vec::new();
-            for (second, good) in results.into_iter().enumerate() {
-                let before = health.state();
-                let verdict = if good { Verdict::Success(String::new()) } else { Verdict::failure(FailureKind::Refused, "x") };
-                let change = health.record(verdict, rise, fall, at(second as u64));
-                seen.push(good);
-                let row = seen.iter().rev().take_while(|one| **one == good).count();
-                let expected = match before {
-                    State::Unknown => good || row >= usize::from(fall),
-                    State::Up => !good && row >= usize::from(fall),
-                    State::Down => good && row >= usize::from(rise),
-                };
-                prop_assert_eq!(change.is_some(), expected);
-            }
-        }
+        _ => outcome,
     }
 }
+
+/// The latest results, up to `RECENT` of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recent {
+    /// Whether they succeeded, the latest in the lowest bit.
+    successes: u64,
+    count: u32,
+    /// Of those that succeeded, microseconds; a ring.
+    took: Vec<u32>,
+    next: usize,
+}
+
+impl Recent {
+    fn push(&mut self, outcome: &Outcome) {
+        let success = matches!(outcome.verdict, Verdict::Success(_));
+        self.successes = self.successes << 1 | u64::from(success);
+        self.count = (self.count + 1).min(RECENT as u32);
+        if !success {
+            return;
+        }
+        let micros = u32::try_from(outcome.took.as_micros()).unwrap_or(u32::MAX);
+        match self.took.get_mut(self.next) {
+            Some(slot) => *slot = micros,
+            None => self.took.push(micros),
+        }
+        self.next = (self.next + 1) % RECENT;
+    }
+
+    /// Part of the latest results that succeeded, 0 to 1; `None` before the first.
+    pub fn success_ratio(&self) -> Option<f64> {
+        let mask = if self.count >= u64::BITS { u64::MAX } else { (1_u64 << self.count) - 1 };
+        (self.count > 0).then(|| f64::from((self.successes & mask).count_ones()) / f64::from(self.count))
+    }
+
+    /// The time that this part (0 to 1) of the latest successes took at most; `None` before the first.
+    pub fn percentile(&self, part: f64) -> Option<Duration> {
+        let mut sorted = self.took.clone();
+        sorted.sort_unstable();
+        let rank = (part.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).map(|micros| Duration::from_micros((*micros).into()))
+    }
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

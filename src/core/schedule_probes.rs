@@ -42,22 +42,34 @@ pub fn next_probe(target: &Target, after: Moment) -> Moment {
     Moment(duration(phase + turns * interval))
 }
 
+/// When a target whose result came at `ended` is probed next, if that result put its state in doubt: after
+/// the fast interval, unless its turn comes sooner.
+pub fn next_in_doubt(target: &Target, ended: Moment) -> Moment {
+    next_probe(target, ended).min(ended + target.pace.fast_interval)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Probe;
     use crate::core::target::{Pace, Question};
 
     fn target(host: u32, interval_ms: u64) -> Target {
         let address = std::net::Ipv4Addr::from(0x0a01_0000 + host);
-        let pace = Pace {
-            interval: Duration::from_millis(interval_ms),
-            timeout: Duration::from_millis(interval_ms.min(1000)),
-            rise: 2,
-            fall: 3,
-        };
-        Target { question: Question::Tcp((address, 25).into()), pace }
+        let pace = Pace { interval: Duration::from_millis(interval_ms), ..Pace::of(&crate::config::Check::default()) };
+        let question = Question { address: (address, 25).into(), via: None, probe: Probe::Tcp.into() };
+        Target { question, pace }
+    }
+
+    #[test]
+    fn a_target_in_doubt_is_asked_again_after_the_fast_interval_or_at_its_turn() {
+        let target = target(1, 2000);
+        let turn = next_probe(&target, Moment(Duration::from_secs(100)));
+        assert_eq!(next_in_doubt(&target, turn), turn + Duration::from_millis(500));
+        let shortly_before = Moment(turn.0 + Duration::from_millis(1900));
+        assert_eq!(next_in_doubt(&target, shortly_before), turn + Duration::from_secs(2));
     }
 
     #[test]

@@ -8,23 +8,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::check::{Change, State, TargetHealth, Verdict};
+use super::check::{Change, Outcome, State, TargetHealth, Verdict};
 use super::forwarding::Family;
 use super::moment::Moment;
-use crate::config::{CheckKind, Config, Member, Pool, Protocol, Server, Service};
+use crate::config::resolve::{is_probed, probe_port};
+use crate::config::{Aim, Check, CheckKind, Config, Member, Mode, Name, Pool, Probe, Server, Service, VirtualServer};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Question {
-    /// Does a TCP connection open?
-    Tcp(SocketAddr),
+/// What is asked, and where: one probe's worth.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Question {
+    /// A server's own address, or a virtual one.
+    pub address: SocketAddr,
+    /// The server that the frames go to, when `address` is a virtual one (direct server return).
+    pub via: Option<Via>,
+    pub probe: Arc<Probe>,
+}
+
+/// A server whose loopback is asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Via {
+    pub server: Name,
+    /// Its own address, of the family of the virtual one.
+    pub address: IpAddr,
 }
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "tcp {address}"),
+        write!(f, "{} {}", self.probe.name(), self.address)?;
+        match &self.via {
+            Some(via) => write!(f, " at {}", via.server),
+            None => Ok(()),
         }
     }
 }
@@ -33,12 +49,29 @@ impl fmt::Display for Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pace {
     pub interval: Duration,
+    pub fast_interval: Duration,
     pub timeout: Duration,
+    pub slow: Option<Duration>,
     pub rise: u8,
     pub fall: u8,
+    pub flap_hold: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+impl Pace {
+    pub fn of(check: &Check) -> Self {
+        Self {
+            interval: check.interval,
+            fast_interval: check.fast_interval,
+            timeout: check.timeout,
+            slow: check.slow,
+            rise: check.rise,
+            fall: check.fall,
+            flap_hold: check.flap_hold,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
     pub question: Question,
     pub pace: Pace,
@@ -52,21 +85,44 @@ pub fn address_of(server: &Server, family: Family) -> Option<IpAddr> {
     }
 }
 
-/// What to probe for a member of a service at `address`; `None`: it is not probed.
-///
-/// The port is the check's, else the member's, else the pool's, else the service's (the first of a
-/// range).
-pub fn target(service: &Service, pool: &Pool, member: &Member, address: IpAddr) -> Option<Target> {
-    let own = member.port.or(pool.port);
-    let check = &pool.check;
-    let ask = match check.kind {
-        CheckKind::None => false,
-        CheckKind::Tcp => true,
-        CheckKind::Auto => service.protocol == Protocol::Tcp && (own.is_some() || !service.ports.is_range()),
+/// The probe of a member of a service, if there is one.
+fn probe_of(service: &Service, pool: &Pool, member: &Member) -> Option<Arc<Probe>> {
+    let probe = match &pool.check.kind {
+        CheckKind::Probe(probe) => probe,
+        CheckKind::Auto | CheckKind::None => &TCP,
     };
-    let port = check.port.or(own).unwrap_or(service.ports.first);
-    let pace = Pace { interval: check.interval, timeout: check.timeout, rise: check.rise, fall: check.fall };
-    ask.then(|| Target { question: Question::Tcp(SocketAddr::new(address, port)), pace })
+    is_probed(service, pool, member).then(|| probe.clone())
+}
+
+static TCP: LazyLock<Arc<Probe>> = LazyLock::new(|| Arc::new(Probe::Tcp));
+
+/// What to probe for a member of a service at `address`, its server's own; nothing: it is not probed.
+/// `addresses` are the service's virtual ones, of the same family.
+///
+/// In DSR each of these is asked for, at the server's MAC: it serves only if it has them all. Neither ARP
+/// nor a command can be asked so. The port is the check's, else the member's, else the pool's, else the
+/// service's (the first of a range); DSR changes no ports, so that only the check's may differ there.
+pub fn member_targets(
+    service: &Service,
+    pool: &Pool,
+    member: &Member,
+    address: IpAddr,
+    addresses: &BTreeSet<IpAddr>,
+) -> Vec<Target> {
+    let Some(probe) = probe_of(service, pool, member) else { return Vec::new() };
+    let pace = Pace::of(&pool.check);
+    let port = probe_port(service, pool, member);
+    let target = |at: IpAddr, via| {
+        let question = Question { address: SocketAddr::new(at, port), via, probe: probe.clone() };
+        Target { question, pace }
+    };
+    let own_only = matches!(*probe, Probe::Arp | Probe::Script(_));
+    if service.mode == Mode::Dsr && pool.check.aim == Aim::Auto && !own_only {
+        let via = || Some(Via { server: member.server.clone(), address });
+        addresses.iter().map(|virtual_address| target(*virtual_address, via())).collect()
+    } else {
+        vec![target(address, None)]
+    }
 }
 
 /// Everything that the configuration wants probed: each member of each service, in each family in
@@ -74,17 +130,55 @@ pub fn target(service: &Service, pool: &Pool, member: &Member, address: IpAddr) 
 pub fn targets(config: &Config) -> BTreeSet<Target> {
     let mut found = BTreeSet::new();
     for virtual_server in config.virtual_servers.values() {
-        let families: BTreeSet<Family> = virtual_server.addresses.iter().map(|a| Family::of(*a)).collect();
+        let families = by_family(virtual_server);
         for service in virtual_server.services.values() {
-            let Some(pool) = config.pools.get(&service.pool) else { continue };
-            for member in &pool.members {
-                let Some(server) = config.servers.get(&member.server) else { continue };
-                let addresses = families.iter().filter_map(|family| address_of(server, *family));
-                found.extend(addresses.filter_map(|address| target(service, pool, member, address)));
+            for pool in pools_of(config, service) {
+                for member in &pool.members {
+                    let Some(server) = config.servers.get(&member.server) else { continue };
+                    for (family, addresses) in &families {
+                        let Some(own) = address_of(server, *family) else { continue };
+                        found.extend(member_targets(service, pool, member, own, addresses));
+                    }
+                }
             }
         }
     }
     found
+}
+
+/// The pools whose members may serve a service: its own, the one that clients are migrated to, and the
+/// backups of each.
+pub fn pools_of<'a>(config: &'a Config, service: &Service) -> Vec<&'a Pool> {
+    let named = |name: &Option<Name>| name.as_ref().and_then(|name| config.pools.get(name));
+    let own = config.pools.get(&service.pool);
+    let migrated = own.and_then(|pool| config.pools.get(&pool.migrate.as_ref()?.to));
+    let sides = || own.into_iter().chain(migrated);
+    sides().chain(sides().filter_map(|pool| named(&pool.backup_pool))).collect()
+}
+
+/// The addresses of a virtual server, by family.
+pub fn by_family(virtual_server: &VirtualServer) -> BTreeMap<Family, BTreeSet<IpAddr>> {
+    let mut families: BTreeMap<Family, BTreeSet<IpAddr>> = BTreeMap::new();
+    for address in &virtual_server.addresses {
+        families.entry(Family::of(*address)).or_default().insert(*address);
+    }
+    families
+}
+
+/// What all the targets of a member say together: it is up when each of them is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberHealth {
+    pub state: State,
+    /// When the latest change of one of them was.
+    pub since: Moment,
+    /// Why it is down, in words; `None` also when what is down has succeeded last.
+    pub failure: Option<String>,
+    /// It answers, and is held down because it flaps, until then.
+    pub held_until: Option<Moment>,
+    /// When it was up last, if it is down and was up before.
+    pub up_until: Option<Moment>,
+    /// When it came back.
+    pub returned: Option<Moment>,
 }
 
 /// The health of all targets.
@@ -104,10 +198,10 @@ impl Health {
     /// what is known, so that editing an interval takes no server out.
     pub fn retarget(&mut self, wanted: &BTreeSet<Target>, now: Moment) {
         let old = std::mem::take(&mut self.targets);
-        let mut by_question: BTreeMap<Question, &TargetHealth> = BTreeMap::new();
+        let mut by_question: BTreeMap<&Question, &TargetHealth> = BTreeMap::new();
         for (target, health) in &old {
             // Among several paces, the one decided last has the freshest view.
-            let best = by_question.entry(target.question).or_insert(health);
+            let best = by_question.entry(&target.question).or_insert(health);
             if best.state() == State::Unknown || (health.state() != State::Unknown && health.since() > best.since()) {
                 *best = health;
             }
@@ -118,13 +212,44 @@ impl Health {
                 (None, Some(other)) => other.inherited(),
                 (None, None) => TargetHealth::new(now),
             };
-            self.targets.insert(*target, health);
+            self.targets.insert(target.clone(), health);
         }
     }
 
     /// Takes a probe's result. One for a target that is no longer wanted is ignored.
-    pub fn record(&mut self, target: &Target, verdict: Verdict, now: Moment) -> Option<Change> {
-        self.targets.get_mut(target)?.record(verdict, target.pace.rise, target.pace.fall, now)
+    pub fn record(&mut self, target: &Target, outcome: Outcome, now: Moment) -> Option<Change> {
+        self.targets.get_mut(target)?.record(outcome, &target.pace, now)
+    }
+
+    /// The health of a member that is asked these questions, as of `now`; `None`: it is not probed.
+    pub fn of(&self, targets: &[Target], now: Moment) -> Option<MemberHealth> {
+        let each = || targets.iter().filter_map(|target| Some((target, self.get(target)?)));
+        if targets.is_empty() {
+            return None;
+        }
+        let asked = each().count() == targets.len();
+        let down: Vec<_> = each().filter(|(_, health)| health.state() == State::Down).collect();
+        let state = if !down.is_empty() {
+            State::Down
+        } else if asked && each().all(|(_, health)| health.state() == State::Up) {
+            State::Up
+        } else {
+            State::Unknown
+        };
+        let held: Option<Vec<Moment>> =
+            down.iter().map(|(target, health)| health.held_until(&target.pace, now)).collect();
+        let failure = |(_, health): &(&Target, &TargetHealth)| match &health.last()?.1.verdict {
+            Verdict::Failure(failure) => Some(failure.words.clone()),
+            Verdict::Success(_) => None,
+        };
+        Some(MemberHealth {
+            state,
+            since: each().map(|(_, health)| health.since()).max().unwrap_or_default(),
+            failure: down.iter().find_map(failure),
+            held_until: held.and_then(|held| held.into_iter().max()),
+            up_until: down.iter().map(|(_, health)| health.up_until()).min().flatten(),
+            returned: each().filter_map(|(_, health)| health.returned()).max(),
+        })
     }
 
     pub fn get(&self, target: &Target) -> Option<&TargetHealth> {

@@ -1,19 +1,28 @@
 use super::*;
-use crate::config::Ports;
+use crate::config::{Ports, Protocol};
+use crate::core::check::FailureKind;
 use crate::core::plan::fixture;
 
 fn parts(config: &Config) -> (Service, Pool) {
-    let service = config.virtual_servers[&fixture::virtual_server(0)].services[&fixture::service(0)].clone();
+    let mut service = config.virtual_servers[&fixture::virtual_server(0)].services[&fixture::service(0)].clone();
+    service.mode = Mode::Nat;
     let pool = config.pools[&service.pool].clone();
     (service, pool)
 }
 
 fn question(service: &Service, pool: &Pool) -> Option<Question> {
-    target(service, pool, &pool.members[0], "10.1.0.1".parse().unwrap()).map(|t| t.question)
+    let addresses = ["192.0.2.25".parse().unwrap()].into();
+    let mut targets = member_targets(service, pool, &pool.members[0], "10.1.0.1".parse().unwrap(), &addresses);
+    assert!(targets.len() <= 1);
+    targets.pop().map(|t| t.question)
+}
+
+fn success() -> Outcome {
+    Outcome { verdict: Verdict::Success(String::new()), took: Duration::ZERO, certificate_ends: None }
 }
 
 fn tcp(text: &str) -> Option<Question> {
-    Some(Question::Tcp(text.parse().unwrap()))
+    Some(Question { address: text.parse().unwrap(), via: None, probe: Probe::Tcp.into() })
 }
 
 #[test]
@@ -34,7 +43,7 @@ fn auto_probes_one_tcp_port_and_neither_udp_nor_a_range() {
     let (mut service, mut pool) = parts(&fixture::config(2, 1));
     service.ports = Ports { first: 50_000, last: 50_999 };
     assert_eq!(question(&service, &pool), None);
-    pool.check.kind = CheckKind::Tcp;
+    pool.check.kind = CheckKind::tcp();
     assert_eq!(question(&service, &pool), tcp("10.1.0.1:50000"));
     pool.check.kind = CheckKind::None;
     assert_eq!(question(&service, &pool), None);
@@ -57,6 +66,8 @@ fn pools_that_ask_the_same_share_a_target_and_another_pace_is_another_target() {
     for service in second.services.values_mut() {
         service.pool = other_pool.clone();
     }
+    fixture::set_mode(&mut config, Mode::Nat);
+    second.services.values_mut().for_each(|service| service.mode = Mode::Nat);
     let mut pool = config.pools.values().next().unwrap().clone();
     config.pools.insert(other_pool.clone(), pool.clone());
     config.virtual_servers.insert(crate::config::Name::new("again").unwrap(), second);
@@ -74,7 +85,7 @@ fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() 
     let mut health = Health::new(&old, at(0));
     assert!(!health.decided());
     for target in &old {
-        health.record(target, Verdict::Success(String::new()), at(1));
+        health.record(target, success(), at(1));
     }
     assert!(health.decided());
     for pool in config.pools.values_mut() {
@@ -85,12 +96,54 @@ fn a_target_at_a_new_pace_inherits_what_is_known_and_a_new_one_starts_unknown() 
     assert!(health.iter().all(|(_, one)| one.state() == State::Up && one.since() == at(1)));
     assert_eq!(health.iter().count(), new.len());
     // A late result of the old pace is no one's.
-    assert_eq!(
-        health.record(old.first().unwrap(), Verdict::failure(crate::core::check::FailureKind::Refused, "late"), at(3)),
-        None
-    );
+    assert_eq!(health.record(old.first().unwrap(), success(), at(3)), None);
     assert_eq!(health.get(old.first().unwrap()), None);
 
     health.retarget(&targets(&fixture::config(3, 1)), at(4));
     assert_eq!(health.iter().filter(|(_, one)| one.state() == State::Unknown).count(), 2);
+}
+
+#[test]
+fn in_dsr_every_virtual_address_is_asked_for_at_the_servers_mac_by_the_services_port() {
+    let (mut service, mut pool) = parts(&fixture::config(2, 1));
+    service.mode = Mode::Dsr;
+    let own: IpAddr = "10.1.0.1".parse().unwrap();
+    let addresses: BTreeSet<IpAddr> = ["192.0.2.25", "192.0.2.26"].map(|a| a.parse().unwrap()).into();
+    let member = pool.members[0].clone();
+    let asked = member_targets(&service, &pool, &member, own, &addresses);
+    let via = Some(Via { server: member.server.clone(), address: own });
+    let expected = addresses.iter().map(|address| (SocketAddr::new(*address, 25), via.clone()));
+    assert_eq!(
+        asked.iter().map(|t| (t.question.address, t.question.via.clone())).collect::<Vec<_>>(),
+        expected.collect::<Vec<_>>()
+    );
+    assert_eq!(asked[0].question.to_string(), format!("tcp 192.0.2.25:25 at {}", member.server));
+    pool.check.aim = Aim::Server;
+    let asked = member_targets(&service, &pool, &member, own, &addresses);
+    assert_eq!(asked.iter().map(|t| (t.question.address.ip(), &t.question.via)).collect::<Vec<_>>(), [(own, &None)]);
+    pool.check.aim = Aim::Auto;
+    pool.check.kind = CheckKind::Probe(Probe::Arp.into());
+    assert_eq!(member_targets(&service, &pool, &member, own, &addresses)[0].question.address.ip(), own);
+}
+
+#[test]
+fn a_member_is_up_when_each_of_its_targets_is_and_down_when_one_is() {
+    let at = |s| Moment(Duration::from_secs(s));
+    let (mut service, pool) = parts(&fixture::config(2, 1));
+    service.mode = Mode::Dsr;
+    let addresses: BTreeSet<IpAddr> = ["192.0.2.25", "192.0.2.26"].map(|a| a.parse().unwrap()).into();
+    let asked = member_targets(&service, &pool, &pool.members[0], "10.1.0.1".parse().unwrap(), &addresses);
+    let mut health = Health::new(&asked.iter().cloned().collect(), at(0));
+    assert_eq!(health.of(&[], at(0)), None);
+    let state = |health: &Health| health.of(&asked, at(9)).unwrap().state;
+    assert_eq!(state(&health), State::Unknown);
+    health.record(&asked[0], success(), at(1));
+    assert_eq!(state(&health), State::Unknown);
+    health.record(&asked[1], success(), at(2));
+    assert_eq!(state(&health), State::Up);
+    let refused = Outcome { verdict: Verdict::failure(FailureKind::Refused, "connection refused"), ..success() };
+    (3..6).for_each(|second| _ = health.record(&asked[1], refused.clone(), at(second)));
+    let member = health.of(&asked, at(9)).unwrap();
+    assert_eq!((member.state, member.failure.as_deref()), (State::Down, Some("connection refused")));
+    assert_eq!((member.since, member.up_until), (at(5), Some(at(5))));
 }

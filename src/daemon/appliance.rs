@@ -15,12 +15,13 @@ use crate::config::diagnostic::Refused;
 use crate::config::yaml;
 use crate::config::{Config, Http, Limits, Mac};
 use crate::core::admin::Admin;
-use crate::core::check::{Change, State, Verdict};
+use crate::core::check::{Change, State, TargetHealth};
 use crate::core::control::ReloadReport;
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::{Inputs, Plan, plan};
-use crate::core::target::{Health, Target, targets};
+use crate::core::schedule_probes::next_in_doubt;
+use crate::core::target::{Health, targets};
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::health::executor::{Answer, Executor};
 use crate::os::arp::FrameSender;
@@ -32,14 +33,6 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a start waits for first probes before it schedules with what it knows.
 const FIRST_PROBES: Duration = Duration::from_secs(3);
-
-/// How a target's probes went, for metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProbeCount {
-    pub successes: u64,
-    pub failures: u64,
-    pub last_took: Duration,
-}
 
 /// Everything that the daemon knows; the loop in `run` feeds it.
 pub struct Appliance {
@@ -55,7 +48,6 @@ pub struct Appliance {
     pub health: Health,
     pub admin: Admin,
     pub network: Arc<Network>,
-    pub probes: BTreeMap<Target, ProbeCount>,
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
     pub drains: Drains,
@@ -103,7 +95,6 @@ impl Appliance {
             plan: Plan::default(),
             admin,
             network,
-            probes: BTreeMap::new(),
             alarms: BTreeMap::new(),
             drains: Drains::default(),
             path,
@@ -123,7 +114,6 @@ impl Appliance {
     pub fn retarget(&mut self) {
         let wanted = targets(&self.config);
         self.health.retarget(&wanted, clock::now());
-        self.probes.retain(|target, _| wanted.contains(target));
         self.executor.set(&wanted);
         let neighbours = self.config.servers.values().filter(|server| server.link.is_none());
         self.os.set_wanted(
@@ -133,22 +123,19 @@ impl Appliance {
     }
 
     pub fn answered(&mut self, answer: Answer) {
-        let count = self.probes.entry(answer.target).or_default();
-        match answer.verdict {
-            Verdict::Success(_) => count.successes += 1,
-            Verdict::Failure(_) => count.failures += 1,
+        let now = clock::now();
+        let question = answer.target.question.clone();
+        let change = self.health.record(&answer.target, answer.outcome, now);
+        let health = self.health.get(&answer.target);
+        if health.is_some_and(TargetHealth::in_doubt) {
+            self.executor.hurry(&answer.target, next_in_doubt(&answer.target, now));
         }
-        count.last_took = answer.took;
-        let why = match &answer.verdict {
-            Verdict::Success(_) => String::new(),
-            Verdict::Failure(failure) => format!(": {}", failure.words),
-        };
-        let change = self.health.record(&answer.target, answer.verdict, clock::now());
         if let Some(Change { from, to }) = change {
+            let why = health.map_or("", TargetHealth::cause);
             if to == State::Down {
-                warn!("{}: {from} -> {to}{why}", answer.target.question);
+                warn!("{question}: {from} -> {to}: {why}");
             } else {
-                info!("{}: {from} -> {to}", answer.target.question);
+                info!("{question}: {from} -> {to}: {why}");
             }
             self.dirty = true;
         }
@@ -210,6 +197,12 @@ impl Appliance {
         self.admin = admin;
         self.dirty = true;
         Ok(())
+    }
+
+    /// Has the data plane follow an input that has changed.
+    pub(super) fn replan(&mut self) -> Result<(), DataPlaneError> {
+        self.dirty = true;
+        self.settle()
     }
 
     /// The data plane is as planned.

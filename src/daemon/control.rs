@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::appliance::Appliance;
+use super::drains::Course;
 use super::lock;
 use super::state::{self, Losses};
 use crate::config::Protocol;
@@ -24,6 +25,10 @@ use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::os::ethtool::{Ethtool, xdp_losses};
 use crate::os::netlink;
 
+/// For the connections of a server that is removed by force. At 50,000 resets in a second, a full table of the
+/// default size takes half of it.
+const RESET_PATIENCE: Duration = Duration::from_secs(10);
+const RESET_LOOK: Duration = Duration::from_millis(20);
 /// Chunks of connections on their way to a face.
 const CHUNKS: usize = 2;
 
@@ -89,7 +94,24 @@ impl Control for ApplianceControl {
 
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {
         async move {
-            let result = tokio::task::block_in_place(|| lock(&self.appliance).carry_out(&order));
+            let course = tokio::task::block_in_place(|| lock(&self.appliance).carry_out(&order));
+            let _ = self.kick.try_send(());
+            let (subject, report) = match course? {
+                Course::Done(report) => return Ok(report),
+                Course::Resetting { subject, report } => (subject, report),
+            };
+            let deadline = tokio::time::Instant::now() + RESET_PATIENCE;
+            while !tokio::task::block_in_place(|| lock(&self.appliance).is_reset(subject.server())) {
+                if tokio::time::Instant::now() >= deadline {
+                    let why = format!(
+                        "its {} connections are still being reset; it is removed when none is left",
+                        report.cut
+                    );
+                    return Err(OperationError::NotRemoved { server: order.server, why });
+                }
+                tokio::time::sleep(RESET_LOOK).await;
+            }
+            let result = tokio::task::block_in_place(|| lock(&self.appliance).finish_removal(&subject, report));
             let _ = self.kick.try_send(());
             result
         }

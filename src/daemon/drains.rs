@@ -12,7 +12,7 @@ use super::configfile;
 use super::control::failed;
 use super::lock;
 use crate::config::suggest::nearest;
-use crate::config::{Config, Name, Protocol};
+use crate::config::{Config, Name, Pool, Protocol, Service};
 use crate::core::admin::{AdminState, Order, Subject, Then};
 use crate::core::control::state::OrderState;
 use crate::core::control::{self, Action, OperationError, OrderReport};
@@ -32,6 +32,16 @@ pub struct Drains {
     course: drain::Drains,
     /// Removals that were refused, and why; they are tried again.
     refused: BTreeMap<Subject, String>,
+}
+
+/// How far an order is when `carry_out` returns.
+pub enum Course {
+    Done(OrderReport),
+    /// Removed by force: connections are being reset.
+    Resetting {
+        subject: Subject,
+        report: OrderReport,
+    },
 }
 
 impl Drains {
@@ -60,7 +70,7 @@ impl Appliance {
             match action {
                 drain::Action::Finished(subject) => info!("{subject} is drained: nothing is left"),
                 drain::Action::Reset(subject) => match self.reset(&subject) {
-                    Ok(cut) => warn!("the deadline of {subject} is over: {cut} connections were reset"),
+                    Ok(cut) => warn!("the deadline of {subject} is over: {cut} connections are reset"),
                     Err(error) => error!("the connections of {subject} could not be reset: {error}"),
                 },
                 drain::Action::Remove(subject) => self.remove_at_end(&subject),
@@ -116,24 +126,25 @@ impl Appliance {
         Ok(notes)
     }
 
-    /// Ends what is left on a subject; how many connections that were.
-    fn reset(&self, subject: &Subject) -> Result<u64, DataPlaneError> {
+    /// Has what is left on a subject ended: a reset to each end of a connection, UDP flows scheduled anew. How
+    /// many connections that are; the thread of resets does it.
+    fn reset(&mut self, subject: &Subject) -> Result<u64, DataPlaneError> {
         let counts = lock(&self.dataplane).connections();
-        let of_it = counts.iter().filter(|(key, count)| self.belongs(subject, key) && count.active > 0);
-        let mut ended = 0;
-        for (key, count) in of_it {
-            // Each for itself: the sweep and the faces get their turn between them.
-            lock(&self.dataplane).cut(key)?;
-            ended += count.active;
+        let of_it = counts.iter().filter(|(key, _)| self.belongs(subject, key));
+        let ended = of_it.map(|(_, count)| count.active).sum();
+        if self.admin.set_overdue(subject) {
+            self.replan()?;
         }
+        lock(&self.dataplane).force_reset(subject.server());
         Ok(ended)
     }
 
     /// Whether a destination is part of a subject.
     fn belongs(&self, subject: &Subject, key: &DestKey) -> bool {
-        pool_of(&self.config, key).map_or(subject.pool().is_none() && subject.server() == &key.server, |pool| {
-            subject.covers(pool, &key.server)
-        })
+        match pool_of(&self.config, key) {
+            Some(pool) => subject.covers(pool, &key.server),
+            None => subject.pool().is_none() && *subject.server() == key.server,
+        }
     }
 
     fn left(&self, subject: &Subject, counts: &BTreeMap<DestKey, ConnectionCounts>) -> u64 {
@@ -156,8 +167,9 @@ impl Appliance {
         empty
     }
 
-    /// Carries out an operator's order; it is in force in the data plane when this returns.
-    pub fn carry_out(&mut self, order: &control::Order) -> Result<OrderReport, OperationError> {
+    /// Carries out an operator's order; it is in force in the data plane when this returns. A removal by force
+    /// has its second part in `finish_removal`.
+    pub fn carry_out(&mut self, order: &control::Order) -> Result<Course, OperationError> {
         let subject = self.subject(order)?;
         let before = self.admin.of(&subject);
         if order.action != Action::Enable && !order.force {
@@ -187,54 +199,63 @@ impl Appliance {
             }
             Action::Disable => self.take_out(&subject, AdminState::Disabled, None, Then::Nothing)?,
             Action::Drain { deadline, then } => self.take_out(&subject, AdminState::Draining, deadline, then)?,
-            Action::Remove => self.remove_by_order(&subject, order.force, &mut report)?,
+            Action::Remove => {
+                self.may_be_removed(&subject, order)?;
+                if self.left(&subject, &lock(&self.dataplane).connections()) > 0 {
+                    self.take_out(&subject, AdminState::Draining, Some(Duration::ZERO), Then::Remove)?;
+                    report.state = AdminState::Draining;
+                    report.cut = self.reset(&subject).map_err(failed)?;
+                    return Ok(Course::Resetting { subject, report });
+                }
+                return self.finish_removal(&subject, report).map(Course::Done);
+            }
         }
         report.connections = self.left(&subject, &lock(&self.dataplane).connections());
-        if report.removed {
-            info!(
-                "{subject} was taken out of the configuration by the operator; {} connections were reset",
-                report.cut
-            );
-        } else {
-            report.state = self.admin.of(&subject);
-            let in_force = self.admin.order(&subject);
-            report.deadline_at = in_force.and_then(|order| order.deadline).map(UnixTime::as_secs);
-            report.then = in_force.map(|order| order.then).unwrap_or_default();
-            info!("{subject}: {before} -> {} by the operator", report.state);
-        }
+        report.state = self.admin.of(&subject);
+        let in_force = self.admin.order(&subject);
+        report.deadline_at = in_force.and_then(|order| order.deadline).map(UnixTime::as_secs);
+        report.then = in_force.map(|order| order.then).unwrap_or_default();
+        info!("{subject}: {before} -> {} by the operator", report.state);
         self.tell_of_refusals();
-        Ok(report)
+        Ok(Course::Done(report))
     }
 
-    fn remove_by_order(
-        &mut self,
-        subject: &Subject,
-        force: bool,
-        report: &mut OrderReport,
-    ) -> Result<(), OperationError> {
+    /// Whether a removal can be done, before anybody loses a connection.
+    fn may_be_removed(&self, subject: &Subject, order: &control::Order) -> Result<(), OperationError> {
         let connections = self.left(subject, &lock(&self.dataplane).connections());
         // A member whose server is drained is drained too.
         let state = match subject {
             Subject::Server(server) => self.admin.of_server(server),
             Subject::Member { pool, server } => self.admin.of_member(pool, server),
         };
-        if !force && (state == AdminState::Enabled || connections > 0) {
-            return Err(OperationError::NotDrained { server: report.server.clone(), state, connections });
+        let server = order.server.clone();
+        if !order.force && (state == AdminState::Enabled || connections > 0) {
+            return Err(OperationError::NotDrained { server, state, connections });
         }
-        let not_removed = |why: String| OperationError::NotRemoved { server: report.server.clone(), why };
-        // Before anybody loses a connection.
-        configfile::prepare(&self.path, &self.config, subject).map_err(|error| not_removed(error.to_string()))?;
-        if connections > 0 {
-            self.take_out(subject, AdminState::Draining, Some(Duration::ZERO), Then::Remove)?;
-            report.cut = self.reset(subject).map_err(failed)?;
-            report.state = AdminState::Draining;
+        let prepared = configfile::prepare(&self.path, &self.config, subject);
+        prepared.map(drop).map_err(|error| OperationError::NotRemoved { server, why: error.to_string() })
+    }
+
+    /// Takes it out of the configuration, when its connections have ended. If that is refused it stays drained, and
+    /// the removal is tried again.
+    pub fn finish_removal(&mut self, subject: &Subject, report: OrderReport) -> Result<OrderReport, OperationError> {
+        let cut = report.cut;
+        if !subject.is_configured(&self.config) {
+            // The drain came to its own end meanwhile.
+            return Ok(OrderReport { removed: true, connections: 0, ..report });
         }
-        report.notes = self.remove(subject).map_err(|why| {
-            let cut = report.cut;
-            not_removed(if cut > 0 { format!("{why}; it is drained, and {cut} connections were reset") } else { why })
+        let notes = self.remove(subject).map_err(|why| OperationError::NotRemoved {
+            server: report.server.clone(),
+            why: if cut > 0 { format!("{why}; it is drained, and {cut} connections were reset") } else { why },
         })?;
-        report.removed = true;
-        Ok(())
+        info!("{subject} was taken out of the configuration by the operator; {cut} connections were reset");
+        self.tell_of_refusals();
+        Ok(OrderReport { removed: true, connections: 0, notes, ..report })
+    }
+
+    /// Whether the connections of a server that were to be reset are.
+    pub fn is_reset(&self, server: &Name) -> bool {
+        lock(&self.dataplane).reset_of(server).is_none_or(|reset| reset.done)
     }
 
     fn take_out(
@@ -303,10 +324,23 @@ fn shortened(text: &str) -> &str {
     text.char_indices().nth(Name::LENGTH_MAX).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// The pool through which a service has its destination; `None` when the service has left.
+/// The pool through which a service has its destination: its own, the one that it migrates to, or a backup
+/// pool of either. `None` when service or member have left.
 fn pool_of<'a>(config: &'a Config, key: &DestKey) -> Option<&'a Name> {
     let services = &config.virtual_servers.get(&key.service.virtual_server)?.services;
-    services.get(&key.service.service).map(|service| &service.pool)
+    let mut pools = pools_of(config, services.get(&key.service.service)?).into_iter();
+    pools.find(|(_, pool)| pool.members.iter().any(|member| member.server == key.server)).map(|(name, _)| name)
+}
+
+fn pools_of<'a>(config: &'a Config, service: &'a Service) -> Vec<(&'a Name, &'a Pool)> {
+    let pool = |name: &'a Name| Some((name, config.pools.get(name)?));
+    let own = pool(&service.pool);
+    let other = own.and_then(|(_, own)| pool(&own.migrate.as_ref()?.to));
+    let with_backup = |entry: Option<(&'a Name, &'a Pool)>| {
+        let backup = entry.and_then(|(_, entry)| pool(entry.backup_pool.as_ref()?));
+        entry.into_iter().chain(backup)
+    };
+    with_backup(own).chain(with_backup(other)).collect()
 }
 
 /// The orders in force and how far they have come, for the state.
@@ -339,11 +373,11 @@ pub fn states(appliance: &Appliance, counts: &BTreeMap<DestKey, ConnectionCounts
 /// After how long without a packet from its client the last connection of a subject is forgotten.
 fn idle_timeout(config: &Config, subject: &Subject) -> Duration {
     let services = config.virtual_servers.values().flat_map(|virtual_server| virtual_server.services.values());
-    let has_it = |pool: &Name| {
-        let members = config.pools.get(pool).map(|pool| pool.members.as_slice()).unwrap_or_default();
-        members.iter().any(|member| subject.covers(pool, &member.server))
+    let has_it = |service: &Service| {
+        let mut pools = pools_of(config, service).into_iter();
+        pools.any(|(name, pool)| pool.members.iter().any(|member| subject.covers(name, &member.server)))
     };
-    let timeouts = services.filter(|service| has_it(&service.pool)).map(|service| match service.protocol {
+    let timeouts = services.filter(|service| has_it(service)).map(|service| match service.protocol {
         Protocol::Tcp => service.timeouts.established.max(service.timeouts.closing),
         Protocol::Udp => service.timeouts.udp,
     });

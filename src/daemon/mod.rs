@@ -34,6 +34,7 @@ use crate::config::yaml;
 use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
+use crate::os::arp::FrameSender;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
@@ -106,6 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = async move { _ = stopping.await };
     let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
+    let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
     let mut network = network;
@@ -141,6 +143,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }
         tokio::task::block_in_place(|| lock(&appliance).look_at_drains());
+        resetter.wake();
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use super::appliance::Appliance;
 use super::control::unix;
 use super::drains;
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
-use crate::core::check::{self, Verdict};
+use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::State;
 use crate::core::control::state::*;
 use crate::core::forwarding::{DestKey, ServiceKey};
+use crate::core::moment::Moment;
 use crate::core::network::IfIndex;
-use crate::core::target;
+use crate::core::schedule_probes::{next_in_doubt, next_probe};
+use crate::core::target::{self, Target};
 use crate::dataplane::reasons::REASONS;
 use crate::dataplane::{ConnectionCounts, DataPlane, DataPlaneError, Traffic as Counted};
 use crate::os::clock;
@@ -96,12 +99,13 @@ fn pool_state(config: &Config, name: &Name, pool: &Pool) -> PoolState {
         let services = v.services.iter().filter(|(_, service)| service.pool == *name);
         services.map(move |(service, _)| format!("{virtual_server}/{service}"))
     });
-    let Check { kind, interval, timeout, rise, fall, .. } = &pool.check;
-    let check = match kind {
+    let check = &pool.check;
+    let Check { interval, timeout, rise, fall, .. } = check;
+    let pace = format!("every {interval:?}, time-out {timeout:?}, rise {rise}, fall {fall}");
+    let check = match &check.kind {
         CheckKind::None => "not probed".to_owned(),
-        CheckKind::Auto | CheckKind::Tcp => {
-            format!("tcp connect every {interval:?}, time-out {timeout:?}, rise {rise}, fall {fall}")
-        }
+        CheckKind::Auto => format!("tcp {pace}"),
+        CheckKind::Probe(probe) => format!("{} {pace}", probe.name()),
     };
     PoolState {
         name: name.to_string(),
@@ -187,12 +191,14 @@ impl Scene<'_> {
         let standing = appliance.plan.members.get(&dest_key);
         let place = appliance.plan.state.dests.get(&dest_key).and_then(|dest| dest.place.ok());
         let server = appliance.config.servers.get(&member.server);
+        let planned = appliance.plan.state.services.get(key);
         let address: Option<IpAddr> = server.and_then(|s| target::address_of(s, key.family));
-        let asked = address.and_then(|address| target::target(service, pool, member, address));
-        let health = asked.as_ref().and_then(|target| appliance.health.get(target));
+        let targets = planned.zip(address).map_or_else(Vec::new, |(planned, address)| {
+            target::member_targets(service, pool, member, address, &planned.addresses)
+        });
+        let health = appliance.health.of(&targets, now);
         let counts = self.connections.get(&dest_key).copied().unwrap_or_default();
         let traffic = self.traffic.get(&dest_key).copied().unwrap_or_default();
-        let planned = appliance.plan.state.services.get(key);
         let effective = planned.and_then(|s| s.schedule.get(&member.server)).map_or(0, |weight| weight.0);
         MemberState {
             server: member.server.to_string(),
@@ -201,26 +207,12 @@ impl Scene<'_> {
             weight: member.weight.or(server.map(|s| s.weight)).unwrap_or(1),
             effective_weight: f64::from(effective) / 1000.0,
             backup: member.backup,
-            state: health.map_or(check::State::Unknown, |h| h.state()),
-            since_seconds: health.map_or(0, |h| now.since(h.since()).as_secs()),
+            state: health.as_ref().map_or(check::State::Unknown, |h| h.state),
+            since_seconds: health.as_ref().map_or(0, |h| now.since(h.since).as_secs()),
             admin: appliance.admin.of_member(&service.pool, &member.server),
             scheduled: standing.is_some_and(|s| s.is_scheduled()),
             why: standing.map_or_else(String::new, ToString::to_string),
-            check: asked.map(|target| {
-                let count = appliance.probes.get(&target);
-                let last = health.and_then(|h| h.last());
-                CheckState {
-                    question: target.question.to_string(),
-                    last: last.map(|(_, verdict)| match verdict {
-                        Verdict::Success(words) => words.clone(),
-                        Verdict::Failure(failure) => failure.words.clone(),
-                    }),
-                    last_age_seconds: last.map(|(when, _)| now.since(when).as_secs_f64()),
-                    last_duration_seconds: count.map(|c| c.last_took.as_secs_f64()),
-                    successes: count.map_or(0, |c| c.successes),
-                    failures: count.map_or(0, |c| c.failures),
-                }
-            }),
+            checks: targets.iter().filter_map(|t| Some(check_state(t, appliance.health.get(t)?, now))).collect(),
             mac: place.map(|p| p.mac),
             interface: place.and_then(|p| Some(appliance.network.links.get(&p.port)?.name.clone())),
             vlan: place.map(|p| p.vlan),
@@ -233,4 +225,56 @@ impl Scene<'_> {
             },
         }
     }
+}
+
+fn check_state(target: &Target, health: &TargetHealth, now: Moment) -> CheckState {
+    let last = health.last();
+    let seconds = |d: Duration| d.as_secs_f64();
+    let told = |outcome: &Outcome| {
+        let words = match &outcome.verdict {
+            Verdict::Success(words) => words,
+            Verdict::Failure(failure) => &failure.words,
+        };
+        format!("{}: {words}, after {}", target.question.probe.name(), span(outcome.took))
+    };
+    let asked = last.map_or(now, |(at, _)| at);
+    let next = if health.in_doubt() { next_in_doubt(target, asked) } else { next_probe(target, asked) };
+    let recent = health.recent();
+    CheckState {
+        question: target.question.to_string(),
+        state: health.state(),
+        since_seconds: now.since(health.since()).as_secs(),
+        cause: health.cause().to_owned(),
+        last: last.map(|(_, outcome)| told(outcome)),
+        last_age_seconds: last.map(|(at, _)| seconds(now.since(at))),
+        last_duration_seconds: last.map(|(_, outcome)| seconds(outcome.took)),
+        next_seconds: seconds(next.since(now)),
+        held_seconds: health.held_until(&target.pace, now).map(|until| until.since(now).as_secs()),
+        success_ratio: recent.success_ratio(),
+        latency: recent.percentile(0.5).map(|p50| Latency {
+            p50_seconds: seconds(p50),
+            p90_seconds: recent.percentile(0.9).map_or(0.0, seconds),
+            p99_seconds: recent.percentile(0.99).map_or(0.0, seconds),
+        }),
+        certificate_days: last.and_then(|(_, outcome)| outcome.certificate_ends).map(days_until),
+        successes: health.successes(),
+        failures: health.failures().values().sum(),
+        failures_by_kind: health.failures().iter().map(|(kind, count)| (kind.word().to_owned(), *count)).collect(),
+    }
+}
+
+/// A time as an operator reads it: "12 ms", "1.2 s".
+fn span(time: Duration) -> String {
+    match time.as_micros() {
+        0..1_000 => format!("{} µs", time.as_micros()),
+        1_000..1_000_000 => format!("{} ms", time.as_millis()),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+/// Whole days from now until a time of the calendar.
+fn days_until(unix_seconds: u64) -> i64 {
+    let now = unix(SystemTime::now());
+    let seconds = i64::try_from(unix_seconds).unwrap_or(i64::MAX).saturating_sub(i64::try_from(now).unwrap_or(0));
+    seconds.div_euclid(86_400)
 }

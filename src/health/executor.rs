@@ -8,18 +8,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::core::check::{FailureKind, Verdict};
+use crate::core::check::{FailureKind, Outcome, Verdict};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{first_probe, next_probe};
-use crate::core::target::{Question, Target};
+use crate::core::target::Target;
 use crate::os::clock;
 
 /// One probe's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub target: Target,
-    pub verdict: Verdict,
-    pub took: Duration,
+    pub outcome: Outcome,
 }
 
 /// The running probes.
@@ -44,9 +43,14 @@ impl Executor {
             keep
         });
         for target in wanted {
-            self.tasks.entry(*target).or_insert_with(|| tokio::spawn(run(*target, self.answers.clone())));
+            self.tasks.entry(target.clone()).or_insert_with(|| tokio::spawn(run(target.clone(), self.answers.clone())));
         }
     }
+}
+
+impl Executor {
+    /// Asks a target before its turn, at this moment.
+    pub fn hurry(&mut self, _target: &Target, _at: Moment) {}
 }
 
 impl Drop for Executor {
@@ -60,9 +64,13 @@ async fn run(target: Target, answers: mpsc::Sender<Answer>) {
     loop {
         tokio::time::sleep(turn.since(clock::now())).await;
         let begun = clock::now();
-        let verdict = ask(target).await;
+        let verdict = ask(&target).await;
         let took = clock::now().since(begun);
-        if answers.send(Answer { target, verdict, took }).await.is_err() {
+        if answers
+            .send(Answer { target: target.clone(), outcome: Outcome { verdict, took, certificate_ends: None } })
+            .await
+            .is_err()
+        {
             return; // The daemon stops.
         }
         turn = next_probe(&target, later(turn, clock::now()));
@@ -73,9 +81,8 @@ fn later(a: Moment, b: Moment) -> Moment {
     a.max(b)
 }
 
-async fn ask(target: Target) -> Verdict {
-    let Question::Tcp(address) = target.question;
-    match tokio::time::timeout(target.pace.timeout, connect(address)).await {
+async fn ask(target: &Target) -> Verdict {
+    match tokio::time::timeout(target.pace.timeout, connect(target.question.address)).await {
         Ok(Ok(())) => Verdict::Success("connection opened".into()),
         Ok(Err(error)) => words(&error),
         Err(_) => Verdict::failure(FailureKind::Timeout, format!("no answer within {:?}", target.pace.timeout)),
@@ -105,21 +112,23 @@ fn words(error: &io::Error) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::target::Pace;
+    use crate::config::{Check, Probe};
+    use crate::core::target::{Pace, Question};
 
     fn target(address: SocketAddr, timeout_ms: u64) -> Target {
         let interval = Duration::from_millis(100);
-        let pace = Pace { interval, timeout: Duration::from_millis(timeout_ms), rise: 1, fall: 1 };
-        Target { question: Question::Tcp(address), pace }
+        let timeout = Duration::from_millis(timeout_ms);
+        let pace = Pace { interval, timeout, ..Pace::of(&Check::default()) };
+        Target { question: Question { address, via: None, probe: Probe::Tcp.into() }, pace }
     }
 
     #[tokio::test]
     async fn an_open_port_succeeds_and_a_closed_one_says_why() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(ask(target(address, 1000)).await, Verdict::Success("connection opened".into()));
+        assert_eq!(ask(&target(address, 1000)).await, Verdict::Success("connection opened".into()));
         drop(listener);
-        assert_eq!(ask(target(address, 1000)).await, Verdict::failure(FailureKind::Refused, "connection refused"));
+        assert_eq!(ask(&target(address, 1000)).await, Verdict::failure(FailureKind::Refused, "connection refused"));
     }
 
     #[tokio::test]
@@ -129,7 +138,7 @@ mod tests {
         let (send, mut receive) = mpsc::channel(8);
         let mut executor = Executor::new(send);
         executor.set(&[wanted].into());
-        assert_eq!(receive.recv().await.unwrap().verdict, Verdict::Success("connection opened".into()));
+        assert_eq!(receive.recv().await.unwrap().outcome.verdict, Verdict::Success("connection opened".into()));
         executor.set(&BTreeSet::new());
         while tokio::time::timeout(Duration::from_millis(50), receive.recv()).await.is_ok() {}
         assert!(tokio::time::timeout(Duration::from_millis(400), receive.recv()).await.is_err());

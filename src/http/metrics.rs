@@ -12,7 +12,7 @@ use prometheus::{Error, TextEncoder};
 use crate::core::admin::AdminState;
 use crate::core::check;
 use crate::core::control::State;
-use crate::core::control::state::{InterfaceState, MemberState, OrderState, PacketCount, ServiceState};
+use crate::core::control::state::{CheckState, InterfaceState, MemberState, OrderState, PacketCount, ServiceState};
 use crate::core::control::word::Word;
 
 /// The state in the text format 0.0.4.
@@ -154,13 +154,14 @@ fn services(state: &State, families: &mut Families) {
         "lbd_member_checks_total",
         "Probes since the daemon started. One that serves several services is counted with each.",
         split("result", &|m| {
-            m.check.iter().flat_map(|c| [("success", c.successes), ("failure", c.failures)]).collect()
+            let sum = |of: fn(&CheckState) -> u64| m.checks.iter().map(of).sum();
+            vec![("success", sum(|c| c.successes)), ("failure", sum(|c| c.failures))]
         }),
     );
     families.gauge(
         "lbd_member_check_duration_seconds",
         "Time that the latest probe took.",
-        members(&|member| member.check.as_ref()?.last_duration_seconds),
+        members(&|m| m.checks.iter().filter_map(|c| c.last_duration_seconds).reduce(f64::max)),
     );
 }
 

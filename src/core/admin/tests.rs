@@ -123,3 +123,25 @@ fn a_file_of_another_version_or_shape_is_refused_with_advice() {
         assert!(message.contains(word), "{message}");
     }
 }
+
+#[test]
+fn what_is_overdue_is_so_in_its_own_pools_until_another_order_comes() {
+    let (relay, pop3, pc2) = (name("relay"), name("pop3"), name("pc2"));
+    let subject = member(&relay, &pc2);
+    let mut admin = Admin::default();
+    assert!(!admin.set_overdue(&subject), "nothing was ordered");
+    for order in [true, false] {
+        admin.put(&subject, drain(1, Some(2), Then::Nothing));
+        assert!(!admin.is_overdue(&relay, &pc2));
+        assert!(admin.set_overdue(&subject) && !admin.set_overdue(&subject));
+        assert!(admin.is_overdue(&relay, &pc2) && !admin.is_overdue(&pop3, &pc2));
+        if order {
+            admin.enable(&subject, at(3));
+            assert!(!admin.is_overdue(&relay, &pc2));
+        }
+    }
+    let server = Subject::Server(pc2.clone());
+    admin.put(&server, drain(1, Some(2), Then::Nothing));
+    admin.set_overdue(&server);
+    assert!(admin.is_overdue(&pop3, &pc2), "of a server in all its pools");
+}

@@ -1,5 +1,6 @@
 //! What is true now, as an operator sees it. Times on the calendar are Unix time in seconds.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schemars::JsonSchema;
@@ -112,8 +113,8 @@ pub struct MemberState {
     pub scheduled: bool,
     /// Why it does or does not, in words.
     pub why: String,
-    /// None when it is not probed.
-    pub check: Option<CheckState>,
+    /// One for each virtual address in DSR; empty when it is not probed.
+    pub checks: Vec<CheckState>,
     /// Where it is on the wire, as far as known.
     #[serde(serialize_with = "word::maybe_mac")]
     #[schemars(with = "Option<String>")]
@@ -126,21 +127,49 @@ pub struct MemberState {
     pub traffic: Traffic,
 }
 
-/// The probe of a member. One probe may serve several members; it is then told with each.
+/// A probe of a member. One probe may serve several members; it is then told with each.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct CheckState {
-    /// What is asked, `tcp 10.1.0.2:25`.
+    /// What is asked, `smtp 10.1.0.2:25`, or in DSR `smtp 192.0.2.25:25 at pc1`.
     pub question: String,
-    /// The latest result in words; none before the first.
+    /// up, down, or unknown.
+    #[serde(serialize_with = "word::serialize")]
+    #[schemars(with = "String")]
+    pub state: check::State,
+    /// How long it has been in `state`.
+    pub since_seconds: u64,
+    /// The result that brought it there, in words; empty before the first.
+    pub cause: String,
+    /// The latest result in words, `smtp: banner 421 too busy, after 12 ms`; none before the first.
     pub last: Option<String>,
     /// How long ago it came.
     pub last_age_seconds: Option<f64>,
     /// How long the latest probe took.
     pub last_duration_seconds: Option<f64>,
+    /// When the next probe is due, from now.
+    pub next_seconds: f64,
+    /// It flaps: it answers now, and is held down for so much longer.
+    pub held_seconds: Option<u64>,
+    /// Part of the latest 64 results that succeeded, 0 to 1.
+    pub success_ratio: Option<f64>,
+    /// Of the latest 64 successes.
+    pub latency: Option<Latency>,
+    /// Days until the server's certificate ends, negative when it has; none without TLS.
+    pub certificate_days: Option<i64>,
     /// Since the daemon started.
     pub successes: u64,
     /// Since the daemon started.
     pub failures: u64,
+    /// The failures by kind.
+    pub failures_by_kind: BTreeMap<String, u64>,
+}
+
+/// Percentiles.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Latency {
+    pub p50_seconds: f64,
+    pub p90_seconds: f64,
+    pub p99_seconds: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use super::{Inputs, Plan};
 use crate::config::{
-    Check, Config, Http, Interfaces, Limits, Mac, Member, Mode, Name, OnFailure, Pool, Ports, Protocol, Scheduler,
-    Server, Service, Timeouts, UdpLife, VirtualServer,
+    BelowMin, Check, Config, Http, Interfaces, Limits, Mac, Member, Mode, Name, OnFailure, Pool, Ports, Protocol,
+    Scheduler, Server, Service, Timeouts, UdpLife, VirtualServer,
 };
 use crate::core::admin::Admin;
-use crate::core::check::Verdict;
+use crate::core::check::{Outcome, Verdict};
 use crate::core::forwarding::{DestKey, Family, ServiceKey};
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Link, LinkKind, Neighbour, Network};
-use crate::core::target::{Health, Question, targets};
+use crate::core::target::{Health, targets};
 
 pub const BRIDGE: IfIndex = 10;
 /// Names `p0`, `p1`.
@@ -97,6 +97,12 @@ pub fn config(servers: usize, services: usize) -> Config {
             scheduler: Scheduler::Maglev,
             slow_start: Duration::from_secs(90),
             check: Check::default(),
+            profile: None,
+            min_up: 0,
+            below_min: BelowMin::default(),
+            backup_pool: None,
+            on_failure: OnFailure::Reset,
+            migrate: None,
         };
         config.pools.insert(pool(index), one);
         let one = Service {
@@ -107,7 +113,7 @@ pub fn config(servers: usize, services: usize) -> Config {
             persistence: None,
             timeouts: Timeouts::default(),
             udp: UdpLife::Idle,
-            on_failure: OnFailure::Reset,
+            passive: None,
         };
         let low = u16::try_from(index).unwrap();
         let addresses = vec![
@@ -147,6 +153,16 @@ pub fn network(servers: usize) -> Network {
     network
 }
 
+/// All services in another mode than DSR.
+pub fn set_mode(config: &mut Config, mode: Mode) {
+    let services = config.virtual_servers.values_mut().flat_map(|entry| entry.services.values_mut());
+    services.for_each(|service| service.mode = mode);
+}
+
+pub fn outcome(verdict: Verdict) -> Outcome {
+    Outcome { verdict, took: std::time::Duration::from_millis(1), certificate_ends: None }
+}
+
 /// All that a plan needs, owned.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -176,7 +192,7 @@ impl Site {
         let wanted = targets(&self.config);
         self.health = Health::new(&wanted, at(0));
         for target in &wanted {
-            self.health.record(target, Verdict::Success(String::new()), at(1));
+            self.health.record(target, outcome(Verdict::Success(String::new())), at(1));
         }
     }
 
@@ -184,10 +200,10 @@ impl Site {
     pub fn probe(&mut self, index: usize, family: Family, verdict: &Verdict, times: u8) {
         let wanted = if family == Family::V4 { v4(index) } else { v6(index) };
         for target in targets(&self.config) {
-            let Question::Tcp(address) = target.question;
+            let own = target.question.via.as_ref().map_or(target.question.address.ip(), |via| via.address);
             for _ in 0..times {
-                if address.ip() == wanted {
-                    self.health.record(&target, verdict.clone(), self.now);
+                if own == wanted {
+                    self.health.record(&target, outcome(verdict.clone()), self.now);
                 }
             }
         }

@@ -3,9 +3,10 @@ use std::time::{Duration, Instant};
 
 use super::fixture::{BRIDGE, PORTS, Site, at, dest, key, mac, member, pool, server, v4, v6, virtual_server};
 use super::*;
+use crate::config::Scheduler;
 use crate::config::{Link, Mac, Prefix, SourceNat};
+use crate::core::check::{FailureKind, Verdict};
 use crate::core::network::LinkKind;
-use crate::core::target::Question;
 
 const V4: Family = Family::V4;
 const V6: Family = Family::V6;
@@ -66,7 +67,7 @@ fn a_disabled_server_is_handled_as_a_failed_one() {
 #[test]
 fn a_server_that_fails_in_one_family_is_down_in_that_one_and_says_why() {
     let mut site = Site::new(3, 1);
-    site.probe(1, V6, &Verdict::failure(crate::core::check::FailureKind::Refused, "connection refused"), 3);
+    site.probe(1, V6, &Verdict::failure(FailureKind::Refused, "connection refused"), 3);
     let plan = site.plan();
     assert_eq!(names(&plan), ["pc0", "pc1", "pc2"]);
     assert_eq!(scheduled(&plan, V6).len(), 2);
@@ -346,9 +347,11 @@ fn a_thousand_servers_in_a_thousand_services_are_planned() {
 
 #[test]
 fn equal_questions_share_one_probe_whatever_service_asks() {
-    let site = Site::new(1, 3);
-    let asked: Vec<Question> = site.health.iter().map(|(target, _)| target.question).collect();
-    let expected = [v4(0), v6(0)].map(|address| Question::Tcp(SocketAddr::new(address, 25)));
+    let mut site = Site::new(1, 3);
+    super::fixture::set_mode(&mut site.config, Mode::Nat);
+    site.probe_all();
+    let asked: Vec<SocketAddr> = site.health.iter().map(|(target, _)| target.question.address).collect();
+    let expected = [v4(0), v6(0)].map(|address| SocketAddr::new(address, 25));
     assert_eq!(asked, expected);
     assert_eq!(site.config.pools.len(), 3);
     assert!(site.config.pools.contains_key(&pool(2)));
