@@ -30,6 +30,8 @@ mod flood;
 mod layout;
 #[path = "life/machine.rs"]
 mod machine;
+#[path = "life/maintenance.rs"]
+mod maintenance;
 #[path = "life/persistence.rs"]
 mod persistence;
 #[path = "life/reload.rs"]
