@@ -4,12 +4,13 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab test bench build check
+.PHONY: help lab test bench build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
 	@echo "make test     all tests, also on Debian 12's own kernel (under qemu)"
 	@echo "make bench    what a packet costs, and what a table of a million connections does"
+	@echo "make fuzz     SECONDS=60: what hostile servers can send to each probe, for so long each"
 	@echo "make build    the program, as $(RELEASE)"
 
 # On a terminal the lab stays up after the tour, with hints on what to try.
@@ -27,6 +28,10 @@ test:
 bench:
 	@tools/setup.sh test
 	$(CARGO) bench --bench dataplane --bench sweep --bench forward
+
+SECONDS ?= 60
+fuzz:
+	SECONDS_EACH=$(SECONDS) fuzz/run.sh
 
 build:
 	@tools/setup.sh build

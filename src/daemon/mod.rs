@@ -13,6 +13,7 @@
 
 mod appliance;
 mod control;
+mod dsr;
 mod housekeeping;
 mod state;
 mod store;
@@ -33,6 +34,8 @@ use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
 use crate::os::arp::FrameSender;
+use crate::os::netlink::ProbeRoute;
+use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
@@ -51,8 +54,8 @@ pub struct Options {
 
 /// What the data plane refused is tried again within this time.
 const RETRY: Duration = Duration::from_secs(5);
-/// Answers of probes that wait for the loop; a probe that finds no room waits itself.
-const ANSWERS: usize = 1024;
+/// Batches of answers that wait for the loop; probes that find no room for theirs wait.
+const ANSWERS: usize = 64;
 
 /// Locks, also after a panic elsewhere: the appliance goes on with what is there.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,7 +94,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         store,
         network.borrow().clone(),
         dataplane.clone(),
-        Executor::new(answers_in),
+        Executor::new(answers_in)?,
         os.clone(),
     )?;
     appliance.retarget();
@@ -108,16 +111,27 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
+    let retargeted = lock(&appliance).retargeted.clone();
+    let prober = tokio::spawn(dsr::keep(
+        appliance.clone(),
+        dataplane.clone(),
+        ProbeRoute::open()?,
+        VipWatch::start()?,
+        network.clone(),
+        retargeted,
+    ));
+
     let mut network = network;
     loop {
         let wake = wake_at(&appliance);
         tokio::select! {
-            Some(answer) = answers.recv() => {
+            batch = answers.recv() => {
+                let batch = batch.context("the thread of the probes has ended; restart lbd")?;
                 let mut appliance = lock(&appliance);
-                appliance.answered(answer);
+                appliance.answered(batch);
                 // Answers come in bursts: one plan for all that are there.
-                while let Ok(answer) = answers.try_recv() {
-                    appliance.answered(answer);
+                while let Ok(batch) = answers.try_recv() {
+                    appliance.answered(batch);
                 }
             }
             changed = network.changed() => {
@@ -144,6 +158,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
+    prober.abort();
     let _ = stop_http.send(());
     http.await?;
     Ok(())
@@ -156,7 +171,9 @@ pub fn stop(run_dir: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let _lock = store::lock(run_dir)?;
-    Ok(dataplane::stop(&run_dir.join("bpf"))?)
+    dataplane::stop(&run_dir.join("bpf"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async { ProbeRoute::open()?.remove().await })?)
 }
 
 /// How long the loop may sleep though nothing happens.

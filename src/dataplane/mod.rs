@@ -7,6 +7,7 @@ mod ids;
 mod kernel;
 mod layout;
 mod loader;
+mod probe;
 pub mod reasons;
 mod reset;
 mod rst;
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering;
 
 use crate::config::{Limits, Mac, Name, OnFailure, XdpMode};
 use crate::core::forwarding::{DestKey, ForwardingState};
+use crate::core::marks::ProbePlace;
 use crate::core::network::IfIndex;
 
 use flows::{Expiry, Sweep, SweepStep};
@@ -61,6 +63,11 @@ pub enum DataPlaneError {
         "XDP cannot be attached to {port}: {source}. Another XDP program on it, or a larger MTU than the driver allows?"
     )]
     Attach { port: String, source: io::Error },
+    #[error(
+        "the program for probes of DSR servers cannot be attached to interface {device}: {source:#}. The kernel needs \
+         CONFIG_NET_SCH_INGRESS (clsact) and CONFIG_NET_CLS_BPF; until then these probes fail"
+    )]
+    AttachProbe { device: IfIndex, source: libbpf_rs::Error },
     #[error("the data plane has no room for more {what}: it holds {limit}")]
     Full { what: &'static str, limit: u32 },
     #[error("the connection table cannot be swept: {source}")]
@@ -127,6 +134,8 @@ pub struct DataPlane {
     sweep: Option<Sweep>,
     sweeps: SweepStatistics,
     expiry: BTreeMap<DestKey, Expiry>,
+    /// As the program's map has them.
+    probe_places: BTreeMap<u32, ProbePlace>,
     resets: Resets,
 }
 
@@ -151,6 +160,7 @@ impl DataPlane {
             sweep: None,
             sweeps: SweepStatistics::default(),
             expiry: BTreeMap::new(),
+            probe_places: BTreeMap::new(),
             resets: Resets::default(),
         })
     }

@@ -1,3 +1,16 @@
 //! Health: the probes, and what asks them.
+
+mod ask;
+mod asker;
+mod command;
+mod datagram;
 pub mod executor;
+mod files;
+mod lateness;
+mod neighbour;
 pub mod probe;
+mod reach;
+mod stream;
+mod timers;
+mod tls;
+mod transport;

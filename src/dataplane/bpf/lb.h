@@ -28,6 +28,7 @@
 #define LBD_MAX_PORTS 256
 #define LBD_MAX_MIGRANTS 16384     /* client prefixes of all migrations */
 #define LBD_MAX_SEEN_MACS 256      /* slots per CPU */
+#define LBD_MAX_PROBE_PLACES 8192  /* server x address family */
 #define LBD_EMBRYO_WAYS 4
 #define LBD_LEASE_ENDLESS (~0ULL)
 
@@ -331,6 +332,14 @@ struct seen_mac {
 	__u32 port;
 	__u32 pad;
 	__u64 last_seen;
+};
+
+/* Where the probes with one mark go. */
+struct probe_place {
+	struct l2 to;  /* the server's */
+	struct l2 own; /* this box's MAC on the way out; vlan unused */
+	__u32 egress;  /* interface index of the port */
+	__u32 pad;
 };
 
 /* Why a packet was answered, dropped, or passed unbalanced. Names for metrics

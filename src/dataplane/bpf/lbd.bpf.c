@@ -8,6 +8,7 @@
 #include "answer.h"
 #include "forward.h"
 #include "icmp.h"
+#include "probe.h"
 
 /* Carries the shared types into the object's BTF, from which Rust's are generated. */
 struct lbd_types {
@@ -35,6 +36,7 @@ struct lbd_types {
 	struct name name;
 	struct embryo embryo;
 	struct embryo_set embryo_set;
+	struct probe_place probe_place;
 	enum reason reason;
 };
 const volatile struct lbd_types lbd_types = {};
