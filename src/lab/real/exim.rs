@@ -117,7 +117,7 @@ begin routers
 to_mx:
   driver = manualroute
   domains = +own
-  route_data = <; {}
+  route_data = {}
   host_find_failed = defer
   hosts_randomize
   transport = smtp
@@ -136,7 +136,7 @@ plain:
   server_condition = ${{if crypteq{{$auth3}}{{\\{{crypt\\}}${{lookup{{$auth2}}lsearch{{/etc/exim4/passwords}}}}}}}}
 ",
                 customers.join(" ; "),
-                mx.join(" ; ")
+                mx.join(":")
             );
         }
     }
