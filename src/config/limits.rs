@@ -43,6 +43,21 @@ pub const CHECK_INTERVAL: Range = range(100, HOUR);
 /// Besides, no longer than the interval.
 pub const CHECK_TIMEOUT: Range = range(10, HOUR);
 pub const CHECK_COUNT: Range = range(1, 10);
+/// Besides, no longer than the interval.
+pub const CHECK_FAST_INTERVAL: Range = range(20, HOUR);
+/// Besides, no longer than the timeout.
+pub const CHECK_SLOW: Range = range(1, HOUR);
+pub const FLAP_HOLD: Range = range(0, HOUR);
+/// Members of a pool that must be up.
+pub const MIN_UP: Range = range(0, 1_000);
+/// Days that a certificate must still be valid.
+pub const MIN_DAYS: Range = range(1, 3_650);
+/// Longest text of a probe's option, a path of a file included (as PATH_MAX of linux/limits.h, less its NUL).
+pub const OPTION_BYTES_MAX: usize = 4_095;
+/// Words of a script's command.
+pub const COMMAND_WORDS_MAX: usize = 64;
+/// Networks of clients that a pool sends to another one.
+pub const MIGRATE_CLIENTS_MAX: usize = 256;
 
 /// Longest interface name: IFNAMSIZ less its NUL (linux/if.h).
 pub const INTERFACE_NAME_BYTES_MAX: usize = 15;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::probe::Probe;
+use super::profile::Profile;
 
 /// Name of an object: 1 to 32 of `[A-Za-z0-9._-]`, so that it prints in every
 /// notation (YAML, CLI prompt, metric label) without quoting.
@@ -68,6 +69,19 @@ pub struct Prefix {
     pub address: IpAddr,
     /// 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub length: u8,
+}
+
+impl Prefix {
+    /// Whether an address is in the network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+            IpAddr::V6(v6) => (v6.to_bits(), 128),
+        };
+        let ((own, length), (other, other_length)) = (bits(self.address), bits(address));
+        let host_bits = length - u32::from(self.length).min(length);
+        length == other_length && own.checked_shr(host_bits) == other.checked_shr(host_bits)
+    }
 }
 
 impl fmt::Display for Prefix {
@@ -235,6 +249,9 @@ pub struct Link {
 /// The servers that provide one service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
+    /// Where what is not said of the pool and of its services comes from. Everything below and in the services
+    /// is resolved already: the profile only matters to whoever writes the configuration down again.
+    pub profile: Option<Profile>,
     pub members: Vec<Member>,
     /// The servers' port; `None`: the same as the service's, as it must be for DSR and for ranges.
     pub port: Option<u16>,
@@ -243,10 +260,47 @@ pub struct Pool {
     /// 0 to 1 hour, default 30 s.
     pub slow_start: Duration,
     pub check: Check,
+    /// Fewer members up than this (backups not counted) is too few, 0 to 1,000; default 0.
+    pub min_up: u16,
+    /// What is done about too few.
+    pub below_min: BelowMin,
+    /// A pool whose members are backups of this one, behind its own.
+    pub backup_pool: Option<Name>,
+    /// What becomes of a failed server's connections.
+    pub on_failure: OnFailure,
+    /// Clients that are sent to another pool.
+    pub migrate: Option<Migrate>,
 }
 
 impl Pool {
     pub const SLOW_START_DEFAULT: Duration = Duration::from_secs(30);
+}
+
+/// What a pool does when fewer members are up than `min_up`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BelowMin {
+    /// Backups join in, those of `backup_pool` too.
+    #[default]
+    Backup,
+    /// The members that were up last go on taking connections although their probes fail, as many as are
+    /// missing: rather a part of the customers served badly than one server that all of them push over.
+    Hold,
+    /// New connections are refused: rather some customers told to come back than all served too slowly.
+    Refuse,
+}
+
+/// A staged move of clients to another pool. Both ways of choosing may be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrate {
+    pub to: Name,
+    /// Of new clients, in hundredths of a per cent: 0 to 10,000.
+    pub share: u16,
+    /// Clients of these networks.
+    pub clients: Vec<Prefix>,
+}
+
+impl Migrate {
+    pub const SHARE_MAX: u16 = 10_000;
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -290,8 +344,11 @@ impl Check {
     pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
     pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
     pub const FLAP_HOLD_DEFAULT: Duration = Duration::from_secs(30);
-    /// Parts of the interval that the fast interval is by default.
-    pub const FAST_PART: u32 = 4;
+
+    /// The fast interval of a check that says none: a quarter of the interval, in whole milliseconds.
+    pub fn fast_interval_of(interval: Duration) -> Duration {
+        Duration::from_millis(u64::try_from(interval.as_millis() / 4).unwrap_or(u64::MAX))
+    }
 }
 
 impl Default for Check {
@@ -301,7 +358,7 @@ impl Default for Check {
             port: None,
             aim: Aim::Auto,
             interval: Self::INTERVAL_DEFAULT,
-            fast_interval: Self::INTERVAL_DEFAULT / Self::FAST_PART,
+            fast_interval: Self::fast_interval_of(Self::INTERVAL_DEFAULT),
             timeout: Self::TIMEOUT_DEFAULT,
             slow: None,
             rise: 2,
@@ -355,8 +412,8 @@ pub struct Service {
     pub persistence: Option<Persistence>,
     pub timeouts: Timeouts,
     pub udp: UdpLife,
-    /// What becomes of a failed server's connections.
-    pub on_failure: OnFailure,
+    /// FTP: the ports at which servers await passive data connections. Served like `ports`.
+    pub passive: Option<Ports>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

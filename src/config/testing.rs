@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::{self, Range};
 use super::model::*;
+use super::probe::*;
+use super::profile::{Defaults, Profile};
 
 /// A valid configuration, another one for each seed; the larger `size` (from 1), the more is in it.
 pub fn config(seed: u64, size: usize) -> Config {
@@ -14,7 +18,8 @@ pub fn config(seed: u64, size: usize) -> Config {
     let servers: BTreeMap<Name, Server> =
         d.names(size).into_iter().enumerate().map(|(index, name)| (name, server(d, index))).collect();
     let names: Vec<Name> = servers.keys().cloned().collect();
-    let pools: BTreeMap<Name, Pool> = d.names(size).into_iter().map(|name| (name, pool(d, &names))).collect();
+    let mut pools: BTreeMap<Name, Pool> = d.names(size).into_iter().map(|name| (name, pool(d, &names))).collect();
+    entangle(d, &mut pools);
     let virtual_servers = d.names(size).into_iter().enumerate();
     let virtual_servers = virtual_servers.map(|(index, name)| (name, virtual_server(d, index, &pools))).collect();
     let mut source_nat = vec![
@@ -87,6 +92,24 @@ fn server(d: &mut Dice, index: usize) -> Server {
     }
 }
 
+/// Has pools name others, with which they have no server in common.
+fn entangle(d: &mut Dice, pools: &mut BTreeMap<Name, Pool>) {
+    let empty = Name::new("an-empty-pool").unwrap();
+    let clients =
+        vec![Prefix { address: address(true, 9, 0), length: 24 }, Prefix { address: address(false, 9, 0), length: 48 }];
+    for pool in pools.values_mut() {
+        pool.backup_pool = d.maybe(|_| empty.clone());
+        let share = d.number(Range { min: 0, max: Migrate::SHARE_MAX.into() }) as u16;
+        pool.migrate = d.maybe(|d| Migrate {
+            to: empty.clone(),
+            share,
+            clients: if d.coin() { clients.clone() } else { Vec::new() },
+        });
+    }
+    let like = pools.values().next().unwrap().clone();
+    pools.insert(empty, Pool { members: Vec::new(), port: None, backup_pool: None, migrate: None, ..like });
+}
+
 fn port(d: &mut Dice) -> u16 {
     d.number(Range { min: 1, max: 65_535 }) as u16
 }
@@ -100,22 +123,11 @@ fn pool(d: &mut Dice, servers: &[Name]) -> Pool {
         weight: d.maybe(|d| d.number(limits::WEIGHT) as u16),
         backup: d.coin(),
     };
-    let kind = [CheckKind::Auto, CheckKind::tcp(), CheckKind::None][d.below(3)].clone();
-    let interval = d.time(limits::CHECK_INTERVAL);
-    let timeout = d.time(limits::CHECK_TIMEOUT);
-    let check = Check {
-        kind: kind.clone(),
-        port: if kind == CheckKind::tcp() { Some(port(d)) } else { d.maybe(port) },
-        interval,
-        timeout: if d.coin() { timeout } else { Check::default().timeout }.min(interval),
-        rise: d.number(limits::CHECK_COUNT) as u8,
-        fall: d.number(limits::CHECK_COUNT) as u8,
-        aim: Aim::Auto,
-        fast_interval: interval / Check::FAST_PART,
-        slow: None,
-        flap_hold: Check::FLAP_HOLD_DEFAULT,
-    };
+    let profile = d.maybe(|d| d.one_of(&Profile::ALL));
+    let default = Defaults::of(profile);
+    let min_up = if d.coin() { 0 } else { d.number(limits::MIN_UP) as u16 };
     Pool {
+        profile,
         members: members.into_iter().map(|server| member(d, server)).collect(),
         port: d.maybe(port).filter(|_| has_ports),
         scheduler: d.one_of(&[
@@ -125,7 +137,115 @@ fn pool(d: &mut Dice, servers: &[Name]) -> Pool {
             Scheduler::SourceHash,
         ]),
         slow_start: d.time(limits::SLOW_START),
-        check: if d.coin() { check } else { Check::default() },
+        check: if d.coin() { check(d) } else { Check { port: Some(port(d)), ..default.check } },
+        min_up,
+        below_min: match min_up {
+            0 => BelowMin::Backup,
+            _ => d.one_of(&[BelowMin::Backup, BelowMin::Hold, BelowMin::Refuse]),
+        },
+        backup_pool: None,
+        on_failure: d.one_of(&[OnFailure::Reset, OnFailure::Keep]),
+        migrate: None,
+    }
+}
+
+fn check(d: &mut Dice) -> Check {
+    let kind = match d.below(4) {
+        0 => CheckKind::Auto,
+        1 => CheckKind::None,
+        _ => CheckKind::Probe(Arc::new(probe(d))),
+    };
+    let interval = d.time(limits::CHECK_INTERVAL);
+    let timeout = d.time(limits::CHECK_TIMEOUT);
+    let timeout = if d.coin() { timeout } else { Check::default().timeout }.min(interval);
+    let fast_interval = Check::fast_interval_of(interval);
+    Check {
+        port: if matches!(kind, CheckKind::Probe(_)) { Some(port(d)) } else { d.maybe(port) },
+        kind,
+        aim: d.one_of(&[Aim::Auto, Aim::Server]),
+        interval,
+        fast_interval: if d.coin() { d.time(limits::CHECK_FAST_INTERVAL).min(interval) } else { fast_interval },
+        timeout,
+        slow: d.maybe(|d| d.time(limits::CHECK_SLOW).min(timeout)),
+        rise: d.number(limits::CHECK_COUNT) as u8,
+        fall: d.number(limits::CHECK_COUNT) as u8,
+        flap_hold: d.time(limits::FLAP_HOLD),
+    }
+}
+
+fn probe(d: &mut Dice) -> Probe {
+    match d.below(14) {
+        0 => Probe::Tcp,
+        1 => Probe::Tls(tls(d)),
+        2 => {
+            let sender = d.maybe(|d| d.one_of(&["", "probe@example.net", "'\"@x"]).to_owned());
+            Probe::Smtp(SmtpProbe {
+                security: security(d, true),
+                helo: d.maybe(|_| "lb1.example.net".to_owned()),
+                login: d.maybe(login),
+                recipient: d.maybe(|_| "null@example.net".to_owned()).filter(|_| sender.is_some()),
+                sender,
+            })
+        }
+        3 => Probe::Pop3(MailboxProbe { security: security(d, true), login: d.maybe(login), mailbox: None }),
+        4 => {
+            let login = d.maybe(login);
+            let mailbox = d.maybe(|_| "Probe, {1} #x".to_owned()).filter(|_| login.is_some());
+            Probe::Imap(MailboxProbe { security: security(d, true), login, mailbox })
+        }
+        5 => Probe::Http(HttpProbe {
+            security: security(d, false),
+            method: d.one_of(&["GET", "HEAD"]).to_owned(),
+            host: d.maybe(|_| "www.example.net".to_owned()),
+            path: d.one_of(&["/", "/healthz?a=b&c=%20#x"]).to_owned(),
+            status: d.one_of(&[&[(200, 399)][..], &[(200, 200), (301, 302)][..]]).to_vec(),
+            body: d.maybe(|_| "^\\s*OK: [0-9]+, \"fine\"$".to_owned()),
+        }),
+        6 => Probe::Dns(DnsProbe {
+            query: d.one_of(&[".", "example.net"]).to_owned(),
+            record: d.one_of(&["SOA", "MX"]).to_owned(),
+            rcode: d.maybe(|d| d.one_of(&["NOERROR", "NXDOMAIN"]).to_owned()),
+            answer: d.maybe(|_| "10 mx.example.net.".to_owned()),
+            tcp: d.coin(),
+        }),
+        7 => Probe::Radius(RadiusProbe { secret_file: file(d), login: d.maybe(login) }),
+        8 => Probe::Ftp(FtpProbe { security: security(d, true), login: d.maybe(login) }),
+        9 => Probe::Ldap(LdapProbe { security: security(d, false), login: d.maybe(login) }),
+        10 => Probe::Mysql(MysqlProbe { login: d.maybe(login) }),
+        11 => Probe::Icmp,
+        12 => Probe::Arp,
+        _ => Probe::Script(ScriptProbe {
+            command: d
+                .one_of(&[&["/bin/true"][..], &["/bin/x", "-H", "{address}", "true", "7"][..]])
+                .to_vec()
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect(),
+        }),
+    }
+}
+
+fn file(d: &mut Dice) -> PathBuf {
+    d.one_of(&["/etc/lbd/probe", "/a b/{c}: d#"]).into()
+}
+
+fn login(d: &mut Dice) -> Login {
+    Login { user: d.one_of(&["probe", "cn=probe,dc=example", "no", "7"]).to_owned(), password_file: file(d) }
+}
+
+fn tls(d: &mut Dice) -> TlsOptions {
+    TlsOptions {
+        name: d.maybe(|_| "mx.example.net".to_owned()),
+        ca_file: d.maybe(file),
+        min_days: d.maybe(|d| d.number(limits::MIN_DAYS) as u16),
+    }
+}
+
+fn security(d: &mut Dice, may_start: bool) -> Security {
+    match d.below(3) {
+        0 => Security::Tls(tls(d)),
+        1 if may_start => Security::StartTls(tls(d)),
+        _ => Security::Plain,
     }
 }
 
@@ -143,7 +263,8 @@ fn service(d: &mut Dice, index: usize, pools: &BTreeMap<Name, Pool>) -> Service 
     let last = if has_ports || d.coin() { first } else { first + d.below(800) as u16 };
     let protocol = d.one_of(&[Protocol::Tcp, Protocol::Udp]);
     let mode = d.one_of(&[Mode::Dsr, Mode::Nat, Mode::FullNat]);
-    let mut timeouts = Timeouts::default();
+    let default = Defaults::of(pool.profile);
+    let mut timeouts = default.timeouts_of(protocol);
     match protocol {
         Protocol::Udp => timeouts.udp = d.time(limits::FLOW_TIME),
         Protocol::Tcp if d.coin() => {
@@ -160,6 +281,8 @@ fn service(d: &mut Dice, index: usize, pools: &BTreeMap<Name, Pool>) -> Service 
         2 if protocol == Protocol::Udp => UdpLife::MaxAge(d.time(limits::FLOW_TIME)),
         _ => UdpLife::Idle,
     };
+    let control = protocol == Protocol::Tcp && first == last;
+    let passive = Ports { first: 20_000 + 100 * index as u16, last: 20_050 + 100 * index as u16 };
     Service {
         protocol,
         ports: Ports { first, last },
@@ -168,7 +291,10 @@ fn service(d: &mut Dice, index: usize, pools: &BTreeMap<Name, Pool>) -> Service 
         persistence: d.maybe(persistence),
         timeouts,
         udp,
-        on_failure: d.one_of(&[OnFailure::Reset, OnFailure::Keep]),
+        passive: match default.passive_of(protocol, Ports { first, last }) {
+            Some(_) => Some(passive),
+            None => d.maybe(|_| passive).filter(|_| control),
+        },
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod addresses;
 mod objects;
+mod pools;
+mod probe;
 mod services;
 mod sizes;
 
@@ -32,7 +34,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     objects::limits(config, &mut findings);
     objects::http(config, &mut findings);
     objects::servers(config, &mut findings);
-    objects::pools(config, &mut findings);
+    pools::check_all(config, &mut findings);
     addresses::check(config, &mut findings);
     services::check(config, &mut findings);
     findings.list

@@ -9,6 +9,7 @@
 //! value; an error in it ends the reading. Everything after that is collected,
 //! so that an operator sees all that is wrong at once.
 
+mod check;
 pub(crate) mod choice;
 mod convert;
 mod leaf;

@@ -146,10 +146,14 @@ pub fn targets(config: &Config) -> BTreeSet<Target> {
     found
 }
 
-/// The pools whose members may serve a service: its own, the one that it falls back to, and the one that
-/// clients are migrated to.
-pub fn pools_of<'a>(config: &'a Config, service: &Service) -> impl Iterator<Item = &'a Pool> {
-    config.pools.get(&service.pool).into_iter()
+/// The pools whose members may serve a service: its own, the one that clients are migrated to, and the
+/// backups of each.
+pub fn pools_of<'a>(config: &'a Config, service: &Service) -> Vec<&'a Pool> {
+    let named = |name: &Option<Name>| name.as_ref().and_then(|name| config.pools.get(name));
+    let own = config.pools.get(&service.pool);
+    let migrated = own.and_then(|pool| config.pools.get(&pool.migrate.as_ref()?.to));
+    let sides = || own.into_iter().chain(migrated);
+    sides().chain(sides().filter_map(|pool| named(&pool.backup_pool))).collect()
 }
 
 /// The addresses of a virtual server, by family.

@@ -1,11 +1,11 @@
-//! Rules of single objects: interfaces, limits, the listener, servers, pools.
+//! Rules of single objects: interfaces, limits, the listener, servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Findings, pool, server, time};
+use super::{Findings, server};
 use crate::config::diagnostic::{Complaint, Finding, KeyPath};
 use crate::config::limits;
-use crate::config::model::{Check, Config, Mac, Name, Pool};
+use crate::config::model::{Config, Mac, Name};
 
 pub(super) fn interfaces(config: &Config, findings: &mut Findings) {
     let at = KeyPath::root().key("interfaces");
@@ -114,76 +114,6 @@ pub(super) fn servers(config: &Config, findings: &mut Findings) {
             let complaint = Complaint::new(format!("server `{name}` is in no pool"))
                 .help("no customer reaches it; add it to the `members` of a pool");
             findings.warning(at, complaint);
-        }
-    }
-}
-
-pub(super) fn pools(config: &Config, findings: &mut Findings) {
-    let used: BTreeSet<&Name> = config
-        .virtual_servers
-        .values()
-        .flat_map(|virtual_server| virtual_server.services.values().map(|service| &service.pool))
-        .collect();
-    for (name, entry) in &config.pools {
-        let at = pool(name);
-        if !used.contains(name) {
-            let complaint = Complaint::new(format!("nothing uses pool `{name}`"))
-                .help("name it as the `pool` of a service, or remove it");
-            findings.warning(at.clone(), complaint);
-        }
-        port(entry.port, at.key("port"), findings);
-        findings.time(at.key("slow-start"), entry.slow_start, limits::SLOW_START);
-        check(&entry.check, &at.key("check"), findings);
-        members(config, name, entry, &at.key("members"), findings);
-    }
-}
-
-fn port(port: Option<u16>, at: KeyPath, findings: &mut Findings) {
-    if port == Some(0) {
-        findings.error(at, Complaint::new("0 is no port").help("ports go from 1 to 65535"));
-    }
-}
-
-fn check(check: &Check, at: &KeyPath, findings: &mut Findings) {
-    port(check.port, at.key("port"), findings);
-    findings.time(at.key("interval"), check.interval, limits::CHECK_INTERVAL);
-    findings.time(at.key("timeout"), check.timeout, limits::CHECK_TIMEOUT);
-    if check.timeout > check.interval {
-        let message =
-            format!("the timeout of {} is longer than the interval of {}", time(check.timeout), time(check.interval));
-        let complaint = Complaint::new(message).help("a probe must have ended before the next one begins");
-        findings.list.push(Finding::error(at.key("timeout"), complaint));
-    }
-    findings.number(at.key("rise"), check.rise.into(), limits::CHECK_COUNT);
-    findings.number(at.key("fall"), check.fall.into(), limits::CHECK_COUNT);
-}
-
-fn members(config: &Config, name: &Name, entry: &Pool, at: &KeyPath, findings: &mut Findings) {
-    if entry.members.is_empty() {
-        let complaint = Complaint::new(format!("pool `{name}` has no members"))
-            .help("connections to its services are refused until it has");
-        findings.warning(at.clone(), complaint);
-    } else if entry.members.iter().all(|member| member.backup) {
-        let complaint = Complaint::new(format!("all members of pool `{name}` are backups"))
-            .help("a backup stands in for members that are not; take `backup` from those");
-        findings.warning(at.clone(), complaint);
-    }
-    let mut seen: BTreeMap<&Name, KeyPath> = BTreeMap::new();
-    for (index, member) in entry.members.iter().enumerate() {
-        let at = at.key(index);
-        if !config.servers.contains_key(&member.server) {
-            let mut complaint = Complaint::new(format!("there is no server `{}`", member.server));
-            complaint.help = findings.did_you_mean(member.server.as_str(), config.servers.keys().map(Name::as_str));
-            findings.error(at.key("server"), complaint);
-        }
-        if let Some(first) = seen.insert(&member.server, at.clone()) {
-            let complaint = Complaint::new(format!("server `{}` is in pool `{name}` twice", member.server))
-                .help("a pool has a server once; for a larger share give it more `weight`");
-            findings.list.push(Finding::error(at.clone(), complaint).related(first, "here first"));
-        }
-        port(member.port, at.key("port"), findings);
-        if let Some(weight) = member.weight {
-            findings.number(at.key("weight"), weight.into(), limits::WEIGHT);
         }
     }
 }

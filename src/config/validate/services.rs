@@ -1,14 +1,17 @@
 //! Services and what they ask of pools, ports, modes and each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Findings, pool, service, time, virtual_server};
 use crate::config::diagnostic::{Complaint, Finding, KeyPath};
 use crate::config::limits;
 use crate::config::model::{
-    CheckKind, Config, Member, Mode, Name, Persistence, Pool, Protocol, Service, Timeouts, UdpLife, VirtualServer,
+    CheckKind, Config, Member, Mode, Name, Persistence, Pool, Ports, Protocol, Service, Timeouts, UdpLife,
+    VirtualServer,
 };
+use crate::config::profile::{Defaults, Profile};
 use crate::config::resolve::is_probed;
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
@@ -22,8 +25,8 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         bound_twice(virtual_name, entry, findings);
         for (name, service_entry) in &entry.services {
             let at = service(virtual_name, name);
-            ports(service_entry, &at, findings);
-            times(service_entry, &at, findings);
+            ports(service_entry.ports, &at.key("port"), findings);
+            passive(service_entry, &at, findings);
             udp(service_entry, &at, findings);
             if let Some(persistence) = &service_entry.persistence {
                 persistent(persistence, &at.key("persistence"), &mut groups, findings);
@@ -35,9 +38,14 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
                 findings.error(at.key("pool"), complaint);
                 continue;
             };
-            server_ports(service_entry, pool_entry, &at, findings);
+            times(service_entry, pool_entry.profile, &at, findings);
+            disjoint(config, service_entry, &at, findings);
+            own_clients(config, entry, service_entry, &at, findings);
             families(config, entry, service_entry, pool_entry, &at, findings);
-            probed(name, service_entry, pool_entry, findings);
+            for used in pools_of(config, service_entry) {
+                server_ports(service_entry, &used, &at, findings);
+                probed(name, service_entry, &used, findings);
+            }
         }
     }
     lonely_groups(groups, findings);
@@ -45,12 +53,23 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
 
 /// A port of an address belongs to one service. All services of a virtual server share its addresses.
 fn bound_twice(virtual_name: &Name, entry: &VirtualServer, findings: &mut Findings) {
-    let mut by_port: Vec<(&Name, &Service)> = entry.services.iter().collect();
-    by_port.sort_by_key(|(_, service)| (service.protocol, service.ports));
-    let mut last: Option<(&Name, &Service)> = None;
-    for (name, this) in by_port {
-        match last {
-            Some((other, before)) if before.protocol == this.protocol && this.ports.first <= before.ports.last => {
+    struct Bound<'a> {
+        protocol: Protocol,
+        ports: Ports,
+        name: &'a Name,
+        key: &'static str,
+    }
+    let each = entry.services.iter().flat_map(|(name, service)| {
+        let protocol = service.protocol;
+        let passive = service.passive.map(|ports| Bound { protocol, ports, name, key: "passive" });
+        [Bound { protocol, ports: service.ports, name, key: "port" }].into_iter().chain(passive)
+    });
+    let mut by_port: Vec<Bound<'_>> = each.collect();
+    by_port.sort_by_key(|bound| (bound.protocol, bound.ports));
+    let mut last: Option<Bound<'_>> = None;
+    for this in by_port {
+        match &last {
+            Some(before) if before.protocol == this.protocol && this.ports.first <= before.ports.last => {
                 let what = if this.ports.is_range() { ("ports", "are") } else { ("port", "is") };
                 let message = format!(
                     "{} {}/{} of `{virtual_name}` {} bound twice",
@@ -59,15 +78,16 @@ fn bound_twice(virtual_name: &Name, entry: &VirtualServer, findings: &mut Findin
                     protocol(this.protocol),
                     what.1
                 );
-                let complaint = Complaint::new(message).help(format!("service `{other}` has {} already", before.ports));
-                let first = service(virtual_name, other).key("port");
-                let finding = Finding::error(service(virtual_name, name).key("port"), complaint);
+                let complaint =
+                    Complaint::new(message).help(format!("service `{}` has {} already", before.name, before.ports));
+                let first = service(virtual_name, before.name).key(before.key);
+                let finding = Finding::error(service(virtual_name, this.name).key(this.key), complaint);
                 findings.list.push(finding.related(first, "here first"));
                 if this.ports.last > before.ports.last {
-                    last = Some((name, this));
+                    last = Some(this);
                 }
             }
-            _ => last = Some((name, this)),
+            _ => last = Some(this),
         }
     }
 }
@@ -79,13 +99,71 @@ fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-fn ports(service: &Service, at: &KeyPath, findings: &mut Findings) {
-    if service.ports.first == 0 {
-        findings.error(at.key("port"), Complaint::new("0 is no port").help("ports go from 1 to 65535"));
+fn ports(ports: Ports, at: &KeyPath, findings: &mut Findings) {
+    if ports.first == 0 {
+        findings.error(at.clone(), Complaint::new("0 is no port").help("ports go from 1 to 65535"));
     }
-    if service.ports.first > service.ports.last {
-        let help = format!("write {}-{}", service.ports.last, service.ports.first);
-        findings.error(at.key("port"), Complaint::new("the range ends before it begins").help(help));
+    if ports.first > ports.last {
+        let help = format!("write {}-{}", ports.last, ports.first);
+        findings.error(at.clone(), Complaint::new("the range ends before it begins").help(help));
+    }
+}
+
+/// The data connections of FTP need one control port beside which they are.
+fn passive(service: &Service, at: &KeyPath, findings: &mut Findings) {
+    let Some(passive) = service.passive else { return };
+    ports(passive, &at.key("passive"), findings);
+    if service.protocol == Protocol::Udp || service.ports.is_range() || service.ports.first < 2 {
+        let message = "passive ports mean nothing without the one TCP port of an FTP control connection";
+        findings.error(at.key("passive"), Complaint::new(message).help("remove `passive`, or set `port: ftp`"));
+    }
+}
+
+/// A pool that a service may use: what it is called, and how it comes into play.
+pub(super) struct Used<'a> {
+    pub name: &'a Name,
+    pub pool: &'a Pool,
+}
+
+/// Its own, the one that clients are migrated to, and the backups of each.
+pub(super) fn pools_of<'a>(config: &'a Config, service: &'a Service) -> Vec<Used<'a>> {
+    let used = |name: &'a Name| Some(Used { name, pool: config.pools.get(name)? });
+    let own = used(&service.pool);
+    let migrated = own.as_ref().and_then(|own| own.pool.migrate.as_ref()).and_then(|migrate| used(&migrate.to));
+    let sides: Vec<_> = own.into_iter().chain(migrated).collect();
+    let backups: Vec<_> = sides.iter().filter_map(|side| used(side.pool.backup_pool.as_ref()?)).collect();
+    let mut names = BTreeSet::new();
+    sides.into_iter().chain(backups).filter(|used| names.insert(used.name)).collect()
+}
+
+/// A server must have one destination in a service.
+fn disjoint(config: &Config, service: &Service, at: &KeyPath, findings: &mut Findings) {
+    let mut seen: BTreeMap<&Name, &Name> = BTreeMap::new();
+    for Used { name, pool: entry } in pools_of(config, service) {
+        let in_this: BTreeSet<&Name> = entry.members.iter().map(|member| &member.server).collect();
+        for server in in_this {
+            if let Some(other) = seen.insert(server, name) {
+                let message = format!("server `{server}` would serve it from two pools, `{other}` and `{name}`");
+                let help = "`backup-pool` and `migrate` need pools without a server in common";
+                let pool_at = pool(name).key("members");
+                let finding = Finding::error(at.key("pool"), Complaint::new(message).help(help));
+                findings.list.push(finding.related(pool_at, "here too"));
+                return;
+            }
+        }
+    }
+}
+
+/// In DSR a server that is a client of the service answers itself: its kernel has the address.
+fn own_clients(config: &Config, entry: &VirtualServer, service: &Service, at: &KeyPath, findings: &mut Findings) {
+    let inside = |address: &IpAddr| config.interfaces.inside.iter().any(|prefix| prefix.contains(*address));
+    let profile = config.pools.get(&service.pool).and_then(|pool| pool.profile);
+    let for_servers = matches!(profile, Some(Profile::MysqlRead | Profile::Ldap));
+    if service.mode == Mode::Dsr && (for_servers || entry.addresses.iter().any(inside)) {
+        let message = "in DSR mode a member of the pool that is a client too reaches only itself";
+        let help = "the servers of the segment are usually the clients of such a service: use mode nat, where they \
+                    are balanced as any other client";
+        findings.warning(at.key("mode"), Complaint::new(message).help(help));
     }
 }
 
@@ -101,11 +179,12 @@ fn named(timeouts: &Timeouts) -> [(&'static str, Duration); 6] {
     ]
 }
 
-fn times(service: &Service, at: &KeyPath, findings: &mut Findings) {
+fn times(service: &Service, profile: Option<Profile>, at: &KeyPath, findings: &mut Findings) {
     /// An IMAP client repeats IDLE at least this often (RFC 2177).
     const IMAP_IDLE: Duration = Duration::from_secs(29 * 60);
     let at = at.key("timeouts");
-    for ((key, value), (_, default)) in named(&service.timeouts).into_iter().zip(named(&Timeouts::default())) {
+    let default = Defaults::of(profile).timeouts_of(service.protocol);
+    for ((key, value), (_, default)) in named(&service.timeouts).into_iter().zip(named(&default)) {
         findings.time(at.key(key), value, limits::FLOW_TIME);
         let of_udp = key == "udp";
         if value != default && of_udp != (service.protocol == Protocol::Udp) {
@@ -189,23 +268,21 @@ fn lonely_groups(groups: Groups, findings: &mut Findings) {
 }
 
 /// The servers' ports must be what the mode can deliver to.
-fn server_ports(service: &Service, pool_entry: &Pool, at: &KeyPath, findings: &mut Findings) {
+fn server_ports(service: &Service, used: &Used<'_>, at: &KeyPath, findings: &mut Findings) {
+    let Used { name, pool: pool_entry } = *used;
     let members = pool_entry.members.iter().enumerate().filter_map(|(index, member)| {
-        let at = pool(&service.pool).key("members").key(index).key("port");
+        let at = pool(name).key("members").key(index).key("port");
         Some((at, member.port?))
     });
-    let given = pool_entry.port.map(|port| (pool(&service.pool).key("port"), port));
+    let given = pool_entry.port.map(|port| (pool(name).key("port"), port));
     for (port_at, port) in given.into_iter().chain(members) {
         let complaint = if service.ports.is_range() {
-            Complaint::new(format!(
-                "pool `{}` sets port {port}, but its service has the range {}",
-                service.pool, service.ports
-            ))
-            .help("behind a range, servers answer at the client's port: remove `port` here, or use another pool")
+            Complaint::new(format!("pool `{name}` sets port {port}, but its service has the range {}", service.ports))
+                .help("behind a range, servers answer at the client's port: remove `port` here, or use another pool")
         } else if service.mode == Mode::Dsr && port != service.ports.first {
             Complaint::new(format!(
-                "pool `{}` sets port {port}, but its service is at port {} in DSR mode",
-                service.pool, service.ports
+                "pool `{name}` sets port {port}, but its service is at port {} in DSR mode",
+                service.ports
             ))
             .help("DSR leaves ports as they are: remove `port` here, or use mode nat")
         } else {
@@ -254,9 +331,10 @@ fn families(
 }
 
 /// What is probed otherwise than an operator may think, who would find out too late.
-fn probed(name: &Name, service: &Service, pool_entry: &Pool, findings: &mut Findings) {
+fn probed(name: &Name, service: &Service, used: &Used<'_>, findings: &mut Findings) {
+    let Used { name: pool_name, pool: pool_entry } = *used;
     let check = &pool_entry.check;
-    let at = pool(&service.pool).key("check");
+    let at = pool(pool_name).key("check");
     let own_port = |member: &Member| member.port.or(pool_entry.port).is_some();
     if matches!(check.kind, CheckKind::Probe(_)) && check.port.is_none() && service.ports.is_range() {
         if !pool_entry.members.iter().all(own_port) {
@@ -270,7 +348,7 @@ fn probed(name: &Name, service: &Service, pool_entry: &Pool, findings: &mut Find
             Protocol::Udp => "is UDP",
             Protocol::Tcp => "has a range of ports",
         };
-        let message = format!("servers of pool `{}` are not checked for service `{name}`, which {why}", service.pool);
+        let message = format!("servers of pool `{pool_name}` are not checked for service `{name}`, which {why}");
         let help = "they get its traffic even when they are down; give the pool a TCP port that tells, \
                     `check: {type: tcp, port: …}`, or say that none is wanted, `check: {type: none}`";
         findings.warning(at, Complaint::new(message).help(help));

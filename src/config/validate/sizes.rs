@@ -1,10 +1,11 @@
 //! What the data plane's tables can hold. Held against first: with more, the
 //! other rules are not looked at, so that no file makes them work for long.
 
+use super::services::pools_of;
 use super::{Findings, pool};
 use crate::config::diagnostic::{Complaint, KeyPath};
 use crate::config::limits;
-use crate::config::model::{Config, Scheduler};
+use crate::config::model::{Config, Ports, Scheduler};
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let root = KeyPath::root();
@@ -34,8 +35,9 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         services4 += if entry.addresses.iter().any(|a| a.is_ipv4()) { entry.services.len() } else { 0 };
         services6 += if entry.addresses.iter().any(|a| a.is_ipv6()) { entry.services.len() } else { 0 };
         for service in entry.services.values() {
-            members += config.pools.get(&service.pool).map_or(0, |pool| pool.members.len());
-            let range = u64::from(service.ports.last.saturating_sub(service.ports.first)) + 1;
+            members += pools_of(config, service).iter().map(|used| used.pool.members.len()).sum::<usize>();
+            let count = |ports: &Ports| u64::from(ports.last.saturating_sub(ports.first)) + 1;
+            let range = count(&service.ports) + service.passive.as_ref().map_or(0, count);
             ports = ports.saturating_add(range.saturating_mul(entry.addresses.len() as u64));
         }
     }

@@ -1,6 +1,6 @@
 //! The words of the fixed lists, for reading and for writing.
 
-use crate::config::{Mode, OnFailure, Protocol, Scheduler, XdpMode};
+use crate::config::{Aim, BelowMin, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode};
 
 /// A value that is written as one word out of a list.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -47,11 +47,101 @@ pub enum CheckWord {
     Auto,
     None,
     Tcp,
+    Tls,
+    Smtp,
+    Pop3,
+    Imap,
+    Http,
+    Dns,
+    Radius,
+    Ftp,
+    Ldap,
+    Mysql,
+    Icmp,
+    Arp,
+    Script,
 }
 
 impl Choice for CheckWord {
     const WHAT: &'static str = "type of check";
-    const CHOICES: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("tcp", Self::Tcp), ("none", Self::None)];
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("none", Self::None),
+        ("tcp", Self::Tcp),
+        ("tls", Self::Tls),
+        ("smtp", Self::Smtp),
+        ("pop3", Self::Pop3),
+        ("imap", Self::Imap),
+        ("http", Self::Http),
+        ("dns", Self::Dns),
+        ("radius", Self::Radius),
+        ("ftp", Self::Ftp),
+        ("ldap", Self::Ldap),
+        ("mysql", Self::Mysql),
+        ("icmp", Self::Icmp),
+        ("arp", Self::Arp),
+        ("script", Self::Script),
+    ];
+}
+
+/// `Security` without its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsWord {
+    None,
+    Always,
+    StartTls,
+}
+
+impl Choice for TlsWord {
+    const WHAT: &'static str = "use of TLS";
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("always", Self::Always), ("starttls", Self::StartTls)];
+}
+
+/// The transport of a DNS question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportWord {
+    Udp,
+    Tcp,
+}
+
+impl Choice for TransportWord {
+    const WHAT: &'static str = "transport";
+    const CHOICES: &'static [(&'static str, Self)] = &[("udp", Self::Udp), ("tcp", Self::Tcp)];
+}
+
+impl Choice for Aim {
+    const WHAT: &'static str = "target of a probe";
+    const CHOICES: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("server", Self::Server)];
+}
+
+impl Choice for BelowMin {
+    const WHAT: &'static str = "way to treat a pool with too few members,";
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("backup", Self::Backup), ("hold", Self::Hold), ("refuse", Self::Refuse)];
+}
+
+impl Choice for Profile {
+    const WHAT: &'static str = "profile";
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("smtp", Self::Smtp),
+        ("submission", Self::Submission),
+        ("smtps", Self::Smtps),
+        ("pop3", Self::Pop3),
+        ("pop3s", Self::Pop3s),
+        ("imap", Self::Imap),
+        ("imaps", Self::Imaps),
+        ("webmail", Self::Webmail),
+        ("http", Self::Http),
+        ("https", Self::Https),
+        ("radius-auth", Self::RadiusAuth),
+        ("radius-acct", Self::RadiusAcct),
+        ("dns", Self::Dns),
+        ("ftp", Self::Ftp),
+        ("ldap", Self::Ldap),
+        ("mysql-read", Self::MysqlRead),
+        ("syslog", Self::Syslog),
+    ];
 }
 
 impl Choice for OnFailure {

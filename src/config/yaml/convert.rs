@@ -3,18 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use super::choice::{CheckWord, UdpLifeKind};
+use super::choice::UdpLifeKind;
 use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
 use super::places::Places;
 use super::raw::{
-    RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawMember, RawPersistence, RawPool, RawServer, RawService,
-    RawSourceNat, RawTimeouts, RawUdp, RawVirtualServer,
+    RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPersistence, RawPool, RawServer,
+    RawService, RawSourceNat, RawTimeouts, RawUdp, RawVirtualServer,
 };
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
-    Aim, Check, CheckKind, Config, Http, Interfaces, Limits, Link, Member, Name, Persistence, Pool, Ports, Protocol,
+    Check, Config, Defaults, Http, Interfaces, Limits, Link, Member, Migrate, Name, Persistence, Pool, Ports, Protocol,
     Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer,
 };
 
@@ -33,6 +33,8 @@ pub fn convert(raw: &RawConfig) -> (Config, Reading) {
     let mut reading = Reading::default();
     let r = &mut reading;
     let root = KeyPath::root();
+    // Before the services, which take from the profiles of their pools what they don't say.
+    let pools = r.named(&root.key("pools"), &raw.pools, |r, at, raw, _| Some(r.pool(at, raw)));
     let config = Config {
         // "lb" is a name, so that nothing is left to go wrong but a bug, which a test would show.
         hostname: r.read(&root.key("hostname"), &raw.hostname).unwrap_or_else(Name::of_a_box),
@@ -43,16 +45,17 @@ pub fn convert(raw: &RawConfig) -> (Config, Reading) {
             listen: r.read(&root.key("http").key("listen"), &raw.listen).unwrap_or(Http::default().listen),
         }),
         servers: r.named(&root.key("servers"), &raw.servers, |r, at, raw, _| Some(r.server(at, raw))),
-        pools: r.named(&root.key("pools"), &raw.pools, |r, at, raw, _| Some(r.pool(at, raw))),
-        virtual_servers: r
-            .named(&root.key("virtual-servers"), &raw.virtual_servers, |r, at, raw, _| Some(r.virtual_server(at, raw))),
+        virtual_servers: r.named(&root.key("virtual-servers"), &raw.virtual_servers, |r, at, raw, _| {
+            Some(r.virtual_server(at, raw, &pools))
+        }),
+        pools,
     };
     (config, reading)
 }
 
 impl Reading {
     /// A value; `None` if it is absent, or cannot be read, which is then in the findings.
-    fn read<T: Notation>(&mut self, at: &KeyPath, leaf: &Given<Leaf<T>>) -> Option<T::Value> {
+    pub(super) fn read<T: Notation>(&mut self, at: &KeyPath, leaf: &Given<Leaf<T>>) -> Option<T::Value> {
         self.read_leaf(at, leaf.0.as_ref()?)
     }
 
@@ -67,13 +70,13 @@ impl Reading {
         }
     }
 
-    fn refuse(&mut self, at: KeyPath, complaint: Complaint) {
+    pub(super) fn refuse(&mut self, at: KeyPath, complaint: Complaint) {
         self.refused.push(Diagnostic::new(Severity::Error, &at, complaint, self.places.near(&at)));
         self.missing.push(at);
     }
 
     /// Reports keys that must be there and are not.
-    fn require(&mut self, at: &KeyPath, what: &str, keys: &[(&str, bool, &str)]) {
+    pub(super) fn require(&mut self, at: &KeyPath, what: &str, keys: &[(&str, bool, &str)]) {
         for (key, present, example) in keys {
             if !present {
                 let complaint =
@@ -105,7 +108,7 @@ impl Reading {
         list
     }
 
-    fn leaves<T: Notation>(&mut self, at: &KeyPath, raw: &Given<Vec<Leaf<T>>>) -> Vec<T::Value> {
+    pub(super) fn leaves<T: Notation>(&mut self, at: &KeyPath, raw: &Given<Vec<Leaf<T>>>) -> Vec<T::Value> {
         self.list(at, raw, |r, at, leaf| r.read_leaf(at, leaf))
     }
 
@@ -183,13 +186,32 @@ impl Reading {
     }
 
     fn pool(&mut self, at: &KeyPath, raw: &RawPool) -> Pool {
+        let profile = self.read(&at.key("profile"), &raw.profile);
+        let default = Defaults::of(profile);
         Pool {
+            profile,
             members: self.list(&at.key("members"), &raw.members, Self::member),
             port: self.read(&at.key("port"), &raw.port),
-            scheduler: self.read(&at.key("scheduler"), &raw.scheduler).unwrap_or_default(),
+            scheduler: self.read(&at.key("scheduler"), &raw.scheduler).unwrap_or(default.scheduler),
             slow_start: self.read(&at.key("slow-start"), &raw.slow_start).unwrap_or(Pool::SLOW_START_DEFAULT),
-            check: raw.check.0.as_ref().map_or_else(Check::default, |raw| self.check(&at.key("check"), raw)),
+            check: match &raw.check.0 {
+                Some(raw) => self.check(&at.key("check"), raw, &default.check),
+                None => default.check,
+            },
+            min_up: self.small(&at.key("min-up"), &raw.min_up).unwrap_or(0),
+            below_min: self.read(&at.key("below-min"), &raw.below_min).unwrap_or_default(),
+            backup_pool: self.read(&at.key("backup-pool"), &raw.backup_pool),
+            on_failure: self.read(&at.key("on-failure"), &raw.on_failure).unwrap_or_default(),
+            migrate: raw.migrate.0.as_ref().and_then(|raw| self.migrate(&at.key("migrate"), raw)),
         }
+    }
+
+    fn migrate(&mut self, at: &KeyPath, raw: &RawMigrate) -> Option<Migrate> {
+        self.require(at, "`migrate`", &[("to", raw.to.0.is_some(), "new-mx")]);
+        let to = self.read(&at.key("to"), &raw.to);
+        let share = self.read(&at.key("share"), &raw.share).unwrap_or(0);
+        let clients = self.leaves(&at.key("clients"), &raw.clients);
+        Some(Migrate { to: to?, share, clients })
     }
 
     fn member(&mut self, at: &KeyPath, raw: &RawMember) -> Option<Member> {
@@ -203,73 +225,91 @@ impl Reading {
         Some(Member { server: server?, port, weight, backup })
     }
 
-    fn check(&mut self, at: &KeyPath, raw: &RawCheck) -> Check {
-        let default = Check::default();
-        let interval = self.read(&at.key("interval"), &raw.interval).unwrap_or(default.interval);
+    fn check(&mut self, at: &KeyPath, raw: &RawCheck, base: &Check) -> Check {
+        let interval = self.read(&at.key("interval"), &raw.interval).unwrap_or(base.interval);
+        let fast_interval = self.read(&at.key("fast-interval"), &raw.fast_interval);
         Check {
-            kind: match self.read(&at.key("type"), &raw.kind) {
-                None | Some(CheckWord::Auto) => CheckKind::Auto,
-                Some(CheckWord::None) => CheckKind::None,
-                Some(CheckWord::Tcp) => CheckKind::tcp(),
-            },
-            aim: Aim::default(),
-            fast_interval: interval / Check::FAST_PART,
-            slow: None,
-            flap_hold: Check::FLAP_HOLD_DEFAULT,
+            kind: self.check_kind(at, raw, &base.kind),
             port: self.read(&at.key("port"), &raw.port),
+            aim: self.read(&at.key("target"), &raw.target).unwrap_or(base.aim),
             interval,
-            timeout: self.read(&at.key("timeout"), &raw.timeout).unwrap_or(default.timeout.min(interval)),
-            rise: self.small(&at.key("rise"), &raw.rise).unwrap_or(default.rise),
-            fall: self.small(&at.key("fall"), &raw.fall).unwrap_or(default.fall),
+            fast_interval: fast_interval.unwrap_or_else(|| Check::fast_interval_of(interval)),
+            timeout: self.read(&at.key("timeout"), &raw.timeout).unwrap_or(base.timeout.min(interval)),
+            slow: self.read(&at.key("slow"), &raw.slow),
+            rise: self.small(&at.key("rise"), &raw.rise).unwrap_or(base.rise),
+            fall: self.small(&at.key("fall"), &raw.fall).unwrap_or(base.fall),
+            flap_hold: self.read(&at.key("flap-hold"), &raw.flap_hold).unwrap_or(base.flap_hold),
         }
     }
 
-    fn virtual_server(&mut self, at: &KeyPath, raw: &RawVirtualServer) -> VirtualServer {
+    fn virtual_server(&mut self, at: &KeyPath, raw: &RawVirtualServer, pools: &BTreeMap<Name, Pool>) -> VirtualServer {
         VirtualServer {
             addresses: self.leaves(&at.key("addresses"), &raw.addresses),
-            services: self.named(&at.key("services"), &raw.services, Self::service),
+            services: self
+                .named(&at.key("services"), &raw.services, |r, at, raw, name| r.service(at, raw, name, pools)),
         }
     }
 
-    fn service(&mut self, at: &KeyPath, raw: &RawService, name: &Name) -> Option<Service> {
+    fn service(
+        &mut self,
+        at: &KeyPath,
+        raw: &RawService,
+        name: &Name,
+        pools: &BTreeMap<Name, Pool>,
+    ) -> Option<Service> {
+        let pool = self.read(&at.key("pool"), &raw.pool);
+        let its = pool.as_ref().and_then(|pool| pools.get(pool));
+        let default = Defaults::of(its.and_then(|pool| pool.profile));
         let keys = [
-            ("port", raw.port.0.is_some(), "smtp"),
+            ("port", raw.port.0.is_some() || default.ports.is_some(), "smtp"),
             ("pool", raw.pool.0.is_some(), "mx"),
             ("mode", raw.mode.0.is_some(), "dsr (or nat, or full-nat)"),
         ];
         self.require(at, &format!("service `{name}`"), &keys);
         let protocol = self.read(&at.key("protocol"), &raw.protocol);
-        let ports: Option<Ports> = self.read(&at.key("port"), &raw.port);
-        let pool = self.read(&at.key("pool"), &raw.pool);
-        let mode = self.read(&at.key("mode"), &raw.mode);
-        let persistence = raw.persistence.0.as_ref().map(|raw| self.persistence(&at.key("persistence"), raw));
-        let timeouts =
-            raw.timeouts.0.as_ref().map_or_else(Timeouts::default, |raw| self.timeouts(&at.key("timeouts"), raw));
-        let udp = raw.udp.0.as_ref().map_or(UdpLife::Idle, |raw| self.udp(&at.key("udp"), raw));
-        let on_failure = self.read(&at.key("on-failure"), &raw.on_failure).unwrap_or_default();
         if raw.protocol.0.is_some() && protocol.is_none() {
             return None;
         }
-        let protocol = protocol.unwrap_or(Protocol::Tcp);
+        let protocol = protocol.unwrap_or(default.protocol);
+        let ports: Option<Ports> = self.read(&at.key("port"), &raw.port);
+        let mode = self.read(&at.key("mode"), &raw.mode);
+        let persistence = match &raw.persistence.0 {
+            Some(raw) => self.persistence(&at.key("persistence"), raw, default.persistence.as_ref()),
+            None => default.persistence.clone(),
+        };
+        let timeouts = default.timeouts_of(protocol);
+        let timeouts = match &raw.timeouts.0 {
+            Some(raw) => self.timeouts(&at.key("timeouts"), raw, timeouts),
+            None => timeouts,
+        };
+        let udp = match &raw.udp.0 {
+            Some(raw) => self.udp(&at.key("udp"), raw),
+            None => default.udp_of(protocol),
+        };
         if protocol == Protocol::Tcp && udp == UdpLife::Idle && raw.udp.0.is_some() {
             // `validate` cannot see that the default was written down.
             self.refuse(at.key("udp"), udp_on_tcp());
         }
-        Some(Service { protocol, ports: ports?, pool: pool?, mode: mode?, persistence, timeouts, udp, on_failure })
+        let passive = self.read(&at.key("passive"), &raw.passive);
+        let ports = if raw.port.0.is_some() { ports? } else { default.ports? };
+        let passive = passive.or(default.passive_of(protocol, ports));
+        Some(Service { protocol, ports, pool: pool?, mode: mode?, persistence, timeouts, udp, passive })
     }
 
-    fn persistence(&mut self, at: &KeyPath, raw: &RawPersistence) -> Persistence {
-        let default = Persistence::default();
-        Persistence {
+    /// `None`: it is not wanted, although the profile brings it.
+    fn persistence(&mut self, at: &KeyPath, raw: &RawPersistence, base: Option<&Persistence>) -> Option<Persistence> {
+        let default = base.cloned().unwrap_or_default();
+        let enabled = self.read(&at.key("enabled"), &raw.enabled).unwrap_or(true);
+        let persistence = Persistence {
             timeout: self.read(&at.key("timeout"), &raw.timeout).unwrap_or(default.timeout),
             prefix4: self.small(&at.key("prefix4"), &raw.prefix4).unwrap_or(default.prefix4),
             prefix6: self.small(&at.key("prefix6"), &raw.prefix6).unwrap_or(default.prefix6),
-            group: self.read(&at.key("group"), &raw.group),
-        }
+            group: self.read(&at.key("group"), &raw.group).or(default.group),
+        };
+        enabled.then_some(persistence)
     }
 
-    fn timeouts(&mut self, at: &KeyPath, raw: &RawTimeouts) -> Timeouts {
-        let default = Timeouts::default();
+    fn timeouts(&mut self, at: &KeyPath, raw: &RawTimeouts, default: Timeouts) -> Timeouts {
         Timeouts {
             embryonic: self.read(&at.key("embryonic"), &raw.embryonic).unwrap_or(default.embryonic),
             unproven: self.read(&at.key("unproven"), &raw.unproven).unwrap_or(default.unproven),
@@ -301,7 +341,11 @@ impl Reading {
     }
 
     /// A number whose range keeps it within a smaller type than `u32`.
-    fn small<T: Notation<Value = u32>, S: TryFrom<u32>>(&mut self, at: &KeyPath, leaf: &Given<Leaf<T>>) -> Option<S> {
+    pub(super) fn small<T: Notation<Value = u32>, S: TryFrom<u32>>(
+        &mut self,
+        at: &KeyPath,
+        leaf: &Given<Leaf<T>>,
+    ) -> Option<S> {
         self.read(at, leaf).and_then(|value| S::try_from(value).ok())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{Schema, json_schema};
@@ -12,7 +13,7 @@ use crate::config::diagnostic::Complaint;
 use crate::config::limits::Range;
 use crate::config::suggest::{did_you_mean, nearest};
 use crate::config::validate::{check_number, check_time};
-use crate::config::{Mac, Name, Ports, Prefix, limits, services};
+use crate::config::{Mac, Migrate, Name, Ports, Prefix, limits, services};
 
 /// A way to write a value.
 pub trait Notation {
@@ -347,5 +348,154 @@ impl Notation for ListenText {
     }
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$" })
+    }
+}
+
+/// One line of text: what a probe sends or looks for.
+pub struct LineText;
+
+impl Notation for LineText {
+    type Value = String;
+    fn read(text: &str) -> Result<String, Complaint> {
+        one_line(text)?;
+        Ok(text.to_owned())
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "maxLength": limits::OPTION_BYTES_MAX })
+    }
+}
+
+fn one_line(text: &str) -> Result<(), Complaint> {
+    if text.len() > limits::OPTION_BYTES_MAX {
+        let message = format!("{} has {} bytes", shown(text), text.len());
+        return Err(Complaint::new(message).help(format!("at most {} can stand here", limits::OPTION_BYTES_MAX)));
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(_) => Err(Complaint::new(format!("{} has a control character", shown(text)))
+            .help("one line of printable text can stand here")),
+        None => Ok(()),
+    }
+}
+
+/// An argument of a command. Numbers and truth values are taken as they are written.
+pub struct ArgumentText;
+
+impl Notation for ArgumentText {
+    type Value = String;
+    fn read(text: &str) -> Result<String, Complaint> {
+        LineText::read(text)
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// The absolute path of a file.
+pub struct FileText;
+
+impl Notation for FileText {
+    type Value = PathBuf;
+    fn read(text: &str) -> Result<PathBuf, Complaint> {
+        one_line(text)?;
+        if !text.starts_with('/') {
+            return Err(Complaint::new(format!("{} is not an absolute path", shown(text)))
+                .help("such as /etc/lbd/probe.password"));
+        }
+        Ok(PathBuf::from(text))
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/", "maxLength": limits::OPTION_BYTES_MAX })
+    }
+}
+
+/// A part of a whole in per cent with up to two decimals: hundredths of a per cent.
+pub struct PercentText;
+
+impl Notation for PercentText {
+    type Value = u16;
+    fn read(text: &str) -> Result<u16, Complaint> {
+        let wrong = || {
+            Complaint::new(format!("{} is not a share", shown(text)))
+                .help("from 0% to 100%, with at most two decimals: 12.5%")
+        };
+        let number = text.strip_suffix('%').ok_or_else(wrong)?;
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str, most: usize| {
+            (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !digits(whole, 3) || !digits(decimals, 2) {
+            return Err(wrong());
+        }
+        let hundredths: u16 = format!("{decimals:0<2}").parse().map_err(|_| wrong())?;
+        let share = whole.parse::<u16>().map_err(|_| wrong())? * 100 + hundredths;
+        if share <= Migrate::SHARE_MAX { Ok(share) } else { Err(wrong()) }
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$" })
+    }
+}
+
+/// An HTTP status code, or a range of them.
+pub struct StatusText;
+
+impl Notation for StatusText {
+    type Value = (u16, u16);
+    fn read(text: &str) -> Result<(u16, u16), Complaint> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let code = |text: &str| text.parse::<u16>().ok().filter(|code| (100..=599).contains(code));
+        match (code(first), code(last)) {
+            (Some(first), Some(last)) if first <= last => Ok((first, last)),
+            _ => Err(Complaint::new(format!("{} is neither a status code nor a range of them", shown(text)))
+                .help("codes go from 100 to 599: 200, or 200-399")),
+        }
+    }
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 100, "maximum": 599 },
+            { "type": "string", "pattern": "^[1-5][0-9]{2}-[1-5][0-9]{2}$" }
+        ] })
+    }
+}
+
+fn one_of(text: &str, what: &str, words: &[&str]) -> Result<String, Complaint> {
+    if words.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let mut complaint = Complaint::new(format!("{} is no {what} that lbd asks for", shown(text)));
+    complaint.help = did_you_mean(text, words.iter().copied());
+    Err(complaint)
+}
+
+/// Types of DNS records.
+pub struct RecordText;
+
+impl RecordText {
+    pub const WORDS: [&str; 9] = ["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"];
+}
+
+impl Notation for RecordText {
+    type Value = String;
+    fn read(text: &str) -> Result<String, Complaint> {
+        one_of(text, "type of record", &Self::WORDS)
+    }
+    fn schema() -> Schema {
+        json_schema!({ "enum": Self::WORDS })
+    }
+}
+
+/// DNS response codes (RFC 1035, 4.1.1).
+pub struct RcodeText;
+
+impl RcodeText {
+    pub const WORDS: [&str; 6] = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+}
+
+impl Notation for RcodeText {
+    type Value = String;
+    fn read(text: &str) -> Result<String, Complaint> {
+        one_of(text, "response code", &Self::WORDS)
+    }
+    fn schema() -> Schema {
+        json_schema!({ "enum": Self::WORDS })
     }
 }

@@ -9,13 +9,14 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_yaml::Spanned;
 
-use super::choice::{CheckWord, UdpLifeKind};
+use super::choice::{CheckWord, TlsWord, TransportWord, UdpLifeKind};
 use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{
-    Address4Text, Address6Text, AddressText, InterfaceText, ListenText, MacText, NameText, Number, OneOf, PortText,
-    PortsText, PrefixText, Time, YesNo,
+    Address4Text, Address6Text, AddressText, ArgumentText, FileText, InterfaceText, LineText, ListenText, MacText,
+    NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText, StatusText, Time,
+    YesNo,
 };
-use crate::config::{Mode, OnFailure, Protocol, Scheduler, XdpMode, limits as l};
+use crate::config::{Aim, BelowMin, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode, limits as l};
 
 type Weight = Number<{ l::WEIGHT.min }, { l::WEIGHT.max }>;
 type Count = Number<{ l::CHECK_COUNT.min }, { l::CHECK_COUNT.max }>;
@@ -144,6 +145,9 @@ pub struct RawLink {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "pool")]
 pub struct RawPool {
+    /// The kind of service: brings port, probe, scheduler, persistence and timeouts, each of which can be said here
+    /// or in the service instead.
+    pub profile: Given<Leaf<OneOf<Profile>>>,
     /// Names of servers, or maps where a server differs here from what it is elsewhere.
     #[schemars(extend("default" = []))]
     pub members: Given<Vec<RawMember>>,
@@ -151,12 +155,41 @@ pub struct RawPool {
     pub port: Given<Leaf<PortText>>,
     /// How new connections are spread: by consistent hashing of client address and port (maglev), in turn
     /// (round-robin), to the least busy (least-connections), by hashing of the client's address alone (source-hash).
-    #[schemars(extend("default" = "maglev"))]
+    /// Default: the profile's, else maglev.
     pub scheduler: Given<Leaf<OneOf<Scheduler>>>,
     /// A server that comes back grows from a tenth of its weight to all of it over this time, 0s to 1h; 0s is off.
     #[schemars(extend("default" = "30s"))]
     pub slow_start: Given<Leaf<Time<{ l::SLOW_START.min }, { l::SLOW_START.max }>>>,
     pub check: Given<RawCheck>,
+    /// Fewer members up than this (backups not counted) is too few.
+    #[schemars(extend("default" = 0))]
+    pub min_up: Given<Leaf<Number<{ l::MIN_UP.min }, { l::MIN_UP.max }>>>,
+    /// What is done about too few: backups join in (backup), those that were up last go on although their probes
+    /// fail (hold), or new connections are refused (refuse).
+    #[schemars(extend("default" = "backup"))]
+    pub below_min: Given<Leaf<OneOf<BelowMin>>>,
+    /// A pool whose members are backups of this one.
+    pub backup_pool: Given<Leaf<NameText>>,
+    /// What becomes of a failed server's connections: TCP connections are reset and UDP flows get another server
+    /// (reset), or they hang until the server comes back or they time out (keep).
+    #[schemars(extend("default" = "reset"))]
+    pub on_failure: Given<Leaf<OneOf<OnFailure>>>,
+    pub migrate: Given<RawMigrate>,
+}
+
+/// Sends some clients to another pool: a staged move.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "migrate", extend("required" = ["to"]))]
+pub struct RawMigrate {
+    /// Name of the pool; it has no server in common with this one.
+    pub to: Given<Leaf<NameText>>,
+    /// So many of the new clients, 0% to 100%, with at most two decimals.
+    #[schemars(extend("default" = "0%"))]
+    pub share: Given<Leaf<PercentText>>,
+    /// And all clients of these networks.
+    #[schemars(extend("default" = []))]
+    pub clients: Given<Vec<Leaf<PrefixText>>>,
 }
 
 /// A member that differs in this pool from what its server is elsewhere.
@@ -247,24 +280,84 @@ impl JsonSchema for RawMember {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "check")]
 pub struct RawCheck {
-    /// Opens a TCP connection (tcp); does not probe, so that a server is up as long as its MAC is known (none);
-    /// or tcp for TCP services with one port, and none for UDP and ranges (auto).
+    /// What is asked: docs/health.md has all of them. Without a profile the default is auto: a TCP connection (tcp)
+    /// where the check names a port or a TCP service has one, else nothing (none). With a profile it is the profile's.
     #[serde(rename = "type")]
-    #[schemars(extend("default" = "auto"))]
     pub kind: Given<Leaf<OneOf<CheckWord>>>,
     /// Port to probe instead of the member's own.
     pub port: Given<Leaf<PortText>>,
+    /// Where the probes of DSR services go: to each virtual address, at the server's MAC address (auto), or to the
+    /// server's own address (server).
+    #[schemars(extend("default" = "auto"))]
+    pub target: Given<Leaf<OneOf<Aim>>>,
     /// Time from one probe to the next, 100ms to 1h.
     #[schemars(extend("default" = "2s"))]
     pub interval: Given<Leaf<Time<{ l::CHECK_INTERVAL.min }, { l::CHECK_INTERVAL.max }>>>,
     /// Time for a server to answer, 10ms to the interval. Default: 1s, or the interval where that is shorter.
     pub timeout: Given<Leaf<Time<{ l::CHECK_TIMEOUT.min }, { l::CHECK_TIMEOUT.max }>>>,
+    /// Time from a result that puts a server in doubt to the next probe, 20ms to the interval. Default: a quarter of
+    /// the interval.
+    pub fast_interval: Given<Leaf<Time<{ l::CHECK_FAST_INTERVAL.min }, { l::CHECK_FAST_INTERVAL.max }>>>,
+    /// An answer that took longer is a failure, 1ms to the timeout. Without it only the timeout counts.
+    pub slow: Given<Leaf<Time<{ l::CHECK_SLOW.min }, { l::CHECK_SLOW.max }>>>,
+    /// A server that has gone down three times in five minutes is held down until it has answered for so long
+    /// without a failure, and twice as long at the next failure; 0s to 1h, 0s is off.
+    #[schemars(extend("default" = "30s"))]
+    pub flap_hold: Given<Leaf<Time<{ l::FLAP_HOLD.min }, { l::FLAP_HOLD.max }>>>,
     /// Successes in a row until a server counts as up.
     #[schemars(extend("default" = 2))]
     pub rise: Given<Leaf<Count>>,
     /// Failures in a row until a server counts as down.
     #[schemars(extend("default" = 3))]
     pub fall: Given<Leaf<Count>>,
+    /// TLS from the first byte (always), by STARTTLS, STLS or AUTH TLS (starttls), or not at all (none).
+    /// For smtp, pop3, imap, ftp, http and ldap; the last two have no starttls.
+    pub tls: Given<Leaf<OneOf<TlsWord>>>,
+    /// Name that is sent as SNI, and that the certificate must have. With TLS.
+    pub tls_name: Given<Leaf<LineText>>,
+    /// File of PEM certificates that the server's must lead to; without it the chain is not verified. With TLS.
+    pub tls_ca_file: Given<Leaf<FileText>>,
+    /// The probe fails when the certificate ends in fewer days. With TLS.
+    pub min_days: Given<Leaf<Number<{ l::MIN_DAYS.min }, { l::MIN_DAYS.max }>>>,
+    /// Name of the probe's account; of ldap, its distinguished name. For smtp, pop3, imap, ftp, radius, ldap, mysql.
+    pub user: Given<Leaf<LineText>>,
+    /// File whose first line is the account's password.
+    pub password_file: Given<Leaf<FileText>>,
+    /// File whose first line is the secret shared with the server. For radius, which needs it.
+    pub secret_file: Given<Leaf<FileText>>,
+    /// Name in EHLO. For smtp; default lbd-probe.invalid.
+    pub helo: Given<Leaf<LineText>>,
+    /// Address that MAIL FROM is tried with; empty is the null sender. For smtp.
+    pub sender: Given<Leaf<LineText>>,
+    /// Address that RCPT TO is tried with; nothing is sent. For smtp, with sender.
+    pub recipient: Given<Leaf<LineText>>,
+    /// Mailbox that is opened after the login, read-only. For imap; default INBOX.
+    pub mailbox: Given<Leaf<LineText>>,
+    /// Method of the request. For http; default GET.
+    pub method: Given<Leaf<LineText>>,
+    /// Host field of the request. For http; default the address that is probed.
+    pub host: Given<Leaf<LineText>>,
+    /// What is requested. For http; default /.
+    pub path: Given<Leaf<LineText>>,
+    /// Accepted status codes and ranges of them. For http; default [200-399].
+    #[schemars(extend("minItems" = 1))]
+    pub status: Given<Vec<Leaf<StatusText>>>,
+    /// Regular expression that must match in the first 64 KiB of the body. For http.
+    pub body: Given<Leaf<LineText>>,
+    /// Name that is asked for. For dns; default the root.
+    pub query: Given<Leaf<LineText>>,
+    /// Type of record that is asked for. For dns; default SOA.
+    pub record: Given<Leaf<RecordText>>,
+    /// Response code that must come. For dns; default any but SERVFAIL and REFUSED.
+    pub rcode: Given<Leaf<RcodeText>>,
+    /// Data that one of the records must have, as in a zone file. For dns.
+    pub answer: Given<Leaf<LineText>>,
+    /// How DNS is asked, udp or tcp. For dns; default udp.
+    pub transport: Given<Leaf<OneOf<TransportWord>>>,
+    /// Absolute path and arguments of a command in the convention of Nagios plugins; {address}, {port} and {server}
+    /// are replaced. For script, which needs it.
+    #[schemars(extend("minItems" = 1))]
+    pub command: Given<Vec<Leaf<ArgumentText>>>,
 }
 
 /// What customers connect to: addresses, and the services behind them.
@@ -283,11 +376,11 @@ pub struct RawVirtualServer {
 /// One port, or a range, and the pool behind it.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(rename = "service", extend("required" = ["port", "pool", "mode"]))]
+#[schemars(rename = "service", extend("required" = ["pool", "mode"]))]
 pub struct RawService {
-    #[schemars(description = "Transport protocol.", extend("default" = "tcp"))]
+    #[schemars(description = "Transport protocol. Default: the profile's, else tcp.")]
     pub protocol: Given<Leaf<OneOf<Protocol>>>,
-    /// A number, the name of a service, or a range `first-last`.
+    /// A number, the name of a service, or a range `first-last`. Default: that of the pool's profile.
     pub port: Given<Leaf<PortsText>>,
     /// Name of the pool that serves it.
     pub pool: Given<Leaf<NameText>>,
@@ -297,17 +390,18 @@ pub struct RawService {
     pub persistence: Given<RawPersistence>,
     pub timeouts: Given<RawTimeouts>,
     pub udp: Given<RawUdp>,
-    /// What becomes of a failed server's connections: TCP clients get a reset and UDP flows another server (reset),
-    /// or they hang until the server comes back or they time out (keep).
-    #[schemars(extend("default" = "reset"))]
-    pub on_failure: Given<Leaf<OneOf<OnFailure>>>,
+    /// FTP: the range of ports at which the servers await passive data connections. Default: the profile's.
+    pub passive: Given<Leaf<PortsText>>,
 }
 
-/// A client stays with its server. Without this key it does not; with `{}` it does, by the defaults.
+/// A client stays with its server. Without this key it does as the profile says, or not; with `{}` it does.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "persistence")]
 pub struct RawPersistence {
+    /// Whether it does: false where a profile's persistence is not wanted.
+    #[schemars(extend("default" = true))]
+    pub enabled: Given<Leaf<YesNo>>,
     /// How long after the client's last new connection, 1s to 24h.
     #[schemars(extend("default" = "5m"))]
     pub timeout: Given<Leaf<FlowTime>>,

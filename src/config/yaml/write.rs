@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::choice::{CheckWord, Choice, UdpLifeKind};
+use super::choice::{Choice, UdpLifeKind};
 use crate::config::validate::time;
 use crate::config::{
-    Check, CheckKind, Config, Http, Interfaces, Limits, Member, Name, OnFailure, Persistence, Pool, Protocol,
-    Scheduler, Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer, XdpMode,
+    BelowMin, Check, Config, Defaults, Http, Interfaces, Limits, Member, Migrate, Name, OnFailure, Persistence, Pool,
+    Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer, XdpMode,
 };
 
 /// The whole configuration, without what is left at its default.
@@ -36,7 +36,7 @@ pub fn to_yaml(config: &Config) -> String {
     }
     if !config.virtual_servers.is_empty() {
         out.open(0, "virtual-servers");
-        config.virtual_servers.iter().for_each(|(key, entry)| virtual_server(key, entry, &mut out));
+        config.virtual_servers.iter().for_each(|(key, entry)| virtual_server(key, entry, config, &mut out));
     }
     out.0
 }
@@ -61,16 +61,16 @@ fn map(pairs: impl IntoIterator<Item = Option<String>>) -> String {
     format!("{{{}}}", pairs.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-fn pair(key: &str, value: impl Display) -> String {
+pub(super) fn pair(key: &str, value: impl Display) -> String {
     format!("{key}: {value}")
 }
 
-fn list(items: impl IntoIterator<Item = String>) -> String {
+pub(super) fn list(items: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// In quotes, for what has a colon or is not ours to know: YAML's escapes are a superset of JSON's.
-fn quoted(value: impl Display) -> String {
+pub(super) fn quoted(value: impl Display) -> String {
     serde_json::Value::String(value.to_string()).to_string()
 }
 
@@ -139,19 +139,40 @@ fn server(server: &Server) -> String {
 }
 
 fn pool(key: &Name, pool: &Pool, out: &mut Lines) {
+    let default = Defaults::of(pool.profile);
     out.open(1, &name(key));
+    if let Some(profile) = pool.profile {
+        out.line(2, "profile", profile.word());
+    }
     out.line(2, "members", list(pool.members.iter().map(member)));
     if let Some(port) = pool.port {
         out.line(2, "port", port);
     }
-    if pool.scheduler != Scheduler::default() {
+    if pool.scheduler != default.scheduler {
         out.line(2, "scheduler", pool.scheduler.word());
     }
     if pool.slow_start != Pool::SLOW_START_DEFAULT {
         out.line(2, "slow-start", time(pool.slow_start));
     }
-    if pool.check != Check::default() {
-        out.line(2, "check", check(&pool.check));
+    if pool.check != default.check {
+        out.line(2, "check", check(&pool.check, &default.check));
+    }
+    if pool.min_up != 0 {
+        out.line(2, "min-up", pool.min_up);
+    }
+    if pool.below_min != BelowMin::default() {
+        out.line(2, "below-min", pool.below_min.word());
+    }
+    if let Some(backup) = &pool.backup_pool {
+        out.line(2, "backup-pool", name(backup));
+    }
+    if pool.on_failure != OnFailure::default() {
+        out.line(2, "on-failure", pool.on_failure.word());
+    }
+    if let Some(Migrate { to, share, clients }) = &pool.migrate {
+        let percent = (*share > 0).then(|| pair("share", format!("{}.{:02}%", share / 100, share % 100)));
+        let clients = (!clients.is_empty()).then(|| pair("clients", list(clients.iter().map(quoted))));
+        out.line(2, "migrate", map([Some(pair("to", name(to))), percent, clients]));
     }
 }
 
@@ -167,64 +188,73 @@ fn member(member: &Member) -> String {
     ])
 }
 
-fn check(check: &Check) -> String {
-    let default = Check::default();
-    map([
-        unless_default("type", &check.kind, &default.kind, |kind| word_of(kind).word().to_owned()),
+fn check(check: &Check, base: &Check) -> String {
+    let fast = Check::fast_interval_of(check.interval);
+    let mut pairs = super::check::written(&check.kind, &base.kind);
+    pairs.extend([
         check.port.map(|port| pair("port", port)),
-        unless_default_time("interval", check.interval, default.interval),
-        unless_default_time("timeout", check.timeout, default.timeout.min(check.interval)),
-        unless_default("rise", &check.rise, &default.rise, u8::to_string),
-        unless_default("fall", &check.fall, &default.fall, u8::to_string),
-    ])
+        unless_default("target", &check.aim, &base.aim, |aim| aim.word().to_owned()),
+        unless_default_time("interval", check.interval, base.interval),
+        unless_default_time("fast-interval", check.fast_interval, fast),
+        unless_default_time("timeout", check.timeout, base.timeout.min(check.interval)),
+        check.slow.map(|slow| pair("slow", time(slow))),
+        unless_default("rise", &check.rise, &base.rise, u8::to_string),
+        unless_default("fall", &check.fall, &base.fall, u8::to_string),
+        unless_default_time("flap-hold", check.flap_hold, base.flap_hold),
+    ]);
+    map(pairs)
 }
 
-fn word_of(kind: &CheckKind) -> CheckWord {
-    match kind {
-        CheckKind::Auto => CheckWord::Auto,
-        CheckKind::None => CheckWord::None,
-        CheckKind::Probe(_) => CheckWord::Tcp,
-    }
-}
-
-fn virtual_server(key: &Name, entry: &VirtualServer, out: &mut Lines) {
+fn virtual_server(key: &Name, entry: &VirtualServer, config: &Config, out: &mut Lines) {
     out.open(1, &name(key));
     out.line(2, "addresses", list(entry.addresses.iter().map(quoted)));
     if !entry.services.is_empty() {
         out.open(2, "services");
-        entry.services.iter().for_each(|(key, entry)| service(key, entry, out));
-    }
-}
-
-fn service(key: &Name, service: &Service, out: &mut Lines) {
-    out.open(3, &name(key));
-    if service.protocol != Protocol::Tcp {
-        out.line(4, "protocol", service.protocol.word());
-    }
-    out.line(4, "port", service.ports);
-    out.line(4, "pool", name(&service.pool));
-    out.line(4, "mode", service.mode.word());
-    if let Some(entry) = &service.persistence {
-        out.line(4, "persistence", persistence(entry));
-    }
-    if service.timeouts != Timeouts::default() {
-        out.line(4, "timeouts", timeouts(&service.timeouts));
-    }
-    match service.udp {
-        UdpLife::Idle => {}
-        UdpLife::PerPacket => out.line(4, "udp", map([Some(pair("life", UdpLifeKind::PerPacket.word()))])),
-        UdpLife::MaxAge(age) => {
-            let life = pair("life", UdpLifeKind::MaxAge.word());
-            out.line(4, "udp", map([Some(life), Some(pair("max-age", time(age)))]));
+        for (key, entry) in &entry.services {
+            let profile = config.pools.get(&entry.pool).and_then(|pool| pool.profile);
+            service(key, entry, &Defaults::of(profile), out);
         }
     }
-    if service.on_failure != OnFailure::default() {
-        out.line(4, "on-failure", service.on_failure.word());
+}
+
+fn service(key: &Name, service: &Service, default: &Defaults, out: &mut Lines) {
+    out.open(3, &name(key));
+    if service.protocol != default.protocol {
+        out.line(4, "protocol", service.protocol.word());
+    }
+    if Some(service.ports) != default.ports {
+        out.line(4, "port", service.ports);
+    }
+    out.line(4, "pool", name(&service.pool));
+    out.line(4, "mode", service.mode.word());
+    match (&service.persistence, &default.persistence) {
+        (None, None) => {}
+        (None, Some(_)) => out.line(4, "persistence", map([Some(pair("enabled", false))])),
+        (Some(entry), base) if Some(entry) != base.as_ref() => {
+            out.line(4, "persistence", persistence(entry, &base.clone().unwrap_or_default()));
+        }
+        (Some(_), _) => {}
+    }
+    let base = default.timeouts_of(service.protocol);
+    if service.timeouts != base {
+        out.line(4, "timeouts", timeouts(&service.timeouts, &base));
+    }
+    if service.udp != default.udp_of(service.protocol) {
+        let (kind, age) = match service.udp {
+            UdpLife::Idle => (UdpLifeKind::Idle, None),
+            UdpLife::PerPacket => (UdpLifeKind::PerPacket, None),
+            UdpLife::MaxAge(age) => (UdpLifeKind::MaxAge, Some(pair("max-age", time(age)))),
+        };
+        out.line(4, "udp", map([Some(pair("life", kind.word())), age]));
+    }
+    if let Some(passive) =
+        service.passive.filter(|passive| Some(*passive) != default.passive_of(service.protocol, service.ports))
+    {
+        out.line(4, "passive", passive);
     }
 }
 
-fn persistence(persistence: &Persistence) -> String {
-    let default = Persistence::default();
+fn persistence(persistence: &Persistence, default: &Persistence) -> String {
     map([
         unless_default_time("timeout", persistence.timeout, default.timeout),
         unless_default("prefix4", &persistence.prefix4, &default.prefix4, u8::to_string),
@@ -233,8 +263,7 @@ fn persistence(persistence: &Persistence) -> String {
     ])
 }
 
-fn timeouts(timeouts: &Timeouts) -> String {
-    let default = Timeouts::default();
+fn timeouts(timeouts: &Timeouts, default: &Timeouts) -> String {
     map([
         unless_default_time("embryonic", timeouts.embryonic, default.embryonic),
         unless_default_time("unproven", timeouts.unproven, default.unproven),

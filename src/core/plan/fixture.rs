@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Inputs, Plan};
 use crate::config::{
-    Check, Config, Http, Interfaces, Limits, Mac, Member, Mode, Name, OnFailure, Pool, Ports, Protocol, Scheduler,
-    Server, Service, Timeouts, UdpLife, VirtualServer,
+    BelowMin, Check, Config, Http, Interfaces, Limits, Mac, Member, Mode, Name, OnFailure, Pool, Ports, Protocol,
+    Scheduler, Server, Service, Timeouts, UdpLife, VirtualServer,
 };
 use crate::core::admin::Admin;
 use crate::core::check::{Outcome, Verdict};
@@ -97,6 +97,12 @@ pub fn config(servers: usize, services: usize) -> Config {
             scheduler: Scheduler::Maglev,
             slow_start: Duration::from_secs(90),
             check: Check::default(),
+            profile: None,
+            min_up: 0,
+            below_min: BelowMin::default(),
+            backup_pool: None,
+            on_failure: OnFailure::Reset,
+            migrate: None,
         };
         config.pools.insert(pool(index), one);
         let one = Service {
@@ -107,7 +113,7 @@ pub fn config(servers: usize, services: usize) -> Config {
             persistence: None,
             timeouts: Timeouts::default(),
             udp: UdpLife::Idle,
-            on_failure: OnFailure::Reset,
+            passive: None,
         };
         let low = u16::try_from(index).unwrap();
         let addresses = vec![

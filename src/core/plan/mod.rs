@@ -6,7 +6,8 @@
 //!
 //! Who gets new connections: the members of the pool that have an address of the family, are enabled
 //! and up (or not probed), and whose place on the wire is known; backups only while no other member
-//! can. `Standing` says for each member which of these it is.
+//! can (`choose` has the rules of pools with too few members). `Standing` says for each member which of
+//! these it is.
 //!
 //! # What leaves the configuration
 //!
@@ -18,10 +19,12 @@
 //!   is kept for its connections under its old number, the new one gets another number.
 //! - A service or a VIP that has left is gone at once with its destinations: the operator has said that
 //!   nobody shall be served there.
+mod choose;
 mod ports;
 mod slow_start;
 mod standing;
 
+use choose::{Candidate, Rank, choose};
 pub use ports::Problem;
 pub use slow_start::{STEPS as SLOW_START_STEPS, Share};
 pub use standing::Standing;
@@ -34,9 +37,8 @@ use super::check::State;
 use super::forwarding::{Dest, DestKey, Family, ForwardingState, ServerEntry, Service, ServiceKey, Weight};
 use super::moment::Moment;
 use super::network::{Network, Nowhere, Place};
-use super::scheduler::LEAST_CONNECTIONS_MAX;
 use super::target::{Health, address_of, by_family, member_targets};
-use crate::config::{self, Config, Member, Mode, Name, Scheduler, Server, SourceNat};
+use crate::config::{self, Config, Member, Mode, Name, Pool, Server, SourceNat};
 
 /// All that a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -140,51 +142,8 @@ fn plan_service(
     plan: &mut Plan,
 ) {
     let Some(pool) = inputs.config.pools.get(&service.pool) else { return };
-    let mut members = BTreeMap::new();
-    let mut candidates = Vec::new();
-    for member in &pool.members {
-        let Some(server) = inputs.config.servers.get(&member.server) else { continue };
-        let dest_key = DestKey { service: key.clone(), server: member.server.clone() };
-        let Some((address, place)) = places.get(&(&member.server, key.family)) else {
-            plan.members.insert(dest_key, Standing::NoAddress(key.family));
-            continue;
-        };
-        let weight = full_weight(member, server);
-        let admin = inputs.admin.get(&member.server);
-        let targets = member_targets(service, pool, member, *address, &addresses);
-        let health = inputs.health.of(&targets, inputs.now);
-        let state = health.as_ref().map(|health| health.state);
-        let standing = match (admin, state, place) {
-            (AdminState::Disabled, ..) => Some(Standing::Disabled),
-            (_, Some(State::Down), _) => {
-                Some(Standing::Down(health.as_ref().and_then(|health| health.failure.clone())))
-            }
-            (AdminState::Draining, ..) => Some(Standing::Draining),
-            (_, Some(State::Unknown), _) => Some(Standing::Unprobed),
-            (.., Err(nowhere)) => Some(Standing::NoPlace(*nowhere)),
-            (AdminState::Enabled, None | Some(State::Up), Ok(_)) => None,
-        };
-        let dest = Dest {
-            address: *address,
-            // Direct server return changes nothing above layer 2.
-            port: if service.mode == Mode::Dsr { None } else { member.port.or(pool.port) },
-            mode: service.mode,
-            place: *place,
-            down: admin == AdminState::Disabled || state == Some(State::Down),
-        };
-        match standing {
-            Some(standing) => _ = plan.members.insert(dest_key.clone(), standing),
-            None => {
-                let returned = health.and_then(|health| health.returned);
-                let begun = returned.max(inputs.admin.enabled_at(&member.server));
-                let share = Share::of(pool.slow_start, begun, inputs.now);
-                candidates.push(Candidate { name: &member.server, weight, share, backup: member.backup });
-            }
-        }
-        members.insert(member.server.clone(), weight);
-        plan.state.dests.insert(dest_key, dest);
-    }
-    let schedule = schedule(&key, pool.scheduler, candidates, plan);
+    let scene = Scene { inputs, places, key: &key, service, addresses: &addresses };
+    let side = scene.side(pool, plan);
     let service = Service {
         addresses,
         protocol: service.protocol,
@@ -192,50 +151,134 @@ fn plan_service(
         persistence: service.persistence.clone(),
         timeouts: service.timeouts.clone(),
         udp: service.udp,
-        on_failure: service.on_failure,
+        on_failure: pool.on_failure,
         scheduler: pool.scheduler,
-        members,
-        schedule,
+        members: side.members,
+        schedule: side.schedule,
     };
     plan.state.services.insert(key, service);
 }
 
+/// What a pool gives to a service.
+struct Side {
+    /// Everyone who could ever be scheduled.
+    members: BTreeMap<Name, Weight>,
+    /// Who is, with the weight of now.
+    schedule: BTreeMap<Name, Weight>,
+}
+
+/// A service in one address family, while it is planned.
+struct Scene<'a> {
+    inputs: &'a Inputs<'a>,
+    places: &'a Places<'a>,
+    key: &'a ServiceKey,
+    service: &'a config::Service,
+    addresses: &'a BTreeSet<IpAddr>,
+}
+
+impl Scene<'_> {
+    /// The destinations and the schedule of a pool's members, those of its backup pool behind them.
+    fn side(&self, pool: &Pool, plan: &mut Plan) -> Side {
+        let config = self.inputs.config;
+        let backup_pool = pool.backup_pool.as_ref().and_then(|name| config.pools.get(name));
+        let own = pool.members.iter().map(|member| (pool, member, member.backup));
+        let others = backup_pool.into_iter().flat_map(|pool| pool.members.iter().map(move |m| (pool, m, true)));
+        let mut members = BTreeMap::new();
+        let mut candidates = Vec::new();
+        for (pool, member, backup) in own.chain(others) {
+            let Some(server) = config.servers.get(&member.server) else { continue };
+            let weight = full_weight(member, server);
+            if let Some(candidate) = self.member(pool, member, backup, weight, plan) {
+                candidates.push(candidate);
+            }
+            if self.places.contains_key(&(&member.server, self.key.family)) {
+                members.insert(member.server.clone(), weight);
+            }
+        }
+        let mut schedule = BTreeMap::new();
+        for (candidate, standing) in choose(pool, candidates) {
+            let dest_key = self.dest_key(candidate.name);
+            if standing.is_scheduled() {
+                schedule.insert(candidate.name.clone(), candidate.share.apply(candidate.weight));
+                plan.next = plan.next.into_iter().chain(candidate.share.next()).min();
+                if let Some(dest) = plan.state.dests.get_mut(&dest_key) {
+                    // It serves, whatever its probe says: its connections are not reset.
+                    dest.down = false;
+                }
+            }
+            plan.members.insert(dest_key, standing);
+        }
+        Side { members, schedule }
+    }
+
+    fn dest_key(&self, server: &Name) -> DestKey {
+        DestKey { service: self.key.clone(), server: server.clone() }
+    }
+
+    /// Enters a member's destination and, if it cannot be scheduled in any case, its standing; else it is a
+    /// candidate.
+    fn member<'m>(
+        &self,
+        pool: &Pool,
+        member: &'m Member,
+        backup: bool,
+        weight: Weight,
+        plan: &mut Plan,
+    ) -> Option<Candidate<'m>> {
+        let Inputs { health, admin, now, .. } = *self.inputs;
+        let dest_key = self.dest_key(&member.server);
+        let Some((address, place)) = self.places.get(&(&member.server, self.key.family)) else {
+            plan.members.insert(dest_key, Standing::NoAddress(self.key.family));
+            return None;
+        };
+        let ordered = admin.get(&member.server);
+        let targets = member_targets(self.service, pool, member, *address, self.addresses);
+        let health = health.of(&targets, now);
+        let state = health.as_ref().map(|health| health.state);
+        let dest = Dest {
+            address: *address,
+            // Direct server return changes nothing above layer 2.
+            port: if self.service.mode == Mode::Dsr { None } else { member.port.or(pool.port) },
+            mode: self.service.mode,
+            place: *place,
+            down: ordered == AdminState::Disabled || state == Some(State::Down),
+        };
+        plan.state.dests.insert(dest_key.clone(), dest);
+        let failure = || health.as_ref().and_then(|health| health.failure.clone());
+        let rank = match (ordered, state, place) {
+            (AdminState::Disabled, ..) => Err(Standing::Disabled),
+            (AdminState::Enabled, Some(State::Down), Ok(_)) => {
+                let health = health.as_ref();
+                match health.map(|health| (health.held_until, health.up_until)) {
+                    Some((Some(_), _)) => Ok(Rank::Flapping),
+                    Some((None, Some(up_until))) if !backup => Ok(Rank::WasUp(up_until, failure())),
+                    _ => Err(Standing::Down(failure())),
+                }
+            }
+            (_, Some(State::Down), _) => Err(Standing::Down(failure())),
+            (AdminState::Draining, ..) => Err(Standing::Draining),
+            (_, Some(State::Unknown), _) => Err(Standing::Unprobed),
+            (.., Err(nowhere)) => Err(Standing::NoPlace(*nowhere)),
+            (AdminState::Enabled, None | Some(State::Up), Ok(_)) if backup => Ok(Rank::Backup),
+            (AdminState::Enabled, None | Some(State::Up), Ok(_)) => Ok(Rank::Up),
+        };
+        match rank {
+            Ok(rank) => {
+                let returned = health.and_then(|health| health.returned);
+                let begun = returned.max(admin.enabled_at(&member.server));
+                let share = Share::of(pool.slow_start, begun, now);
+                Some(Candidate { name: &member.server, weight, share, rank })
+            }
+            Err(standing) => {
+                plan.members.insert(dest_key, standing);
+                None
+            }
+        }
+    }
+}
+
 fn full_weight(member: &Member, server: &Server) -> Weight {
     Weight(u32::from(member.weight.unwrap_or(server.weight).max(1)) * 1000)
-}
-
-/// A member that could be scheduled.
-struct Candidate<'a> {
-    name: &'a Name,
-    weight: Weight,
-    share: Share,
-    backup: bool,
-}
-
-/// Chooses among those who could be scheduled, and enters their standing.
-fn schedule(
-    key: &ServiceKey,
-    scheduler: Scheduler,
-    mut candidates: Vec<Candidate<'_>>,
-    plan: &mut Plan,
-) -> BTreeMap<Name, Weight> {
-    candidates.sort_by_key(|candidate| candidate.name);
-    let primaries = candidates.iter().any(|candidate| !candidate.backup);
-    let most = if scheduler == Scheduler::LeastConnections { LEAST_CONNECTIONS_MAX } else { usize::MAX };
-    let mut schedule = BTreeMap::new();
-    for Candidate { name, weight, share, backup } in candidates {
-        let standing = if backup && primaries {
-            Standing::BackupIdle
-        } else if schedule.len() >= most {
-            Standing::TooMany
-        } else {
-            schedule.insert(name.clone(), share.apply(weight));
-            plan.next = plan.next.into_iter().chain(share.next()).min();
-            Standing::Scheduled { percent: share.percent(), backup }
-        };
-        plan.members.insert(DestKey { service: key.clone(), server: name.clone() }, standing);
-    }
-    schedule
 }
 
 #[cfg(test)]

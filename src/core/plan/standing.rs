@@ -29,6 +29,17 @@ pub enum Standing {
     NoAddress(Family),
     /// Least connections looks at so many members and no more.
     TooMany,
+    /// Takes connections although its probe fails: too few members are up, and the pool holds the last ones.
+    Held(Option<String>),
+    /// Answers, and is held down because it has failed too often.
+    Flapping,
+    /// Flaps, and takes connections because nobody else can.
+    LastResort,
+    /// Could take connections; the pool refuses them because too few members are up.
+    Refused {
+        up: usize,
+        min_up: u16,
+    },
 }
 
 impl Standing {
@@ -45,11 +56,15 @@ impl Standing {
             Self::NoPlace(_) => "no-place",
             Self::NoAddress(_) => "no-address",
             Self::TooMany => "too-many",
+            Self::Held(_) => "held",
+            Self::Flapping => "flapping",
+            Self::LastResort => "last-resort",
+            Self::Refused { .. } => "refused",
         }
     }
 
     pub fn is_scheduled(&self) -> bool {
-        matches!(self, Self::Scheduled { .. })
+        matches!(self, Self::Scheduled { .. } | Self::Held(_) | Self::LastResort)
     }
 }
 
@@ -77,6 +92,17 @@ impl fmt::Display for Standing {
             Self::NoAddress(Family::V6) => f.write_str("not scheduled: the server has no IPv6 address"),
             Self::TooMany => {
                 write!(f, "not scheduled: least-connections takes {LEAST_CONNECTIONS_MAX} members, by name")
+            }
+            Self::Held(words) => {
+                f.write_str("scheduled although it is down, because too few members are up")?;
+                words.as_ref().map_or(Ok(()), |words| write!(f, ": {words}"))
+            }
+            Self::Flapping => f.write_str("held down: it answers, but has failed too often in the last minutes"),
+            Self::LastResort => {
+                f.write_str("scheduled although it has failed too often in the last minutes: no other member can be")
+            }
+            Self::Refused { up, min_up } => {
+                write!(f, "not scheduled: {up} of at least {min_up} members are up, and the pool refuses then")
             }
         }
     }
