@@ -3,24 +3,28 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::certificate::Certificate;
-use super::exim::Role;
+use super::exim::{DOMAIN, Role};
 use super::machine::Machine;
 use super::{apache, bind, courier, exim, freeradius, store};
 use crate::lab::balancer::Balancer;
 use crate::lab::error::LabError;
 use crate::lab::mail::{self, BALANCER, BALANCER_MAC, SOURCE_NAT};
+use crate::lab::servers::RADIUS_SECRET;
 use crate::lab::site::Site;
 
-/// As every pool of the configuration has it.
+/// As every pool of the configuration has it: twice as quick as the default, since there is much to show.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub const CHECK_FALL: u32 = 3;
 /// A server that fails is out after this at the latest.
 pub const DETECTION: Duration = CHECK_INTERVAL.saturating_mul(CHECK_FALL).saturating_add(CHECK_TIMEOUT);
+
+pub const PCS: [&str; 4] = ["pc1", "pc2", "pc3", "pc4"];
 
 /// A kind of server that can fail for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,37 +112,51 @@ pub struct Offer {
     vip: u8,
     /// The service's name, and its pool's.
     pub service: &'static str,
+    /// The pool's.
+    profile: &'static str,
     pub software: Software,
     pub udp: bool,
     pub port: u16,
 }
 
-const fn offer(virtual_server: &'static str, vip: u8, service: &'static str, software: Software, port: u16) -> Offer {
-    Offer { virtual_server, vip, service, software, udp: false, port }
-}
+/// Each profile that a server of the site stands for, and the relay at port 25 besides.
+pub const OFFERS: [Offer; 15] = {
+    use Software::{Apache, Bind, EximMx, EximRelay, FreeRadius, Imap, Pop3};
+    [
+        offer("mx", 25, "smtp", "smtp", EximMx, 25),
+        offer("relay", 26, "relay", "smtp", EximRelay, 25),
+        offer("relay", 26, "submission", "submission", EximRelay, 587),
+        offer("relay", 26, "smtps", "smtps", EximRelay, 465),
+        offer("mailbox", 110, "pop3", "pop3", Pop3, 110),
+        offer("mailbox", 110, "pop3s", "pop3s", Pop3, 995),
+        offer("mailbox", 110, "imap", "imap", Imap, 143),
+        offer("mailbox", 110, "imaps", "imaps", Imap, 993),
+        offer("webmail", 80, "http", "http", Apache, 80),
+        offer("webmail", 80, "webmail", "webmail", Apache, 443),
+        offer("homepages", 81, "https", "https", Apache, 443),
+        offer("infra", 53, "dns", "dns", Bind, 53).by_udp(),
+        offer("infra", 53, "dns-tcp", "dns", Bind, 53),
+        offer("infra", 53, "radius-auth", "radius-auth", FreeRadius, 1812).by_udp(),
+        offer("infra", 53, "radius-acct", "radius-acct", FreeRadius, 1813).by_udp(),
+    ]
+};
 
-const fn udp(virtual_server: &'static str, vip: u8, service: &'static str, software: Software, port: u16) -> Offer {
-    Offer { virtual_server, vip, service, software, udp: true, port }
+const fn offer(
+    virtual_server: &'static str,
+    vip: u8,
+    service: &'static str,
+    profile: &'static str,
+    software: Software,
+    port: u16,
+) -> Offer {
+    Offer { virtual_server, vip, service, profile, software, udp: false, port }
 }
-
-pub const OFFERS: [Offer; 14] = [
-    offer("mx", 25, "smtp", Software::EximMx, 25),
-    offer("relay", 26, "relay", Software::EximRelay, 25),
-    offer("relay", 26, "submission", Software::EximRelay, 587),
-    offer("relay", 26, "smtps", Software::EximRelay, 465),
-    offer("mailbox", 110, "pop3", Software::Pop3, 110),
-    offer("mailbox", 110, "pop3s", Software::Pop3, 995),
-    offer("mailbox", 110, "imap", Software::Imap, 143),
-    offer("mailbox", 110, "imaps", Software::Imap, 993),
-    offer("webmail", 80, "http", Software::Apache, 80),
-    offer("webmail", 80, "https", Software::Apache, 443),
-    udp("infra", 53, "dns", Software::Bind, 53),
-    offer("infra", 53, "dns-tcp", Software::Bind, 53),
-    udp("infra", 53, "radius-auth", Software::FreeRadius, 1812),
-    udp("infra", 53, "radius-acct", Software::FreeRadius, 1813),
-];
 
 impl Offer {
+    const fn by_udp(self) -> Self {
+        Self { udp: true, ..self }
+    }
+
     /// The one that is called so.
     pub fn named(service: &str) -> Result<Self, LabError> {
         OFFERS.into_iter().find(|offer| offer.service == service).ok_or_else(|| LabError::NoHost(service.into()))
@@ -178,11 +196,34 @@ fn relay() -> Role {
     Role::Relay { customers, mx }
 }
 
+/// What the pool of a service asks beyond its profile: logins, and what only this site can answer.
+fn question(service: &str, dir: &Path) -> String {
+    let file = |name: &str| dir.join(name).display().to_string();
+    let account = format!("user: {}, password-file: {}", store::PROBE.user, file(PASSWORD_FILE));
+    let secret = format!("secret-file: {}", file(SECRET_FILE));
+    let zone = format!("query: {DOMAIN}, record: MX, answer: \"10 mx.{DOMAIN}.\"");
+    match service {
+        "smtp" => format!("sender: \"\", recipient: {}@{DOMAIN}", store::PROBE.user),
+        "submission" => format!("tls: starttls, {account}"),
+        "smtps" | "pop3" | "pop3s" | "imap" | "imaps" => account,
+        "http" | "webmail" | "https" => "body: \"Served by pc[24]\"".into(),
+        "dns" => zone,
+        "dns-tcp" => format!("{zone}, transport: tcp"),
+        "radius-auth" => format!("{secret}, {account}"),
+        "radius-acct" => secret,
+        _ => String::new(),
+    }
+}
+
+/// Beside the configuration: the probe account's password, and the secret that RADIUS shares.
+const PASSWORD_FILE: &str = "probe.password";
+const SECRET_FILE: &str = "radius.secret";
+
 /// The balancer's configuration file; `dir` has the files that it names.
 pub fn config(dir: &Path) -> String {
-    let _ = dir;
     let mut text = format!(
-        "# The balancer of a site with Exim, Courier, Apache, FreeRADIUS and BIND.
+        "# The balancer of a site with Exim, Courier, Apache, FreeRADIUS and BIND. Every virtual server is there
+# twice, so that both modes can be tried: DSR, and NAT at an address a hundred higher.
 hostname: lb1
 interfaces:
   bridge: br0
@@ -200,16 +241,16 @@ servers:
         let (four, six) = (mail::pc_address(n), mail::pc_address6(n));
         let _ = writeln!(text, "  pc{n}: {{address: {four}, address6: \"{six}\"}}");
     }
-    text += "pools:\n";
     let [interval, timeout] = [CHECK_INTERVAL, CHECK_TIMEOUT].map(|d| d.as_millis());
+    text += "# A server that comes back has its full share at once, and one that fails again and again is not held
+# down: here they are made to fail.
+pools:
+";
     for offer in OFFERS {
-        let check = if offer.udp { "type: tcp, port: 53, " } else { "" };
-        let members = offer.software.machines().join(", ");
-        let _ = writeln!(
-            text,
-            "  {}: {{members: [{members}], slow-start: 0s, check: {{{check}interval: {interval}ms, timeout: {timeout}ms, rise: 2, fall: {CHECK_FALL}}}}}",
-            offer.service
-        );
+        let Offer { service, profile, .. } = offer;
+        let _ = writeln!(text, "  {service}:\n    profile: {profile}\n    members: [{}]", offer.software.machines().join(", "));
+        let _ = writeln!(text, "    slow-start: 0s\n    check:");
+        let _ = writeln!(text, "      {{interval: {interval}ms, timeout: {timeout}ms, fall: {CHECK_FALL}, flap-hold: 0s, {}}}", question(service, dir));
     }
     text += "virtual-servers:\n";
     for mode in Mode::ALL {
@@ -220,9 +261,9 @@ servers:
                 let name = offer.virtual_server(mode);
                 let _ = write!(text, "  {name}:\n    addresses: [{four}, \"{six}\"]\n    services:\n");
             }
-            let protocol = if offer.udp { "protocol: udp, " } else { "" };
-            let (service, port, mode) = (offer.service, offer.port, mode.word());
-            let _ = writeln!(text, "      {service}: {{{protocol}port: {port}, pool: {service}, mode: {mode}}}");
+            // A service of the DNS's pool is UDP unless it says otherwise.
+            let protocol = if offer.service == "dns-tcp" { ", protocol: tcp" } else { "" };
+            let _ = writeln!(text, "      {0}: {{pool: {0}, mode: {1}{protocol}}}", offer.service, mode.word());
         }
     }
     text
@@ -235,7 +276,9 @@ fn zone() -> String {
     for offer in OFFERS {
         names.entry(offer.virtual_server).or_insert(offer);
     }
-    names.insert("ns", OFFERS[10]);
+    if let Some(infra) = names.get("infra").copied() {
+        names.insert("ns", infra);
+    }
     for (name, offer) in names {
         let _ = writeln!(text, "{name} A {}\n{name} AAAA {}", offer.vip(Mode::Dsr, false), offer.vip(Mode::Dsr, true));
     }
@@ -256,11 +299,12 @@ impl RealSite {
     /// Builds the site and starts all servers at once; returns when all are open. `lbd` is the program itself.
     pub fn start(lbd: &Path) -> Result<Self, LabError> {
         let mut plan = mail::plan(4);
-        let relay = OFFERS[1];
-        for pc in ["pc1", "pc2", "pc3", "pc4"] {
-            // The one virtual IP that the simulated site does not have.
-            plan.ip(pc, &format!("addr add {}/32 dev lo", relay.vip(Mode::Dsr, false)));
-            plan.ip(pc, &format!("addr add {}/128 dev lo nodad", relay.vip(Mode::Dsr, true)));
+        // Virtual IPs that the simulated site does not have.
+        let new = OFFERS.iter().filter(|offer| !mail::OFFERS.iter().any(|known| known.vip == offer.vip));
+        let new: BTreeMap<u8, &Offer> = new.map(|offer| (offer.vip, offer)).collect();
+        for (pc, offer) in PCS.into_iter().flat_map(|pc| new.values().map(move |offer| (pc, offer))) {
+            plan.ip(pc, &format!("addr add {}/32 dev lo", offer.vip(Mode::Dsr, false)));
+            plan.ip(pc, &format!("addr add {}/128 dev lo nodad", offer.vip(Mode::Dsr, true)));
         }
         let site = Site::build(&plan)?;
         let dir = site.dir();
@@ -270,7 +314,7 @@ impl RealSite {
         store::create(&mail)?;
         // Making Courier's user database takes a while on each machine.
         let prepared: Vec<_> = std::thread::scope(|scope| {
-            let threads = ["pc1", "pc2", "pc3", "pc4"].map(|pc| {
+            let threads = PCS.map(|pc| {
                 let (this, mail, certificate) = (&this, &mail, &certificate);
                 scope.spawn(move || this.prepare(pc, mail, certificate))
             });
@@ -339,9 +383,17 @@ impl RealSite {
         self.site.dir().join("lb1.yaml")
     }
 
+    /// The configuration, and the files that it names.
     pub fn write_config(&self) -> Result<(), LabError> {
+        let dir = self.site.dir();
+        for (name, secret) in [(PASSWORD_FILE, store::PROBE.password), (SECRET_FILE, RADIUS_SECRET)] {
+            let path = dir.join(name);
+            std::fs::write(&path, format!("{secret}\n")).map_err(LabError::file("write", &path))?;
+            let only_root = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, only_root).map_err(LabError::file("set the mode of", &path))?;
+        }
         let path = self.config_file();
-        std::fs::write(&path, config(&self.site.dir())).map_err(LabError::file("write", path))
+        std::fs::write(&path, config(&dir)).map_err(LabError::file("write", path))
     }
 
     /// Starts `lbd run` on lb1.
@@ -353,5 +405,22 @@ impl RealSite {
 
     pub fn balancer_runs(&mut self) -> Result<(), LabError> {
         self.balancer.as_mut().map_or(Ok(()), Balancer::runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_one_that_the_balancer_takes_and_offers_every_service_in_both_modes() {
+        let loaded = crate::config::parse("lb1.yaml", &config(Path::new("/run/lab"))).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        for (offer, mode) in OFFERS.into_iter().flat_map(|offer| Mode::ALL.map(|mode| (offer, mode))) {
+            let servers = loaded.config.virtual_servers.iter();
+            let (_, server) = servers.clone().find(|(name, _)| name.to_string() == offer.virtual_server(mode)).unwrap();
+            let (_, service) = server.services.iter().find(|(name, _)| name.to_string() == offer.service).unwrap();
+            assert_eq!((service.ports.first, service.ports.last), (offer.port, offer.port), "{offer:?}");
+        }
     }
 }

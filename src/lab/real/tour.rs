@@ -155,7 +155,7 @@ fn curl(client: &Host, url: &str) -> anyhow::Result<String> {
 
 type Question = fn(&Host, &str, Mode, bool) -> anyhow::Result<String>;
 
-const QUESTIONS: [(&str, Question); 6] = [
+const QUESTIONS: [(&str, Question); 7] = [
     ("dns", |client, service, mode, v6| dig(client, service, mode, v6, "+notcp")),
     ("dns-tcp", |client, service, mode, v6| dig(client, service, mode, v6, "+tcp")),
     ("radius-auth", |client, service, mode, v6| {
@@ -166,6 +166,7 @@ const QUESTIONS: [(&str, Question); 6] = [
         radclient(client, service, mode, v6, "acct", start, "Accounting-Response")
     }),
     ("http", page),
+    ("webmail", page),
     ("https", page),
 ];
 
@@ -200,7 +201,8 @@ fn radclient(
 }
 
 fn page(client: &Host, service: &str, mode: Mode, v6: bool) -> anyhow::Result<String> {
-    let answer = curl(client, &format!("{service}://{}/", Offer::named(service)?.address(mode, v6)))?;
+    let scheme = if service == "http" { "http" } else { "https" };
+    let answer = curl(client, &format!("{scheme}://{}/", Offer::named(service)?.address(mode, v6)))?;
     let words = answer.split_once("<h1>").and_then(|(_, rest)| rest.split_once("</h1>"));
     Ok(words.with_context(|| format!("another page: {answer}"))?.0.to_owned())
 }
