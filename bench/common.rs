@@ -111,6 +111,8 @@ pub fn site(outside: IfIndex, inside: IfIndex, server_mac: Mac, timeouts: &Timeo
                 addresses: BTreeSet::from([vip(family)]),
                 protocol: Protocol::Tcp,
                 ports: Ports::single(case.port()),
+                data_ports: Vec::new(),
+                active: None,
                 persistence: None,
                 timeouts: timeouts.clone(),
                 udp: UdpLife::Idle,
@@ -118,6 +120,7 @@ pub fn site(outside: IfIndex, inside: IfIndex, server_mac: Mac, timeouts: &Timeo
                 scheduler: Scheduler::Maglev,
                 members: members.clone(),
                 schedule: members,
+                migration: None,
             };
             state.services.insert(key, service);
         }

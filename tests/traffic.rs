@@ -5,6 +5,7 @@
 
 mod traffic {
     mod answers;
+    mod dsr_probe;
     mod flooding;
     mod fragments;
     mod generic;
@@ -18,6 +19,7 @@ mod traffic {
     mod stage;
     mod switching;
     mod transfers;
+    mod vip_watch;
     mod vlan;
     mod wire;
 }

@@ -70,6 +70,12 @@ pub struct Service {
     pub addresses: BTreeSet<IpAddr>,
     pub protocol: Protocol,
     pub ports: Ports,
+    /// Where the data connections of a client's session go, which began at `ports`: the passive range of
+    /// FTP. They follow the session's persistence, also to a server that takes no new clients.
+    pub data_ports: Vec<Ports>,
+    /// The port from which servers open data connections to clients: 20 for active FTP. In NAT, one
+    /// service for each server, port and family: the first by name.
+    pub active: Option<u16>,
     pub persistence: Option<Persistence>,
     pub timeouts: Timeouts,
     pub udp: UdpLife,
@@ -81,6 +87,36 @@ pub struct Service {
     /// Who may get new connections now, with the weight of now (slow start included): positive.
     /// In the order of the names, so that equal inputs give equal tables.
     pub schedule: BTreeMap<Name, Weight>,
+    pub migration: Option<Migration>,
+}
+
+/// Sends some of a service's clients to another pool: always the same ones, and with a larger share those
+/// of the smaller one too. The two pools have no server in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Migration {
+    /// Of the clients, in hundredths of a per cent: 0 to 10,000. What persistence takes for one client
+    /// moves as one.
+    pub share: u16,
+    /// Clients that move besides, whatever the share. Those of the other family do nothing.
+    pub clients: BTreeSet<Prefix>,
+    pub scheduler: Scheduler,
+    /// As the service's own, of the pool that is moved to.
+    pub members: BTreeMap<Name, Weight>,
+    /// Likewise. While it is empty, or nobody has room, the service's own pool serves all.
+    pub schedule: BTreeMap<Name, Weight>,
+}
+
+impl Migration {
+    /// Everybody.
+    pub const SHARE_MAX: u16 = 10_000;
+}
+
+impl Service {
+    /// Whether the server gets new connections in this service, in the one pool or the other.
+    pub fn schedules(&self, server: &Name) -> bool {
+        self.schedule.contains_key(server)
+            || self.migration.as_ref().is_some_and(|migration| migration.schedule.contains_key(server))
+    }
 }
 
 /// A share of new connections, in thousandths of a unit of configured weight, so that slow start

@@ -1,4 +1,5 @@
-//! What runs beside the loop: sweeps of the connection tables, and the MACs that the bridge must not forget.
+//! What runs beside the loop: sweeps of the connection tables, resets of what failed servers own, and the MACs
+//! that the bridge must not forget.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::lock;
 use crate::config::Mac;
 use crate::core::network::{IfIndex, LinkKind, Network};
-use crate::dataplane::DataPlane;
+use crate::dataplane::{DataPlane, ResetStep};
+use crate::os::arp::FrameSender;
 use crate::os::netlink;
 
 /// Between two steps of 2,048 entries: a table of a million is walked over in some five seconds, at a
@@ -68,6 +70,97 @@ pub fn sweep(dataplane: Arc<Mutex<DataPlane>>) -> Sweeper {
         }
     });
     Sweeper(stop)
+}
+
+/// RSTs sent in a second, at most: well below what a link of 100 Mbit/s carries (148,809 frames).
+const RESETS_PER_SECOND: u32 = 50_000;
+/// Sent at once. A socket's send buffer holds some 270 short frames (Linux's net.core.wmem_default).
+const RESET_BURST: usize = 64;
+/// Between two chunks of the table, so that others get at the data plane.
+const RESET_PAUSE: Duration = Duration::from_millis(1);
+/// Nobody wakes it in vain; should a call be missed, it looks by itself.
+const RESET_LOOK: Duration = Duration::from_secs(1);
+
+/// Resets what failed servers own, on a thread of its own. Stops when dropped.
+pub struct Resetter {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::Thread,
+}
+
+impl Resetter {
+    /// A server may have failed: look at once.
+    pub fn wake(&self) {
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Resetter {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.unpark();
+    }
+}
+
+pub fn reset(dataplane: Arc<Mutex<DataPlane>>, sender: FrameSender) -> Resetter {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let handle = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            if !lock(&dataplane).has_resets() {
+                std::thread::park_timeout(RESET_LOOK);
+                continue;
+            }
+            let step = lock(&dataplane).reset_step();
+            let outcome = match step {
+                Ok(ResetStep::Idle) => Ok(()),
+                Ok(ResetStep::Batch(batch)) => {
+                    send_paced(&sender, &batch.frames, &stopped);
+                    if stopped.load(Ordering::Relaxed) {
+                        break; // what has not been told is left to the next daemon
+                    }
+                    lock(&dataplane).reset_done(batch)
+                }
+                Ok(ResetStep::Finished(servers)) => {
+                    for (server, reset) in servers.iter().filter(|(_, r)| r.connections + r.flows > 0) {
+                        info!("{server}: {} connections reset, {} UDP flows forgotten", reset.connections, reset.flows);
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            let pause = match outcome {
+                Ok(()) => RESET_PAUSE,
+                Err(error) => {
+                    warn!("connections of a failed server could not be reset, will be tried again: {error}");
+                    WALK_PAUSE
+                }
+            };
+            std::thread::sleep(pause);
+        }
+    });
+    Resetter { stop, thread: handle.thread().clone() }
+}
+
+/// Sends in bursts. A frame that finds no room is tried once more after the next burst; a client that is not
+/// told then is told at its next packet, which finds no connection.
+fn send_paced(sender: &FrameSender, frames: &[(IfIndex, Vec<u8>)], stopped: &AtomicBool) {
+    let fails = |frame: &&(IfIndex, Vec<u8>)| sender.send(frame.0, &frame.1).is_err();
+    let mut again: Vec<&(IfIndex, Vec<u8>)> = Vec::new();
+    let mut lost = 0;
+    for burst in frames.chunks(RESET_BURST) {
+        if stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let begun = Instant::now();
+        let failed = burst.iter().filter(fails).collect();
+        lost += std::mem::replace(&mut again, failed).into_iter().filter(fails).count();
+        let worth = Duration::from_secs(1) * u32::try_from(burst.len()).unwrap_or(u32::MAX) / RESETS_PER_SECOND;
+        std::thread::sleep(worth.saturating_sub(begun.elapsed()));
+    }
+    lost += again.into_iter().filter(fails).count();
+    if lost > 0 {
+        warn!("{lost} resets could not be sent; those clients are told at their next packet");
+    }
 }
 
 /// Has the bridge learn again what the data plane took away from it, well within its ageing time.

@@ -32,6 +32,7 @@ use crate::config::yaml;
 use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
+use crate::os::arp::FrameSender;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
@@ -104,6 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = async move { _ = stopping.await };
     let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
+    let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
     let mut network = network;
@@ -138,6 +140,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }
+        resetter.wake();
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();

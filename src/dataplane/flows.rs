@@ -15,7 +15,7 @@ use super::tables::Used;
 use crate::core::control::FlowState;
 
 /// Entries read from the kernel at a time.
-const CHUNK: u32 = 2048;
+pub const CHUNK: u32 = 2048;
 /// Sets of the embryonic table swept by one run: below a millisecond.
 const SETS_PER_RUN: u32 = 4096;
 
@@ -126,7 +126,7 @@ impl Sweep {
                 suspects.push(*key);
             }
         }
-        self.removed += u64::from(reap(loaded, &suspects, false)?);
+        self.removed += u64::from(reap(loaded, &suspects, REAP_EXPIRED)?);
         Ok(SweepStep::More)
     }
 }
@@ -155,12 +155,12 @@ impl Expiry {
     }
 }
 
-/// Has the program remove those of the listed connections that have expired, or all by force; how many.
-pub fn reap(loaded: &Loaded, keys: &[flow_key], force: bool) -> Result<u32, DataPlaneError> {
+/// Has the program remove those of the listed connections that `force` (`REAP_EXPIRED`, …) says; how many.
+pub fn reap(loaded: &Loaded, keys: &[flow_key], force: u32) -> Result<u32, DataPlaneError> {
     let mut removed = 0;
     for chunk in keys.chunks(REAP_MAX as usize) {
         loaded.maps.reap_keys.put_first(chunk)?;
-        let order = work { first: 0, count: chunk.len() as u32, force: u32::from(force), ..Default::default() };
+        let order = work { first: 0, count: chunk.len() as u32, force, ..Default::default() };
         removed += run_work(loaded.reap.as_fd(), order)?;
     }
     Ok(removed)
@@ -188,7 +188,7 @@ pub fn cut(loaded: &Loaded, dest: u32) -> Result<u32, DataPlaneError> {
     let mut cursor = ScanCursor::default();
     while let Some(rows) = loaded.maps.flows.scan_chunk(&mut cursor, CHUNK)? {
         keys.extend(rows.iter().filter(|(_, flow)| flow.dest == dest).map(|(key, _)| *key));
-        removed += reap(loaded, &keys, true)?;
+        removed += reap(loaded, &keys, REAP_ALL)?;
         keys.clear();
     }
     Ok(removed)

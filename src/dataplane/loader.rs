@@ -37,6 +37,8 @@ pub struct Maps {
     pub members: Table<member_key, u32>,
     pub snats: Table<u32, snat>,
     pub inside: Table<prefix_key, u32>,
+    pub migrants: Table<migrant_key, u32>,
+    pub actives: Table<active_key, u32>,
     pub names: Table<name_key, NameText>,
     pub tables: MapHandle,
     pub conns: SharedArray<conns>,
@@ -48,6 +50,7 @@ pub struct Maps {
     pub flows: Table<flow_key, flow>,
     pub rflows: Table<flow_key, rflow>,
     pub persist: Table<persist_key, persist>,
+    pub probe_places: Table<u32, probe_place>,
     /// Number of sets of the embryonic table, a power of two.
     pub embryo_sets: u32,
 }
@@ -58,6 +61,7 @@ pub struct Loaded {
     pub xdp: OwnedFd,
     pub reap: OwnedFd,
     pub sweep_embryos: OwnedFd,
+    pub probe: OwnedFd,
     /// The state of an earlier daemon was taken over.
     pub adopted: bool,
     /// What the operator should know of the start.
@@ -169,6 +173,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let xdp = own(skel.progs.lbd_xdp.as_fd())?;
     let reap = own(skel.progs.lbd_reap.as_fd())?;
     let sweep_embryos = own(skel.progs.lbd_sweep_embryos.as_fd())?;
+    let probe = own(skel.progs.lbd_probe.as_fd())?;
     macro_rules! handle {
         ($name:ident) => {
             MapHandle::try_from(&skel.maps.$name).map_err(load_error)?
@@ -186,6 +191,8 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
         members: Table::new(handle!(members)),
         snats: Table::new(handle!(snats)),
         inside: Table::new(handle!(inside)),
+        migrants: Table::new(handle!(migrants)),
+        actives: Table::new(handle!(actives)),
         names: Table::new(handle!(names)),
         tables: handle!(tables),
         conns: SharedArray::map(&handle!(conns))?,
@@ -197,6 +204,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
         flows: Table::new(handle!(flows)),
         rflows: Table::new(handle!(rflows)),
         persist: Table::new(handle!(persist)),
+        probe_places: Table::new(handle!(probe_places)),
         embryo_sets: skel.maps.embryos.max_entries(),
     };
     if adopted && maps.flows.capacity() != limits.connections {
@@ -210,7 +218,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     if !adopted {
         set_control(&maps)?;
     }
-    Ok(Loaded { maps, xdp, reap, sweep_embryos, adopted, notes })
+    Ok(Loaded { maps, xdp, reap, sweep_embryos, probe, adopted, notes })
 }
 
 /// First contents of `control`: no lease yet, so that nothing is answered before the tables are filled.
@@ -242,12 +250,12 @@ fn getrandom(bytes: &mut [u8]) -> io::Result<()> {
     fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// Scratch memory belongs to one load of the program; everything else is pinned.
+/// Scratch memory and the places of probes belong to one load of the program; everything else is pinned.
 fn is_pinned(name: &str) -> bool {
     !(name.starts_with('.')
         || name.contains(".rodata")
         || name.contains(".bss")
-        || matches!(name, "packet" | "scratch"))
+        || matches!(name, "packet" | "scratch" | "probe_places"))
 }
 
 fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMapMut<'obj>> {
@@ -263,6 +271,8 @@ fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMap
         &mut maps.members,
         &mut maps.snats,
         &mut maps.inside,
+        &mut maps.migrants,
+        &mut maps.actives,
         &mut maps.names,
         &mut maps.tables,
         &mut maps.conns,

@@ -7,7 +7,10 @@ mod ids;
 mod kernel;
 mod layout;
 mod loader;
+mod probe;
 pub mod reasons;
+mod reset;
+mod rst;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -18,16 +21,19 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use crate::config::{Limits, Mac, Name, XdpMode};
+use crate::config::{Limits, Mac, Name, OnFailure, XdpMode};
 use crate::core::forwarding::{DestKey, ForwardingState};
+use crate::core::marks::ProbePlace;
 use crate::core::network::IfIndex;
 
 use flows::{Expiry, Sweep, SweepStep};
 use loader::{Attachments, Loaded};
 use reasons::REASONS;
+use reset::Resets;
 use tables::Tables;
 
 pub use kernel::Run;
+pub use reset::{ResetBatch, ResetStep, ServerReset};
 
 /// What can go wrong at the kernel boundary, in words that an operator can act on.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,11 @@ pub enum DataPlaneError {
         "XDP cannot be attached to {port}: {source}. Another XDP program on it, or a larger MTU than the driver allows?"
     )]
     Attach { port: String, source: io::Error },
+    #[error(
+        "the program for probes of DSR servers cannot be attached to interface {device}: {source:#}. The kernel needs \
+         CONFIG_NET_SCH_INGRESS (clsact) and CONFIG_NET_CLS_BPF; until then these probes fail"
+    )]
+    AttachProbe { device: IfIndex, source: libbpf_rs::Error },
     #[error("the data plane has no room for more {what}: it holds {limit}")]
     Full { what: &'static str, limit: u32 },
     #[error("the connection table cannot be swept: {source}")]
@@ -123,6 +134,9 @@ pub struct DataPlane {
     sweep: Option<Sweep>,
     sweeps: SweepStatistics,
     expiry: BTreeMap<DestKey, Expiry>,
+    /// As the program's map has them.
+    probe_places: BTreeMap<u32, ProbePlace>,
+    resets: Resets,
 }
 
 impl DataPlane {
@@ -146,6 +160,8 @@ impl DataPlane {
             sweep: None,
             sweeps: SweepStatistics::default(),
             expiry: BTreeMap::new(),
+            probe_places: BTreeMap::new(),
+            resets: Resets::default(),
         })
     }
 
@@ -191,6 +207,12 @@ impl DataPlane {
                 self.expiry.insert(key.clone(), expiry);
             }
         }
+        let failed = state.dests.iter().filter(|(key, dest)| {
+            let service = state.services.get(&key.service);
+            dest.down && service.is_some_and(|service| service.on_failure == OnFailure::Reset)
+        });
+        let failed = failed.filter_map(|(key, dest)| Some((self.tables.dest_id(key, dest)?, key.server.clone())));
+        self.resets.observe(failed.collect(), |server| self.tables.server_id(server).is_some());
         Ok(())
     }
 
@@ -293,6 +315,40 @@ impl DataPlane {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether there is something for `reset_step`: a destination has gone down, and its service resets what
+    /// it owned.
+    pub fn has_resets(&self) -> bool {
+        self.resets.is_wanted() && reset::owns(&self.loaded)
+    }
+
+    /// The next step of ending what failed destinations own. The frames of a batch are to be sent without
+    /// holding the data plane, which then wants to hear of it: `reset_done`.
+    pub fn reset_step(&mut self) -> Result<ResetStep, DataPlaneError> {
+        if !reset::owns(&self.loaded) {
+            self.resets.abandon();
+            return Ok(ResetStep::Idle);
+        }
+        self.resets.step(&self.loaded, &self.tables).inspect_err(|_| self.resets.abandon())
+    }
+
+    /// The frames of a batch have been sent: its entries go.
+    pub fn reset_done(&mut self, batch: ResetBatch) -> Result<(), DataPlaneError> {
+        self.resets.done(&self.loaded, batch).inspect_err(|_| self.resets.abandon())
+    }
+
+    /// How far the reset of a server's connections has come, the latest; `None` if there was none.
+    pub fn reset_of(&self, server: &Name) -> Option<ServerReset> {
+        self.resets.of(server)
+    }
+
+    /// Resets what a server owns that is down (disabled), whatever its services' `on_failure` says: for a
+    /// removal by force. `reset_of` tells how many were cut.
+    pub fn force_reset(&mut self, server: &Name) {
+        let own = self.tables.dests().filter(|(key, _)| key.server == *server);
+        let ids: Vec<u32> = own.map(|(_, id)| id).collect();
+        ids.into_iter().for_each(|id| self.resets.want(id, server.clone()));
     }
 
     pub fn sweep_statistics(&self) -> SweepStatistics {

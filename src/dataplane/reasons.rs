@@ -37,6 +37,12 @@ pub const REASONS: &[(reason, Verdict, &str, &str)] = {
         (reason::REASON_PASS_SWITCHED, Passed, "switched", "addressed to another's MAC"),
         (reason::REASON_PASS_OTHER, Passed, "other", "not for the balancer"),
         (reason::REASON_PASS_MALFORMED, Passed, "malformed", "cannot be parsed; the kernel judges"),
+        (
+            reason::REASON_PASS_OPENED,
+            Passed,
+            "opened",
+            "a server opens a data connection to a client: translated, for the kernel to route",
+        ),
         (reason::REASON_ANSWERED_ARP, Answered, "arp", "ARP request for an address of ours"),
         (reason::REASON_ANSWERED_ND, Answered, "nd", "neighbour solicitation for an address of ours"),
         (reason::REASON_ANSWERED_ECHO, Answered, "echo", "ping to an address of ours"),
@@ -81,6 +87,12 @@ pub const REASONS: &[(reason, Verdict, &str, &str)] = {
         ),
         (reason::REASON_FLOW_ENTERED, Event, "flow-entered", "a connection was entered in the table as established"),
         (reason::REASON_FLOW_REMOVED, Event, "flow-removed", "a connection left the table"),
+        (
+            reason::REASON_NOT_MIGRATED,
+            Event,
+            "not-migrated",
+            "nobody in the pool that a client migrates to could take it: the service's own pool did",
+        ),
     ]
 };
 

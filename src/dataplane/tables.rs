@@ -18,9 +18,10 @@ use super::ids::Ids;
 use super::kernel;
 use super::layout::{self, *};
 use super::loader::{Maps, pair};
-use crate::config::{Mode, Name, OnFailure, Persistence, Prefix, SourceNat, UdpLife};
+use crate::config::{Mac, Mode, Name, OnFailure, Persistence, Ports, Prefix, SourceNat, UdpLife};
 use crate::core::forwarding::{Dest, DestKey, Family, ForwardingState, Service, ServiceKey};
-use crate::core::scheduler::{self, Entries};
+use crate::core::network::IfIndex;
+use crate::core::scheduler::{self, Entries, Table};
 
 /// A sweep begins every three seconds at the most; a handshake, or a UDP flow that is never answered, is
 /// forgotten before so many have passed, unless its client goes on sending.
@@ -64,6 +65,10 @@ pub struct Tables {
     members: BTreeMap<(u32, u32), u32>,
     ports: BTreeMap<u32, ([u8; 6], bool)>,
     inside: BTreeSet<Prefix>,
+    /// Clients that migrate, by number of service.
+    migrants: BTreeSet<(u32, Prefix)>,
+    /// Destination by server, port (network order) and family.
+    actives: BTreeMap<(u32, u16, u16), u32>,
     dest_written: HashMap<u32, Vec<u8>>,
     /// Counts the sweeps begun: what is retired during one may have been seen by it, or not.
     epoch: u64,
@@ -87,6 +92,8 @@ impl Default for Tables {
             members: BTreeMap::new(),
             ports: BTreeMap::new(),
             inside: BTreeSet::new(),
+            migrants: BTreeSet::new(),
+            actives: BTreeMap::new(),
             dest_written: HashMap::new(),
             epoch: 0,
         }
@@ -167,9 +174,21 @@ impl Tables {
         }
         for bytes in maps.inside.handle().keys() {
             let Some(key) = prefix_key::from_bytes(&bytes) else { continue };
-            let address = ip_of(&key.addr);
-            let length = key.length.saturating_sub(if address.is_ipv4() { 96 } else { 0 });
-            tables.inside.insert(network_of(&Prefix { address, length: u8::try_from(length).unwrap_or(0) }));
+            tables.inside.insert(prefix_of(key.length, &key.addr));
+        }
+        for bytes in maps.migrants.handle().keys() {
+            let Some(key) = migrant_key::from_bytes(&bytes) else { continue };
+            tables.migrants.insert((key.service, prefix_of(key.length.saturating_sub(32), &key.addr)));
+        }
+        maps.actives.scan(4096, |key, id| {
+            tables.actives.insert((key.server, key.port, key.family), *id);
+            true
+        })?;
+        for (_, id) in tables.services.iter() {
+            // Which it is cannot be read; that it is there must be known, or it would never go.
+            if is_held(maps, id + MAX_SERVICES)? {
+                tables.tables.insert(id + MAX_SERVICES, Vec::new());
+            }
         }
         maps.services.scan(4096, |key, id| {
             tables.service_ports.insert((key.vip, key.port, key.protocol), *id);
@@ -207,6 +226,16 @@ impl Tables {
         self.vips.iter().map(|(ip, id)| (*ip, id))
     }
 
+    /// The number of a destination as it is planned.
+    pub fn dest_id(&self, key: &DestKey, dest: &Dest) -> Option<u32> {
+        self.dests.get(&Destination::new(key, dest))
+    }
+
+    /// What this box answers with on a port; `None` if nothing may be sent there.
+    pub fn port_mac(&self, port: IfIndex) -> Option<Mac> {
+        self.ports.get(&port).filter(|(_, forwarding)| *forwarding).map(|(mac, _)| Mac(*mac))
+    }
+
     pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
         self.dests.iter().find(|(_, i)| *i == id).map(|(destination, _)| &destination.key)
     }
@@ -215,12 +244,8 @@ impl Tables {
     /// is there, and the next call goes on from it.
     pub fn apply(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
         self.claim(maps, state)?;
-        for (key, service) in &state.services {
-            self.put_settings(maps, key, service)?;
-        }
         for (key, dest) in &state.dests {
-            let open = state.services.get(&key.service).is_some_and(|s| s.schedule.contains_key(&key.server));
-            self.put_dest(maps, state, key, dest, open)?;
+            self.put_dest(maps, state, key, dest)?;
         }
         self.put_inside(maps, &state.inside)?;
         self.put_ports(maps, state)?;
@@ -236,12 +261,16 @@ impl Tables {
         });
         self.put_addrs(maps, &known)?;
         self.put_snats(maps, &state.source_nat)?;
+        let migrants = self.put_migrants(maps, state)?;
         for (key, service) in &state.services {
-            self.put_table(maps, state, key, service)?;
+            self.put_tables(maps, state, key, service)?;
+            // After the table of a migration that the settings send clients to.
+            self.put_settings(maps, key, service)?;
         }
+        self.put_actives(maps, state)?;
         let leads_in = self.put_service_ports(maps, state)?;
         self.put_addrs(maps, &wanted)?;
-        self.remove(maps, state, &wanted, &leads_in)
+        self.remove(maps, state, &wanted, &leads_in, &migrants)
     }
 
     /// A number for everything that needs one, written down for the next daemon before anything uses it.
@@ -311,6 +340,10 @@ impl Tables {
                 OnFailure::Reset => ON_FAILURE_RESET,
                 OnFailure::Keep => ON_FAILURE_KEEP,
             },
+            control_first: wanted.ports.first,
+            control_last: wanted.ports.last,
+            active_port: wanted.active.unwrap_or(0).to_be(),
+            active_vip: wanted.addresses.first().and_then(|ip| self.vips.get(ip)).unwrap_or(0),
             ..Default::default()
         };
         match wanted.udp {
@@ -320,6 +353,11 @@ impl Tables {
                 value.udp_max_age_ns = nanos(age);
             }
             UdpLife::PerPacket => value.udp_life = UDP_PER_PACKET,
+        }
+        if let Some(migration) = &wanted.migration {
+            let named = migration.clients.iter().any(|prefix| Family::of(prefix.address) == key.family);
+            value.migrates = MIGRATES | if named { MIGRATES_PREFIXES } else { 0 };
+            value.migrate_share = u32::from(migration.share).min(MIGRATE_ALL);
         }
         if let Some(persistence) = &wanted.persistence {
             value.persist_group = self.groups.get(&group_text(key, persistence)).map_or(0, |id| id + 1);
@@ -342,7 +380,6 @@ impl Tables {
         state: &ForwardingState,
         key: &DestKey,
         wanted: &Dest,
-        open: bool,
     ) -> Result<(), DataPlaneError> {
         let destination = Destination::new(key, wanted);
         let (Some(id), Some(service), Some(server)) =
@@ -352,12 +389,17 @@ impl Tables {
         };
         let place = wanted.place.ok();
         let own = place.and_then(|p| state.ports.get(&p.port)).map(|port| port.mac).unwrap_or_default();
+        let in_service = state.services.get(&key.service);
+        let second = in_service.and_then(|s| s.migration.as_ref()).is_some_and(|m| m.members.contains_key(&key.server));
         let mut flags = DEST_VALID;
-        if wanted.down {
-            flags |= DEST_DOWN;
-        }
-        if open {
-            flags |= DEST_OPEN;
+        for (set, flag) in [
+            (wanted.down, DEST_DOWN),
+            (in_service.is_some_and(|s| s.schedules(&key.server)), DEST_OPEN),
+            (second, DEST_SECOND),
+        ] {
+            if set {
+                flags |= flag;
+            }
         }
         let value = layout::dest {
             addr: addr_of(wanted.address),
@@ -453,7 +495,74 @@ impl Tables {
         Ok(())
     }
 
-    fn put_table(
+    /// Clients that migrate; those that no longer do are still there.
+    fn put_migrants(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+    ) -> Result<BTreeSet<(u32, Prefix)>, DataPlaneError> {
+        let mut wanted = BTreeSet::new();
+        for (key, service) in &state.services {
+            let (Some(id), Some(migration)) = (self.services.get(key), &service.migration) else { continue };
+            let own = migration.clients.iter().filter(|prefix| Family::of(prefix.address) == key.family);
+            wanted.extend(own.map(|prefix| (id, network_of(prefix))));
+        }
+        if wanted.len() > MAX_MIGRANTS as usize {
+            return Err(full("client prefixes of migrations", MAX_MIGRANTS));
+        }
+        // What goes makes room for what comes: more than the map holds would be refused in between.
+        if wanted.union(&self.migrants).count() > MAX_MIGRANTS as usize {
+            self.remove_migrants(maps, &wanted)?;
+        }
+        for entry in &wanted {
+            if !self.migrants.contains(entry) {
+                maps.migrants.put(&migrant_key_of(entry), &1)?;
+                self.migrants.insert(*entry);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn remove_migrants(&mut self, maps: &Maps, wanted: &BTreeSet<(u32, Prefix)>) -> Result<(), DataPlaneError> {
+        let gone: Vec<_> = self.migrants.difference(wanted).copied().collect();
+        for entry in gone {
+            maps.migrants.delete(&migrant_key_of(&entry))?;
+            self.migrants.remove(&entry);
+        }
+        Ok(())
+    }
+
+    /// Who may open connections to clients. In DSR they go past this box, in full NAT the server's clients
+    /// are this box.
+    fn put_actives(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
+        let mut wanted = BTreeMap::new();
+        for (key, dest) in &state.dests {
+            let port = state.services.get(&key.service).and_then(|service| service.active);
+            let id = self.dests.get(&Destination::new(key, dest));
+            if let (Some(port), Some(id), Some(server), Mode::Nat, None) =
+                (port, id, self.servers.get(&key.server), dest.mode, dest.port)
+            {
+                let family = if key.service.family == Family::V4 { 4 } else { 6 };
+                wanted.entry((server, port.to_be(), family)).or_insert(id);
+            }
+        }
+        for (entry, id) in &wanted {
+            if self.actives.get(entry) != Some(id) {
+                let (server, port, family) = *entry;
+                maps.actives.put(&active_key { server, port, family }, id)?;
+                self.actives.insert(*entry, *id);
+            }
+        }
+        let gone: Vec<_> = self.actives.keys().copied().filter(|entry| !wanted.contains_key(entry)).collect();
+        for (server, port, family) in gone {
+            maps.actives.delete(&active_key { server, port, family })?;
+            self.actives.remove(&(server, port, family));
+        }
+        Ok(())
+    }
+
+    /// The service's table, and that of the pool that it migrates to.
+    fn put_tables(
         &mut self,
         maps: &Maps,
         state: &ForwardingState,
@@ -461,18 +570,35 @@ impl Tables {
         wanted: &Service,
     ) -> Result<(), DataPlaneError> {
         let Some(id) = self.services.get(key) else { return Ok(()) };
-        let dest = |server: &Name| {
-            let dest_key = DestKey { service: key.clone(), server: server.clone() };
-            let dest = state.dests.get(&dest_key).map(|dest| Destination::new(&dest_key, dest));
-            dest.and_then(|dest| self.dests.get(&dest)).unwrap_or(DEST_NONE)
-        };
-        let table = scheduler::table(wanted).map(dest);
+        self.put_table(maps, state, key, id, scheduler::table(wanted))?;
+        if let Some(m) = &wanted.migration {
+            let second = scheduler::build(m.scheduler, &m.members, &m.schedule);
+            self.put_table(maps, state, key, id + MAX_SERVICES, second)?;
+        }
+        Ok(())
+    }
+
+    /// `id` is the table's own.
+    fn put_table(
+        &mut self,
+        maps: &Maps,
+        state: &ForwardingState,
+        key: &ServiceKey,
+        id: u32,
+        wanted: Table<&Name>,
+    ) -> Result<(), DataPlaneError> {
         let kind = match wanted.scheduler {
             crate::config::Scheduler::Maglev => SCHED_MAGLEV,
             crate::config::Scheduler::RoundRobin => SCHED_ROUND_ROBIN,
             crate::config::Scheduler::LeastConnections => SCHED_LEAST_CONNECTIONS,
             crate::config::Scheduler::SourceHash => SCHED_SOURCE_HASH,
         };
+        let dest = |server: &Name| {
+            let dest_key = DestKey { service: key.clone(), server: server.clone() };
+            let dest = state.dests.get(&dest_key).map(|dest| Destination::new(&dest_key, dest));
+            dest.and_then(|dest| self.dests.get(&dest)).unwrap_or(DEST_NONE)
+        };
+        let table = wanted.map(dest);
         let mut words = vec![kind, 0];
         match &table.entries {
             Entries::Slots(_) => words.extend(table.slots()),
@@ -550,22 +676,32 @@ impl Tables {
         maps: &Maps,
         state: &ForwardingState,
     ) -> Result<BTreeSet<(u32, u16, u16)>, DataPlaneError> {
-        let mut wanted = BTreeSet::new();
-        for (key, service) in &state.services {
-            let Some(id) = self.services.get(key) else { continue };
-            let protocol = protocol_number(service.protocol);
-            for vip in service.addresses.iter().filter_map(|ip| self.vips.get(ip)) {
-                for port in service.ports.first..=service.ports.last {
-                    let entry = (vip, port.to_be(), protocol);
-                    wanted.insert(entry);
-                    if self.service_ports.get(&entry) != Some(&id) {
-                        maps.services.put(&service_key { vip, port: entry.1, protocol }, &id)?;
-                        self.service_ports.insert(entry, id);
+        let mut wanted: BTreeMap<(u32, u16, u16), u32> = BTreeMap::new();
+        // Clients answer to the port from which a server has called them; a service of its own there comes first.
+        for active in [false, true] {
+            for (key, service) in &state.services {
+                let Some(id) = self.services.get(key) else { continue };
+                let protocol = protocol_number(service.protocol);
+                let ports: Vec<Ports> = if active {
+                    service.active.map(Ports::single).into_iter().collect()
+                } else {
+                    [service.ports].into_iter().chain(service.data_ports.iter().copied()).collect()
+                };
+                for vip in service.addresses.iter().filter_map(|ip| self.vips.get(ip)) {
+                    for port in ports.iter().flat_map(|ports| ports.first..=ports.last) {
+                        wanted.entry((vip, port.to_be(), protocol)).or_insert(id);
                     }
                 }
             }
         }
-        Ok(wanted)
+        for (entry, id) in &wanted {
+            if self.service_ports.get(entry) != Some(id) {
+                let (vip, port, protocol) = *entry;
+                maps.services.put(&service_key { vip, port, protocol }, id)?;
+                self.service_ports.insert(*entry, *id);
+            }
+        }
+        Ok(wanted.into_keys().collect())
     }
 
     /// Takes away what leads in, then what could get something new; what connections still use stays.
@@ -575,7 +711,9 @@ impl Tables {
         state: &ForwardingState,
         wanted: &BTreeMap<IpAddr, [u32; 4]>,
         leads_in: &BTreeSet<(u32, u16, u16)>,
+        migrants: &BTreeSet<(u32, Prefix)>,
     ) -> Result<(), DataPlaneError> {
+        self.remove_migrants(maps, migrants)?;
         let gone: Vec<IpAddr> = self.addrs.keys().copied().filter(|ip| !wanted.contains_key(ip)).collect();
         for ip in gone {
             maps.addrs.delete(&addr_of(ip))?;
@@ -588,12 +726,15 @@ impl Tables {
         }
         self.vips.retire_all_but(self.epoch, |ip| state.vips.contains(ip));
         for (_, id) in self.services.retire_all_but(self.epoch, |key| state.services.contains_key(key)) {
-            maps.tables.delete(id.bytes()).or_else(ignore_missing).map_err(|source| DataPlaneError::Map {
-                map: "tables".into(),
-                doing: "delete from",
-                source,
-            })?;
-            self.tables.remove(&id);
+            self.remove_table(maps, id)?;
+            self.remove_table(maps, id + MAX_SERVICES)?;
+        }
+        for (key, service) in &state.services {
+            if let (Some(id), None) = (self.services.get(key), &service.migration)
+                && self.tables.contains_key(&(id + MAX_SERVICES))
+            {
+                self.remove_table(maps, id + MAX_SERVICES)?;
+            }
         }
         let is_wanted =
             |d: &Destination| state.dests.get(&d.key).is_some_and(|dest| Destination::new(&d.key, dest) == *d);
@@ -612,6 +753,16 @@ impl Tables {
             self.members.remove(&(service, server));
         }
         self.servers.retire_all_but(self.epoch, |name| state.servers.contains_key(name));
+        Ok(())
+    }
+
+    fn remove_table(&mut self, maps: &Maps, id: u32) -> Result<(), DataPlaneError> {
+        maps.tables.delete(id.bytes()).or_else(ignore_missing).map_err(|source| DataPlaneError::Map {
+            map: "tables".into(),
+            doing: "delete from",
+            source,
+        })?;
+        self.tables.remove(&id);
         Ok(())
     }
 
@@ -698,6 +849,28 @@ fn network_of(prefix: &Prefix) -> Prefix {
         }
     };
     Prefix { address, length: prefix.length }
+}
+
+/// A prefix as a prefix tree has it: of the 16-byte address.
+fn prefix_of(length: u32, addr: &addr) -> Prefix {
+    let address = ip_of(addr);
+    let length = length.saturating_sub(if address.is_ipv4() { 96 } else { 0 });
+    network_of(&Prefix { address, length: u8::try_from(length).unwrap_or(0) })
+}
+
+fn migrant_key_of((service, prefix): &(u32, Prefix)) -> migrant_key {
+    let mapped = if prefix.address.is_ipv4() { 96 } else { 0 };
+    migrant_key { length: 32 + mapped + u32::from(prefix.length), service: *service, addr: addr_of(prefix.address) }
+}
+
+/// Whether there is a scheduling table under this number.
+fn is_held(maps: &Maps, id: u32) -> Result<bool, DataPlaneError> {
+    let held = maps.tables.lookup(id.bytes(), MapFlags::ANY);
+    held.map(|inner| inner.is_some()).map_err(|source| DataPlaneError::Map {
+        map: "tables".into(),
+        doing: "read",
+        source,
+    })
 }
 
 fn ignore_missing(error: libbpf_rs::Error) -> libbpf_rs::Result<()> {

@@ -1,5 +1,5 @@
-//! Announcing an address: gratuitous ARP and unsolicited neighbour
-//! advertisements, sent on a given port past the bridge and the host stack.
+//! Announcing an address, and asking who has one: gratuitous ARP and unsolicited neighbour
+//! advertisements, ARP probes and solicitations, sent on a given port past the bridge and the host stack.
 
 use std::io;
 use std::mem::size_of;
@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
 use pnet::packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
-use pnet::packet::icmpv6::ndp::{MutableNeighborAdvertPacket, NdpOption, NdpOptionTypes, NeighborAdvertFlags};
+use pnet::packet::icmpv6::ndp::{
+    MutableNeighborAdvertPacket, MutableNeighborSolicitPacket, NdpOption, NdpOptionTypes, NeighborAdvertFlags,
+};
 use pnet::packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv6::MutableIpv6Packet;
@@ -25,7 +27,7 @@ const ETHERNET: usize = 14;
 const VLAN_TAG: usize = 4;
 const ARP: usize = 28;
 const IPV6: usize = 40;
-/// A neighbour advertisement with one option, the target's link-layer address.
+/// A neighbour advertisement or solicitation with one option, a link-layer address.
 const ADVERT: usize = 24 + 8;
 /// ff02::1 and its MAC (RFC 2464, section 7).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -43,6 +45,15 @@ pub fn announcement(mac: Mac, address: IpAddr) -> Vec<u8> {
 /// *request* with the address as sender and as target. A request, since it also
 /// updates receivers that ignore replies for which they did not ask.
 pub fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
+    arp_request(mac, address, address)
+}
+
+/// Asks who has an address, by an ARP probe (RFC 5227, section 2.1.1): its sender is 0.0.0.0, from which nobody learns.
+pub fn arp_probe(mac: Mac, target: Ipv4Addr) -> Vec<u8> {
+    arp_request(mac, Ipv4Addr::UNSPECIFIED, target)
+}
+
+fn arp_request(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let mut frame = ethernet(mac, MacAddr::broadcast(), EtherTypes::Arp, ARP);
     if let Some(mut arp) = frame.get_mut(ETHERNET..).and_then(MutableArpPacket::new) {
         arp.set_hardware_type(ArpHardwareTypes::Ethernet);
@@ -51,10 +62,43 @@ pub fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> Vec<u8> {
         arp.set_proto_addr_len(4);
         arp.set_operation(ArpOperations::Request);
         arp.set_sender_hw_addr(mac_addr(mac));
-        arp.set_sender_proto_addr(address);
+        arp.set_sender_proto_addr(sender);
         // RFC 5227: the target's hardware address is ignored, and should be zero.
         arp.set_target_hw_addr(MacAddr::zero());
-        arp.set_target_proto_addr(address);
+        arp.set_target_proto_addr(target);
+    }
+    frame
+}
+
+/// Asks who has an address, by a neighbour solicitation (RFC 4861, section 4.3) from an own one, `source`, to the
+/// target's solicited-node group.
+pub fn solicitation(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    let [.., a, b, c] = target.octets();
+    // ff02::1:ff00:0/104 (RFC 4291, section 2.7.1), and its MAC.
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    let mut frame = ethernet(mac, MacAddr(0x33, 0x33, 0xff, a, b, c), EtherTypes::Ipv6, IPV6 + ADVERT);
+    if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
+        ip.set_version(6);
+        ip.set_payload_length(ADVERT as u16);
+        ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
+        ip.set_hop_limit(255);
+        ip.set_source(source);
+        ip.set_destination(group);
+    }
+    if let Some(mut solicit) = frame.get_mut(ETHERNET + IPV6..).and_then(MutableNeighborSolicitPacket::new) {
+        solicit.set_icmpv6_type(Icmpv6Types::NeighborSolicit);
+        solicit.set_icmpv6_code(Icmpv6Code(0));
+        solicit.set_target_addr(target);
+        // Option 1 (source link-layer address), length 1 (in units of 8 bytes).
+        solicit.set_options(&[NdpOption {
+            option_type: NdpOptionTypes::SourceLLAddr,
+            length: 1,
+            data: mac.0.to_vec(),
+        }]);
+        if let Some(packet) = Icmpv6Packet::new(solicit.packet()) {
+            let checksum = icmpv6::checksum(&packet, &source, &group);
+            solicit.set_checksum(checksum);
+        }
     }
     frame
 }
@@ -140,14 +184,15 @@ impl FrameSender {
     /// transmit queue is an error, not a wait.
     pub fn send(&self, port: IfIndex, frame: &[u8]) -> Result<(), OsError> {
         let failed = |source| OsError::from_io(format!("sending on interface {port}"), "NET_RAW", source);
-        let address = link_address(port).map_err(failed)?;
+        let address = link_address(port, 0).map_err(failed)?;
         let sent = self.socket.send_to(frame, &address).map_err(failed)?;
         if sent == frame.len() { Ok(()) } else { Err(failed(io::ErrorKind::WriteZero.into())) }
     }
 }
 
-/// `sockaddr_ll` of a port (packet(7)); for SOCK_RAW, sending needs nothing but the index.
-fn link_address(port: IfIndex) -> io::Result<SockAddr> {
+/// `sockaddr_ll` of a port (packet(7)); for SOCK_RAW, sending needs nothing but the index, hearing a protocol
+/// (`ETH_P_ARP` and the like).
+pub(super) fn link_address(port: IfIndex, protocol: u16) -> io::Result<SockAddr> {
     let index = i32::try_from(port).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: `storage` is zeroed memory of the size and alignment of
@@ -156,6 +201,7 @@ fn link_address(port: IfIndex) -> io::Result<SockAddr> {
     let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     link.sll_family = libc::AF_PACKET as u16;
     link.sll_ifindex = index;
+    link.sll_protocol = protocol.to_be();
     // SAFETY: `storage` holds a sockaddr_ll with its family set, and the length is that of one.
     Ok(unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) })
 }

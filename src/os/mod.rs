@@ -6,6 +6,7 @@ pub mod clock;
 pub mod ethtool;
 pub mod netlink;
 pub mod netns;
+pub mod vip_watch;
 
 use std::io;
 use std::net::IpAddr;
@@ -18,6 +19,10 @@ pub enum OsError {
     Privilege { what: String, capability: &'static str },
     #[error("there is no interface {name:?} in this network namespace; `ip link` shows those that are")]
     NoInterface { name: String },
+    #[error(
+        "there is an interface {name} that is not lbd's; rename or remove it (`ip link del {name}`): lbd makes its own"
+    )]
+    NameTaken { name: &'static str },
     #[error("{what}: the interface is gone; `ip link` shows those that are")]
     InterfaceGone { what: String },
     #[error("{address} has no neighbour entry to keep: {reason}")]

@@ -16,8 +16,11 @@
 mod events;
 mod keeper;
 mod messages;
+mod probe_route;
 mod requests;
 mod tables;
+
+pub use probe_route::{PROBE_LINK, PROBE_RULE_PRIORITY, PROBE_TABLE, ProbeObstacle, ProbeRoute, Way};
 
 use std::collections::BTreeMap;
 use std::fmt;

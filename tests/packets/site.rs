@@ -77,6 +77,8 @@ pub struct Pool {
     pub vip: u8,
     pub protocol: Protocol,
     pub ports: Ports,
+    pub data_ports: Vec<Ports>,
+    pub active: Option<u16>,
     pub mode: Mode,
     pub scheduler: Scheduler,
     /// Number and weight.
@@ -95,6 +97,8 @@ impl Pool {
             vip: 1,
             protocol: Protocol::Tcp,
             ports: Ports::single(port),
+            data_ports: vec![],
+            active: None,
             mode,
             scheduler: Scheduler::RoundRobin,
             servers: vec![(1, 1)],
@@ -198,6 +202,8 @@ impl Site {
             addresses: [vip(family, pool.vip)].into(),
             protocol: pool.protocol,
             ports: pool.ports,
+            data_ports: pool.data_ports.clone(),
+            active: pool.active,
             persistence: pool.persistence.clone(),
             timeouts: pool.timeouts.clone(),
             udp: pool.udp,
@@ -205,6 +211,7 @@ impl Site {
             scheduler: pool.scheduler,
             members: weights.clone(),
             schedule: weights,
+            migration: None,
         };
         self.state.services.insert(service, settings);
     }

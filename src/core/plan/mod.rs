@@ -34,7 +34,7 @@ use std::net::IpAddr;
 
 use super::admin::{Admin, AdminState};
 use super::check::State;
-use super::forwarding::{Dest, DestKey, Family, ForwardingState, ServerEntry, Service, ServiceKey, Weight};
+use super::forwarding::{Dest, DestKey, Family, ForwardingState, Migration, ServerEntry, Service, ServiceKey, Weight};
 use super::moment::Moment;
 use super::network::{Network, Nowhere, Place};
 use super::target::{Health, address_of, by_family, member_targets};
@@ -144,10 +144,24 @@ fn plan_service(
     let Some(pool) = inputs.config.pools.get(&service.pool) else { return };
     let scene = Scene { inputs, places, key: &key, service, addresses: &addresses };
     let side = scene.side(pool, plan);
+    let migration = pool.migrate.as_ref().and_then(|migrate| {
+        let to = inputs.config.pools.get(&migrate.to)?;
+        let side = scene.side(to, plan);
+        Some(Migration {
+            share: migrate.share,
+            clients: migrate.clients.iter().copied().collect(),
+            scheduler: to.scheduler,
+            members: side.members,
+            schedule: side.schedule,
+        })
+    });
     let service = Service {
         addresses,
         protocol: service.protocol,
         ports: service.ports,
+        data_ports: service.passive.into_iter().collect(),
+        // RFC 959, 3.2: beside the control port.
+        active: service.passive.and_then(|_| service.ports.first.checked_sub(1)),
         persistence: service.persistence.clone(),
         timeouts: service.timeouts.clone(),
         udp: service.udp,
@@ -155,6 +169,7 @@ fn plan_service(
         scheduler: pool.scheduler,
         members: side.members,
         schedule: side.schedule,
+        migration,
     };
     plan.state.services.insert(key, service);
 }

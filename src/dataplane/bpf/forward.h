@@ -155,6 +155,7 @@ static __always_inline void describe_way_back(const struct pkt *p, struct scratc
 	struct rflow *r = &w->reverse.rflow;
 
 	r->last_seen = p->now;
+	r->last_ack = p->tcp_seq; /* as far as the server can know, until it says so itself */
 	r->forward = w->forward.key;
 	r->dest = w->forward.flow.dest;
 	r->client_port = p->ingress;
@@ -317,7 +318,9 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 
 	struct service_key wanted = {.vip = vip, .port = p->dport, .protocol = p->protocol};
 	struct scratch *w = the_scratch();
-	bool first = p->protocol == IPPROTO_UDP || (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	__u8 begins = p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST);
+	bool first = p->protocol == IPPROTO_UDP || begins == TCP_SYN;
+	bool opened; /* by the server, whose SYN went past us: active FTP in DSR */
 	__u32 *known = bpf_map_lookup_elem(&services, &wanted);
 	struct service *s;
 	__u32 service, dest;
@@ -356,11 +359,10 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		embryo_remove(&key, p->now);
 	}
 
-	dest = persistent_dest(service, &key, p->now, !first);
-	if (dest == LBD_DEST_NONE)
-		dest = schedule(service, &key, !first);
+	opened = p->protocol == IPPROTO_TCP && begins == (TCP_SYN | TCP_ACK) && p->dport == s->active_port;
+	dest = choose(service, &key, p->now, !first);
 	d = the_dest(dest);
-	if (!first) {
+	if (!first && !(opened && d && d->mode == LBD_MODE_DSR)) {
 		/* Nothing is entered for it, or a flood of ACKs could fill the table. */
 		if (d && d->mode == LBD_MODE_DSR)
 			return to_server(ctx, p, dest, d, 0, 0, REASON_HASHED);
@@ -432,8 +434,8 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	if (elapsed(p->now, f->last_seen) > 1000000000ULL) /* no timeout is shorter */
 		over = flow_expired(key, f, d, p->now);
 	if (p->protocol == IPPROTO_TCP) {
-		/* A new connection from the same port: the old one's end was seen. */
-		if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && f->state & ended)
+		/* A new connection from (or, opened by the server, to) the same port: the old one's end was seen. */
+		if (p->tcp_flags & TCP_SYN && f->state & ended)
 			over = true;
 	} else {
 		__u32 service = d->service;
@@ -559,6 +561,8 @@ STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 	account_out(r->dest, p);
 	if (!translate(ctx, p, to))
 		return counted(REASON_DROP_FRAME, XDP_DROP);
+	if (!egress) /* the server speaks first, and only the kernel knows a way to the client */
+		return counted(REASON_PASS_OPENED, XDP_PASS);
 	return transmit(ctx, p, client, (__u8 *)&own, egress, REASON_RETURNED);
 }
 
@@ -600,16 +604,130 @@ STEP int embryo_reply(struct xdp_md *ctx, struct pkt *p, const struct flow_key *
 	return to_client(ctx, p, &w->reverse.rflow);
 }
 
+static __always_inline bool serves(__u32 vip, __be16 port, __u32 service)
+{
+	struct service_key which = {.vip = vip, .port = port, .protocol = IPPROTO_TCP};
+	__u32 *found = bpf_map_lookup_elem(&services, &which);
+
+	return found && *found == service;
+}
+
+/* The address at which the client has its session with the server, as far as its binding
+ * tells, else the service's first. */
+static __always_inline __u32 active_vip(const struct dest *d, const struct service *s, const struct pkt *p)
+{
+	struct persist *bound = binding_of(s, &p->dst, p->now);
+
+	if (bound && bound->server == d->server && serves(bound->vip, s->active_port, d->service))
+		return bound->vip;
+	return s->active_vip;
+}
+
+/* A server opens a connection to a client, from the port that its service has for that
+ * (active FTP). Entered as a client's first packet would be, the other way round: the
+ * client's answer is then the packet of a known handshake. */
+STEP int server_opens(struct xdp_md *ctx, struct pkt *p, const struct flow_key *key)
+{
+	if (!p || !key)
+		return XDP_ABORTED;
+
+	struct active_key which = {.server = key->local & LBD_LOCAL_ID, .port = key->port, .family = p->family};
+	__u32 *known = bpf_map_lookup_elem(&actives, &which);
+	struct scratch *w = the_scratch();
+	struct service *s;
+	struct conns *c;
+	struct dest *d;
+	__u32 service, dest;
+
+	if (!known || !w)
+		return NEXT;
+	dest = *known;
+	d = the_dest(dest);
+	if (!d || d->flags & LBD_DEST_DOWN)
+		return NEXT;
+	service = d->service;
+	s = bpf_map_lookup_elem(&service_settings, &service);
+	if (!s)
+		return NEXT;
+	__builtin_memset(&w->forward, 0, sizeof(w->forward));
+	w->forward.key.peer = p->dst;
+	w->forward.key.peer_port = p->dport;
+	w->forward.key.port = s->active_port;
+	w->forward.key.local = active_vip(d, s, p);
+	w->forward.expires = p->now + s->embryonic_ns;
+	w->forward.flow.created = p->now;
+	w->forward.flow.last_seen = p->now;
+	w->forward.flow.dest = dest;
+	__builtin_memset(&w->reverse, 0, sizeof(w->reverse));
+	w->reverse.key = *key;
+	w->reverse.expires = w->forward.expires;
+	w->reverse.rflow.last_seen = p->now;
+	w->reverse.rflow.forward = w->forward.key;
+	w->reverse.rflow.dest = dest;
+	if (embryo_put(&w->reverse, p->now) == EMBRYO_TAKEN)
+		return counted(REASON_DROP_NAT_COLLISION, XDP_DROP);
+	embryo_put(&w->forward, p->now);
+	c = bpf_map_lookup_elem(&conns, &dest);
+	if (c)
+		__sync_fetch_and_add(&c->total, 1);
+	return to_client(ctx, p, &w->reverse.rflow);
+}
+
+/* A server opens a connection where one to the same client port has ended: true, and the old one is forgotten. */
+STEP int has_made_way(const struct flow_key *key)
+{
+	if (!key)
+		return 0;
+
+	const __u32 ended = LBD_FLOW_CLIENT_FIN | LBD_FLOW_SERVER_FIN | LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST;
+	struct flow_key back = *key, forward; /* see server_end */
+	struct rflow *r = bpf_map_lookup_elem(&rflows, &back);
+	struct flow *f;
+	struct dest *d;
+	__u32 dest;
+
+	if (!r)
+		return true;
+	forward = r->forward;
+	f = bpf_map_lookup_elem(&flows, &forward);
+	if (!f) {
+		bpf_map_delete_elem(&rflows, &back);
+		return true;
+	}
+	dest = f->dest;
+	d = the_dest(dest);
+	if (!d || !(f->state & ended))
+		return false;
+	flow_remove(&forward, f, d, false);
+	return true;
+}
+
+/* The server's first packet, to a client that it calls back. */
+static __always_inline bool is_opening(const struct pkt *p, const struct flow_key *key)
+{
+	return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
+	       p->fragment != FRAGMENT_LATER && key->local & LBD_LOCAL_SERVER;
+}
+
 /* `key` names the way back: by the server's id, or by a source address of ours. */
 static __always_inline int from_server(struct xdp_md *ctx, struct pkt *p, const struct flow_key *key)
 {
 	struct rflow *r = bpf_map_lookup_elem(&rflows, key);
+	int verdict;
 
-	if (!r)
-		return embryo_reply(ctx, p, key);
+	if (!r) {
+		verdict = embryo_reply(ctx, p, key);
+		return verdict == NEXT && is_opening(p, key) ? server_opens(ctx, p, key) : verdict;
+	}
+	if (is_opening(p, key) && has_made_way(key))
+		return server_opens(ctx, p, key);
 	r->last_seen = p->now;
-	if (p->protocol == IPPROTO_TCP && p->tcp_flags & (TCP_FIN | TCP_RST) && p->fragment != FRAGMENT_LATER)
-		server_end(p, &r->forward);
+	if (p->protocol == IPPROTO_TCP && p->fragment != FRAGMENT_LATER) {
+		if (p->tcp_flags & TCP_ACK && r->last_ack != p->tcp_ack)
+			r->last_ack = p->tcp_ack;
+		if (p->tcp_flags & (TCP_FIN | TCP_RST))
+			server_end(p, &r->forward);
+	}
 	return to_client(ctx, p, r);
 }
 

@@ -120,7 +120,7 @@ STEP int icmp_to_server(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 
 			if (!service)
 				return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
-			f->dest = schedule(*service, &key, true);
+			f->dest = choose(*service, &key, p->now, true);
 			f->snat = 0;
 			d = the_dest(f->dest);
 			if (!d || d->mode != LBD_MODE_DSR)

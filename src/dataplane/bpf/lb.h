@@ -13,7 +13,7 @@
 #ifndef LBD_LB_H
 #define LBD_LB_H
 
-#define LBD_LAYOUT 1
+#define LBD_LAYOUT 2
 
 /* Fixed sizes. The others (connections, embryos, persistence, fragments) come
  * from `limits` in the configuration and are set when the maps are made. */
@@ -26,7 +26,9 @@
 #define LBD_MAX_SNATS 512       /* half for IPv4, half for IPv6 */
 #define LBD_SNATS6 256           /* where those for IPv6 begin */
 #define LBD_MAX_PORTS 256
+#define LBD_MAX_MIGRANTS 16384     /* client prefixes of all migrations */
 #define LBD_MAX_SEEN_MACS 256      /* slots per CPU */
+#define LBD_MAX_PROBE_PLACES 8192  /* server x address family */
 #define LBD_EMBRYO_WAYS 4
 #define LBD_LEASE_ENDLESS (~0ULL)
 
@@ -77,6 +79,10 @@ struct service_key {
 #define LBD_ON_FAILURE_RESET 0
 #define LBD_ON_FAILURE_KEEP 1
 
+#define LBD_MIGRATES 1u          /* clients go to a second pool, by `migrate_share` */
+#define LBD_MIGRATES_PREFIXES 2u /* and those that `migrants` names */
+#define LBD_MIGRATE_ALL 10000u
+
 struct service {
 	__u64 embryonic_ns;
 	__u64 unproven_ns;
@@ -90,9 +96,18 @@ struct service {
 	__u32 persist_prefix; /* bits of the 16-byte address, 1..128 */
 	__u32 udp_life;       /* LBD_UDP_* */
 	__u32 on_failure;     /* LBD_ON_FAILURE_* */
+	__u32 migrates;       /* LBD_MIGRATES* */
+	__u32 migrate_share;  /* of the clients, in hundredths of a per cent: 0..LBD_MIGRATE_ALL */
+	__u16 control_first;  /* host order, inclusive: ports outside are for data of sessions */
+	__u16 control_last;   /* that began here, as in passive FTP */
+	__be16 active_port;   /* servers open data connections from it, as in active FTP; 0: none */
+	__u16 pad;
+	__u32 active_vip;     /* in the name of this address, unless the client has used another */
+	__u32 pad2;
 };
 
-/* A scheduling table: an inner map of `tables`, swapped whole.
+/* A scheduling table: an inner map of `tables`, swapped whole. A service has its
+ * own, and at its number + LBD_MAX_SERVICES that of the pool that it migrates to.
  * [0] kind, [1] number of slots, [2..] destinations. */
 #define LBD_TABLE_HEADER 2
 #define LBD_SCHED_MAGLEV 1
@@ -110,6 +125,7 @@ struct service {
 #define LBD_DEST_VALID 1u
 #define LBD_DEST_DOWN 2u /* failed or disabled: its flows are handled as on_failure says */
 #define LBD_DEST_OPEN 4u /* may get new connections */
+#define LBD_DEST_SECOND 8u /* of the pool that its service migrates to */
 #define LBD_DEST_NONE 0xffffffffu
 
 /* A service's use of one server. The words that change while flows point here
@@ -182,6 +198,8 @@ struct flow {
 /* The way back, complete in itself: a reply needs one look-up. */
 struct rflow {
 	__u64 last_seen;
+	__be32 last_ack; /* TCP: the server's latest; a RST with it is accepted */
+	__u32 pad;
 	struct flow_key forward;
 	__u32 dest;
 	__u32 client_port;
@@ -216,12 +234,26 @@ struct persist_key {
 struct persist {
 	__u64 last_seen;
 	__u32 server;
-	__u32 pad;
+	__u32 vip; /* at which the client was seen last */
 };
 
 struct member_key {
 	__u32 service;
 	__u32 server;
+};
+
+/* Who may open connections to clients in NAT: the destination that they belong to. */
+struct active_key {
+	__u32 server;
+	__be16 port;
+	__u16 family; /* 4, 6 */
+};
+
+/* Clients that migrate, by address: the longest prefix, whatever its value. */
+struct migrant_key {
+	__u32 length; /* 32 and the bits of the 16-byte address */
+	__u32 service;
+	struct addr addr;
 };
 
 struct frag_key {
@@ -285,11 +317,14 @@ struct control {
 struct work {
 	__u32 first; /* embryos: first set */
 	__u32 count; /* entries of `reap_keys`, or sets */
-	__u32 force; /* reap also what has not expired */
+	__u32 force; /* LBD_REAP_* */
 	__u32 done;  /* out: how many were removed */
 	__u64 now;  /* set by the program */
 };
 #define LBD_REAP_MAX 4096
+#define LBD_REAP_EXPIRED 0 /* what has been idle for too long */
+#define LBD_REAP_ALL 1
+#define LBD_REAP_DOWN 2    /* whose destination is down */
 
 /* A MAC whose frames the program took away from the bridge. */
 struct seen_mac {
@@ -297,6 +332,14 @@ struct seen_mac {
 	__u32 port;
 	__u32 pad;
 	__u64 last_seen;
+};
+
+/* Where the probes with one mark go. */
+struct probe_place {
+	struct l2 to;  /* the server's */
+	struct l2 own; /* this box's MAC on the way out; vlan unused */
+	__u32 egress;  /* interface index of the port */
+	__u32 pad;
 };
 
 /* Why a packet was answered, dropped, or passed unbalanced. Names for metrics
@@ -307,6 +350,7 @@ enum reason {
 	REASON_PASS_SWITCHED,    /* pass: another's destination MAC */
 	REASON_PASS_OTHER,       /* pass: not for the balancer */
 	REASON_PASS_MALFORMED,   /* pass: cannot be parsed; the kernel judges */
+	REASON_PASS_OPENED,      /* pass: a server opens a connection to a client: translated, for the kernel to route */
 	REASON_ANSWERED_ARP,
 	REASON_ANSWERED_ND,
 	REASON_ANSWERED_ECHO,
@@ -336,6 +380,7 @@ enum reason {
 	REASON_EMBRYO_EVICTED,     /* event: an unfinished handshake was overwritten */
 	REASON_FLOW_ENTERED,       /* event: a connection was established in the table */
 	REASON_FLOW_REMOVED,       /* event: and left it */
+	REASON_NOT_MIGRATED,       /* event: a migrated client was served by the old pool, the new one has nobody */
 	REASON_MAX
 };
 

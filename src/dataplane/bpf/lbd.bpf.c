@@ -8,6 +8,7 @@
 #include "answer.h"
 #include "forward.h"
 #include "icmp.h"
+#include "probe.h"
 
 /* Carries the shared types into the object's BTF, from which Rust's are generated. */
 struct lbd_types {
@@ -24,6 +25,8 @@ struct lbd_types {
 	struct persist_key persist_key;
 	struct persist persist;
 	struct member_key member_key;
+	struct active_key active_key;
+	struct migrant_key migrant_key;
 	struct snat snat;
 	struct prefix_key prefix_key;
 	struct control control;
@@ -33,6 +36,7 @@ struct lbd_types {
 	struct name name;
 	struct embryo embryo;
 	struct embryo_set embryo_set;
+	struct probe_place probe_place;
 	enum reason reason;
 };
 const volatile struct lbd_types lbd_types = {};
@@ -173,15 +177,18 @@ static long reap_one(__u32 i, void *context)
 		return 0;
 	dest = f->dest;
 	d = bpf_map_lookup_elem(&dests, &dest);
-	if (!d || (!w->force && !flow_expired(&key, f, d, w->now)))
+	if (!d || (w->force == LBD_REAP_EXPIRED && !flow_expired(&key, f, d, w->now)))
+		return 0;
+	if (w->force == LBD_REAP_DOWN && !(d->flags & LBD_DEST_DOWN))
 		return 0;
 	flow_remove(&key, f, d, !w->force);
 	w->done++;
 	return 0;
 }
 
-/* Removes the listed flows that have expired, or all of them by force. Checked
- * here, next to the deletion: a flow that came to life meanwhile stays. */
+/* Removes the listed flows: those that have expired, those of destinations that are
+ * down, or all. Checked here, next to the deletion: a flow that came to life
+ * meanwhile, or one that has followed under the same key, stays. */
 SEC("xdp")
 int lbd_reap(struct xdp_md *ctx)
 {
@@ -200,6 +207,18 @@ int lbd_reap(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* The destination of a handshake, when it is down: its client's next packet is for another. */
+static __always_inline __u32 failed_embryo(const struct embryo *e)
+{
+	__u32 dest = e->flow.dest;
+	struct dest *d;
+
+	if (is_reverse(&e->key))
+		return LBD_DEST_NONE;
+	d = bpf_map_lookup_elem(&dests, &dest);
+	return d && d->flags & LBD_DEST_DOWN ? dest : LBD_DEST_NONE;
+}
+
 static long sweep_set(__u32 i, void *context)
 {
 	struct work *w = context;
@@ -211,14 +230,20 @@ static long sweep_set(__u32 i, void *context)
 		return 1;
 #pragma unroll
 	for (way = 0; way < LBD_EMBRYO_WAYS; way++) {
-		__u32 lost = LBD_DEST_NONE;
+		__u32 lost = LBD_DEST_NONE, failed = LBD_DEST_NONE;
 		__u64 expires = set->way[way].expires;
 
-		if (!expires || expires > w->now)
+		if (!expires)
 			continue;
+		if (expires > w->now) {
+			failed = failed_embryo(&set->way[way]);
+			if (failed == LBD_DEST_NONE)
+				continue;
+		}
 		bpf_spin_lock(&set->lock);
 		expires = set->way[way].expires;
-		if (expires && expires <= w->now) {
+		if (expires && (expires <= w->now ||
+				(!is_reverse(&set->way[way].key) && set->way[way].flow.dest == failed))) {
 			if (!is_reverse(&set->way[way].key))
 				lost = set->way[way].flow.dest;
 			set->way[way].expires = 0;
@@ -232,7 +257,7 @@ static long sweep_set(__u32 i, void *context)
 	return 0;
 }
 
-/* Takes back what expired embryos count as pending. */
+/* Takes back what embryos count as pending that have expired, or whose server has failed. */
 SEC("xdp")
 int lbd_sweep_embryos(struct xdp_md *ctx)
 {

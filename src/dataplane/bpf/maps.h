@@ -27,6 +27,8 @@ MAP(BPF_MAP_TYPE_HASH, members, struct member_key, __u32, LBD_MAX_DESTS, BPF_F_N
 MAP(BPF_MAP_TYPE_ARRAY, snats, __u32, struct snat, LBD_MAX_SNATS, 0);
 MAP(BPF_MAP_TYPE_HASH, names, struct name_key, struct name, 131072, BPF_F_NO_PREALLOC); /* not read by the program */
 MAP(BPF_MAP_TYPE_LPM_TRIE, inside, struct prefix_key, __u32, 256, BPF_F_NO_PREALLOC);
+MAP(BPF_MAP_TYPE_LPM_TRIE, migrants, struct migrant_key, __u32, LBD_MAX_MIGRANTS, BPF_F_NO_PREALLOC);
+MAP(BPF_MAP_TYPE_HASH, actives, struct active_key, __u32, 2 * LBD_MAX_SERVERS, BPF_F_NO_PREALLOC);
 
 struct table {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -38,14 +40,14 @@ struct table {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__type(key, __u32);
-	__uint(max_entries, LBD_MAX_SERVICES);
+	__uint(max_entries, 2 * LBD_MAX_SERVICES);
 	__array(values, struct table);
 } tables SEC(".maps");
 
 /* Written by the program. */
 MAP(BPF_MAP_TYPE_ARRAY, conns, __u32, struct conns, LBD_MAX_DESTS, BPF_F_MMAPABLE);
 MAP(BPF_MAP_TYPE_ARRAY, server_conns, __u32, struct conns, LBD_MAX_SERVERS, BPF_F_MMAPABLE);
-MAP(BPF_MAP_TYPE_ARRAY, turns, __u32, __u64, LBD_MAX_SERVICES, BPF_F_MMAPABLE); /* round robin: whose turn */
+MAP(BPF_MAP_TYPE_ARRAY, turns, __u32, __u64, 2 * LBD_MAX_SERVICES, BPF_F_MMAPABLE); /* round robin: whose turn, by table */
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, traffic, __u32, struct traffic, LBD_MAX_DESTS, 0);
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, reasons, __u32, __u64, REASON_MAX, 0);
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, seen_macs, __u32, struct seen_mac, LBD_MAX_SEEN_MACS, 0);

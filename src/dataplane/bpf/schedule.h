@@ -1,4 +1,4 @@
-/* Which server gets a new flow: persistence first, then the service's table. */
+/* Which server gets a new flow: that of the client's pool to which it is bound, else by the pool's table. */
 #ifndef LBD_SCHEDULE_H
 #define LBD_SCHEDULE_H
 
@@ -24,21 +24,21 @@ static __always_inline bool has_room(__u32 id, bool with_pending)
 	return d && d->flags & LBD_DEST_OPEN && below_limit(d, with_pending);
 }
 
-static __always_inline __u32 table_word(__u32 service, __u32 index)
+static __always_inline __u32 table_word(__u32 table, __u32 index)
 {
-	void *table = bpf_map_lookup_elem(&tables, &service);
+	void *words = bpf_map_lookup_elem(&tables, &table);
 	__u32 *word;
 
-	if (!table)
+	if (!words)
 		return 0;
-	word = bpf_map_lookup_elem(table, &index);
+	word = bpf_map_lookup_elem(words, &index);
 	return word ? *word : 0;
 }
 
 struct search {
 	__u64 best_load; /* least connections: the best so far, as load / weight */
 	__u64 best_weight;
-	__u32 service;
+	__u32 table;
 	__u32 start;
 	__u32 count;
 	__u32 found;
@@ -48,7 +48,7 @@ struct search {
 static long try_slot(__u32 i, void *context)
 {
 	struct search *s = context;
-	__u32 id = table_word(s->service, LBD_TABLE_HEADER + (s->start + i) % s->count);
+	__u32 id = table_word(s->table, LBD_TABLE_HEADER + (s->start + i) % s->count);
 
 	if (!has_room(id, s->with_pending))
 		return 0;
@@ -60,8 +60,8 @@ static long try_least(__u32 i, void *context)
 {
 	struct search *s = context;
 	__u32 at_slot = LBD_TABLE_HEADER + 2 * ((s->start + i) % s->count);
-	__u32 id = table_word(s->service, at_slot);
-	__u64 weight = table_word(s->service, at_slot + 1);
+	__u32 id = table_word(s->table, at_slot);
+	__u64 weight = table_word(s->table, at_slot + 1);
 	struct conns *c = bpf_map_lookup_elem(&conns, &id);
 	__u64 load;
 
@@ -76,9 +76,9 @@ static long try_least(__u32 i, void *context)
 	return 0;
 }
 
-static __always_inline __u32 next_turn(__u32 service)
+static __always_inline __u32 next_turn(__u32 table)
 {
-	__u64 *turn = bpf_map_lookup_elem(&turns, &service);
+	__u64 *turn = bpf_map_lookup_elem(&turns, &table);
 
 	return turn ? __sync_fetch_and_add(turn, 1) : 0;
 }
@@ -91,20 +91,20 @@ static __always_inline void search_table(__u32 kind, struct search *s)
 		bpf_loop(s->count, try_slot, s, 0);
 }
 
-/* By the service's table. `later`: a packet of a connection without an entry,
+/* By a table. `later`: a packet of a connection without an entry,
  * which only a consistent hash can send where its first packet went; limits do
  * not apply to it. */
-STEP __u32 schedule(__u32 service, const struct flow_key *key, bool later)
+STEP __u32 schedule(__u32 table, const struct flow_key *key, bool later)
 {
 	if (!key)
 		return LBD_DEST_NONE;
 
 	struct control *c = the_control();
-	struct search s = {.service = service, .found = LBD_DEST_NONE};
-	__u32 kind = table_word(service, 0);
+	struct search s = {.table = table, .found = LBD_DEST_NONE};
+	__u32 kind = table_word(table, 0);
 	__u32 hash;
 
-	s.count = table_word(service, 1);
+	s.count = table_word(table, 1);
 	if (!c || !s.count)
 		return LBD_DEST_NONE;
 	hash = hash_addr(c->seed, &key->peer);
@@ -113,11 +113,11 @@ STEP __u32 schedule(__u32 service, const struct flow_key *key, bool later)
 	if (kind == LBD_SCHED_MAGLEV || kind == LBD_SCHED_SOURCE_HASH) {
 		s.start = finish(hash) % s.count;
 		if (later)
-			return table_word(service, LBD_TABLE_HEADER + s.start);
+			return table_word(table, LBD_TABLE_HEADER + s.start);
 	} else {
 		if (later)
 			return LBD_DEST_NONE;
-		s.start = next_turn(service) % s.count;
+		s.start = next_turn(table) % s.count;
 	}
 	s.with_pending = true;
 	search_table(kind, &s);
@@ -130,51 +130,74 @@ STEP __u32 schedule(__u32 service, const struct flow_key *key, bool later)
 
 /* -- persistence ------------------------------------------------------------------ */
 
-static __always_inline void persist_key_of(const struct service *s, const struct addr *client, struct persist_key *key)
+/* The part of a client's address by which it is known to the service. */
+static __always_inline void mask_client(const struct service *s, const struct addr *client, struct addr *masked)
 {
-	__s32 bits = s->persist_prefix;
+	__s32 bits = s->persist_group ? s->persist_prefix : 128;
 	int i;
 
 #pragma unroll
 	for (i = 0; i < 4; i++) {
 		__u32 mask = bits >= 32 ? 0xffffffff : bits <= 0 ? 0 : ~(0xffffffffu >> bits);
 
-		key->client.word[i] = client->word[i] & bpf_htonl(mask);
+		masked->word[i] = client->word[i] & bpf_htonl(mask);
 		bits -= 32;
 	}
+}
+
+static __always_inline void persist_key_of(const struct service *s, const struct addr *client, struct persist_key *key)
+{
+	mask_client(s, client, &key->client);
 	key->group = s->persist_group;
 	key->pad = 0;
 }
 
-/* The server that the client is bound to, if it still takes connections. */
-STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now, bool later)
+/* A binding of the client that has not run out. */
+static __always_inline struct persist *binding_of(const struct service *s, const struct addr *client, __u64 now)
+{
+	struct persist_key who = {};
+	struct persist *bound;
+
+	if (!s->persist_group)
+		return NULL;
+	persist_key_of(s, client, &who);
+	bound = bpf_map_lookup_elem(&persist, &who);
+	if (bound && elapsed(now, bound->last_seen) <= s->persist_ns)
+		return bound;
+	bound = bpf_map_lookup_elem(&persist_new, &who);
+	return bound && elapsed(now, bound->last_seen) <= s->persist_ns ? bound : NULL;
+}
+
+/* The server that the client is bound to, if it is of the pool that is asked for and still
+ * takes connections. A data connection follows its session also to a server that
+ * takes no new ones. */
+STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now, bool later, bool second)
 {
 	if (!key)
 		return LBD_DEST_NONE;
 
 	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
-	struct persist_key who = {};
 	struct member_key member;
 	struct persist *bound;
 	struct dest *d;
 	__u32 *dest;
+	__u16 port;
 
-	if (!s || !s->persist_group)
+	if (!s)
 		return LBD_DEST_NONE;
-	persist_key_of(s, &key->peer, &who);
-	bound = bpf_map_lookup_elem(&persist, &who);
-	if (!bound || elapsed(now, bound->last_seen) > s->persist_ns) {
-		bound = bpf_map_lookup_elem(&persist_new, &who);
-		if (!bound || elapsed(now, bound->last_seen) > s->persist_ns)
-			return LBD_DEST_NONE;
-	}
+	bound = binding_of(s, &key->peer, now);
+	if (!bound)
+		return LBD_DEST_NONE;
 	member.service = service;
 	member.server = bound->server;
 	dest = bpf_map_lookup_elem(&members, &member);
 	if (!dest)
 		return LBD_DEST_NONE;
 	d = the_dest(*dest);
-	if (!d || d->flags & LBD_DEST_DOWN || (!later && !has_room(*dest, false)))
+	if (!d || d->flags & LBD_DEST_DOWN || (d->flags & LBD_DEST_SECOND) != (second ? LBD_DEST_SECOND : 0))
+		return LBD_DEST_NONE;
+	port = bpf_ntohs(key->port);
+	if (!later && port >= s->control_first && port <= s->control_last && !has_room(*dest, false))
 		return LBD_DEST_NONE;
 	return *dest;
 }
@@ -195,11 +218,61 @@ STEP int persist_bind(__u32 service, const struct flow_key *key, __u32 dest, __u
 		return 0;
 	persist_key_of(s, &key->peer, &who);
 	bound.server = d->server;
+	bound.vip = key->local & LBD_LOCAL_ID;
 	if (established)
 		bpf_map_update_elem(&persist, &who, &bound, BPF_ANY);
 	else
 		bpf_map_update_elem(&persist_new, &who, &bound, BPF_ANY);
 	return 0;
+}
+
+/* -- migration -------------------------------------------------------------------- */
+
+/* Makes the draw independent of the schedulers' hash of the same address. */
+#define MIGRATION_SEED 0x6d696772
+
+/* Whether the client belongs to the second pool. Those that a persistence prefix makes
+ * one client migrate together; a larger share takes those of a smaller one along. */
+STEP int is_migrated(__u32 service, const struct flow_key *key)
+{
+	if (!key)
+		return 0;
+
+	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
+	struct migrant_key who = {.length = 32 + 128, .service = service, .addr = key->peer};
+	struct control *c = the_control();
+	struct addr client;
+	__u64 draw;
+
+	if (!s || !c || !s->migrates)
+		return 0;
+	if (s->migrates & LBD_MIGRATES_PREFIXES && bpf_map_lookup_elem(&migrants, &who))
+		return 1;
+	mask_client(s, &key->peer, &client);
+	draw = finish(hash_addr(c->seed ^ MIGRATION_SEED, &client));
+	return draw * LBD_MIGRATE_ALL >> 32 < s->migrate_share;
+}
+
+/* The destination of a first packet, or of a later one whose flow has no entry. A migrated
+ * client is served by the old pool when nobody in the new one can take it. */
+STEP __u32 choose(__u32 service, const struct flow_key *key, __u64 now, bool later)
+{
+	if (!key)
+		return LBD_DEST_NONE;
+
+	bool second = is_migrated(service, key);
+	__u32 dest = persistent_dest(service, key, now, later, second);
+
+	if (dest == LBD_DEST_NONE)
+		dest = schedule(second ? service + LBD_MAX_SERVICES : service, key, later);
+	if (dest != LBD_DEST_NONE || !second)
+		return dest;
+	if (later && table_word(service + LBD_MAX_SERVICES, 1)) /* its first packet went there, but nobody knows to whom */
+		return LBD_DEST_NONE;
+	if (!later)
+		count(REASON_NOT_MIGRATED);
+	dest = persistent_dest(service, key, now, later, false);
+	return dest == LBD_DEST_NONE ? schedule(service, key, later) : dest;
 }
 
 #endif

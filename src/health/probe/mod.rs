@@ -11,6 +11,14 @@
 //! Whatever a server sends, a conversation ends: it keeps a bounded part of what came (`LINE_BYTES_MAX`,
 //! `ANSWER_BYTES_MAX`), counts the rest, and gives up when a limit is passed.
 
+pub mod account;
+pub mod dialogue;
+pub mod ftp;
+pub mod imap;
+pub mod lines;
+pub mod pop3;
+pub mod reply;
+pub mod smtp;
 pub mod words;
 
 use crate::core::check::{Failure, Verdict};

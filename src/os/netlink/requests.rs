@@ -85,7 +85,7 @@ impl Requests {
         match asked {
             Ok(()) => Ok(found),
             // What the kernel answers to `unreachable`, `prohibit`, `blackhole` routes and to none.
-            Err(OsError::Io { source, .. }) if is_no_route(&source) => Ok(Err(NotDirect::NoRoute)),
+            Err(OsError::Io { source, .. }) if way::is_none(&source) => Ok(Err(NotDirect::NoRoute)),
             Err(OsError::Privilege { .. }) => Ok(Err(NotDirect::NoRoute)),
             Err(error) => Err(error),
         }
@@ -150,7 +150,7 @@ impl Requests {
     }
 
     /// Sends one request, and hands over what comes back until its end.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         what: &str,
         message: RouteNetlinkMessage,
@@ -202,11 +202,32 @@ fn direct(route: &RouteMessage) -> Result<IfIndex, NotDirect> {
     link
 }
 
-fn is_no_route(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL))
+/// Parts of an answer to RTM_GETROUTE.
+pub(super) mod way {
+    use super::*;
+
+    pub fn is_none(error: &std::io::Error) -> bool {
+        matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL))
+    }
+
+    /// The interface by which it leaves.
+    pub fn link(route: &RouteMessage) -> Option<IfIndex> {
+        route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })
+    }
+
+    pub fn address(address: &RouteAddress) -> Option<IpAddr> {
+        match address {
+            RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+            RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        }
+    }
 }
 
-fn family(address: IpAddr) -> (AddressFamily, u8) {
+pub(super) fn family(address: IpAddr) -> (AddressFamily, u8) {
     match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
