@@ -248,9 +248,17 @@ pools:
 ";
     for offer in OFFERS {
         let Offer { service, profile, .. } = offer;
-        let _ = writeln!(text, "  {service}:\n    profile: {profile}\n    members: [{}]", offer.software.machines().join(", "));
+        let _ = writeln!(
+            text,
+            "  {service}:\n    profile: {profile}\n    members: [{}]",
+            offer.software.machines().join(", ")
+        );
         let _ = writeln!(text, "    slow-start: 0s\n    check:");
-        let _ = writeln!(text, "      {{interval: {interval}ms, timeout: {timeout}ms, fall: {CHECK_FALL}, flap-hold: 0s, {}}}", question(service, dir));
+        let _ = writeln!(
+            text,
+            "      {{interval: {interval}ms, timeout: {timeout}ms, fall: {CHECK_FALL}, flap-hold: 0s, {}}}",
+            question(service, dir)
+        );
     }
     text += "virtual-servers:\n";
     for mode in Mode::ALL {
