@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::lock;
@@ -16,14 +17,16 @@ use crate::config::{Config, Http, Limits, Mac, Name};
 use crate::core::admin::{Admin, AdminState};
 use crate::core::check::{Change, State, TargetHealth};
 use crate::core::control::ReloadReport;
-use crate::core::forwarding::DestKey;
+use crate::core::forwarding::{DestKey, Family};
+use crate::core::marks::{self, Marks};
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::{Inputs, Plan, Standing, plan};
 use crate::core::schedule_probes::next_in_doubt;
 use crate::core::target::{Health, targets};
+use crate::core::vip_claims::VipClaim;
 use crate::dataplane::{DataPlane, DataPlaneError};
-use crate::health::executor::{Answer, Executor};
+use crate::health::executor::{Answer, Executor, Wanted};
 use crate::os::arp::FrameSender;
 use crate::os::{clock, netlink};
 
@@ -55,6 +58,13 @@ pub struct Appliance {
     dataplane: Arc<Mutex<DataPlane>>,
     executor: Executor,
     os: netlink::Handle,
+    marks: Marks,
+    /// Families whose marked probes have a way.
+    probe_ways: BTreeSet<Family>,
+    /// Woken when the targets have changed.
+    pub retargeted: Arc<Notify>,
+    /// Machines that speak for a virtual address of DSR, and must not.
+    pub vip_claims: BTreeSet<VipClaim>,
     announcer: FrameSender,
     announced: BTreeMap<IpAddr, (u8, Moment)>,
     /// Where, and with which MAC, they were announced.
@@ -100,6 +110,10 @@ impl Appliance {
             dataplane,
             executor,
             os,
+            marks: Marks::default(),
+            probe_ways: BTreeSet::new(),
+            retargeted: Arc::new(Notify::new()),
+            vip_claims: BTreeSet::new(),
             announcer: FrameSender::open()?,
             announced: BTreeMap::new(),
             announced_on: BTreeMap::new(),
@@ -112,12 +126,55 @@ impl Appliance {
     pub fn retarget(&mut self) {
         let wanted = targets(&self.config);
         self.health.retarget(&wanted, clock::now());
-        self.executor.set(&wanted);
+        self.marks.set(&marks::wanted(&wanted), clock::now());
+        self.ask();
+        self.retargeted.notify_one();
         let neighbours = self.config.servers.values().filter(|server| server.link.is_none());
         self.os.set_wanted(
             neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6))).collect(),
         );
         self.dirty = true;
+    }
+
+    /// Families of which servers are probed behind a virtual address.
+    pub fn probed_families(&self) -> BTreeSet<Family> {
+        let via = self.health.iter().filter_map(|(target, _)| target.question.via.as_ref());
+        via.map(|via| Family::of(via.address)).collect()
+    }
+
+    /// The way of such probes is there for these families, and for no others.
+    pub fn probe_ways_made(&mut self, families: BTreeSet<Family>) {
+        if self.probe_ways != families {
+            self.probe_ways = families;
+            self.ask();
+        }
+    }
+
+    /// Has the targets asked. One behind a virtual address not before its way is made: until then another
+    /// server, or this box itself, might answer in its place.
+    fn ask(&mut self) {
+        let mut asked = Wanted::new();
+        for (target, _) in self.health.iter() {
+            let Some(via) = &target.question.via else {
+                asked.insert(target.clone(), None);
+                continue;
+            };
+            let family = Family::of(via.address);
+            if let Some(mark) = self.marks.mark(&via.server, family).filter(|_| self.probe_ways.contains(&family)) {
+                asked.insert(target.clone(), Some(mark));
+            }
+        }
+        self.executor.set(asked);
+    }
+
+    /// Sets an alarm, or clears it where there are no words.
+    pub fn set_alarm(&mut self, about: &'static str, words: String) {
+        if words.is_empty() {
+            self.alarms.remove(about);
+        } else if self.alarms.get(about) != Some(&words) {
+            warn!("{words}");
+            self.alarms.insert(about, words);
+        }
     }
 
     pub fn answered(&mut self, answer: Answer) {
@@ -228,9 +285,9 @@ impl Appliance {
         let inputs =
             Inputs { config: &self.config, health: &self.health, admin: &self.admin, network: &self.network, now };
         if !self.begun {
-            // For whoever asks meanwhile what there is.
+            // For whoever asks meanwhile what there is, and for the probes.
             self.plan = plan(&inputs);
-            return Ok(());
+            return self.place_probes();
         }
         if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
             self.plan = plan(&inputs);
@@ -247,7 +304,13 @@ impl Appliance {
         Ok(())
     }
 
+    /// Where marked probes go: the way that customers' packets take.
+    fn place_probes(&self) -> Result<(), DataPlaneError> {
+        lock(&self.dataplane).set_probe_places(&self.marks.places(&self.plan.state))
+    }
+
     fn apply(&mut self) -> Result<(), DataPlaneError> {
+        self.place_probes()?;
         let names: BTreeMap<IfIndex, String> =
             self.network.links.iter().map(|(index, link)| (*index, link.name.clone())).collect();
         let mut dataplane = lock(&self.dataplane);

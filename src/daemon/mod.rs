@@ -13,6 +13,7 @@
 
 mod appliance;
 mod control;
+mod dsr;
 mod housekeeping;
 mod state;
 mod store;
@@ -33,6 +34,8 @@ use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
 use crate::os::arp::FrameSender;
+use crate::os::netlink::ProbeRoute;
+use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
@@ -108,6 +111,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
+    let retargeted = lock(&appliance).retargeted.clone();
+    let prober = tokio::spawn(dsr::keep(
+        appliance.clone(),
+        dataplane.clone(),
+        ProbeRoute::open()?,
+        VipWatch::start()?,
+        network.clone(),
+        retargeted,
+    ));
+
     let mut network = network;
     loop {
         let wake = wake_at(&appliance);
@@ -144,6 +157,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
+    prober.abort();
     let _ = stop_http.send(());
     http.await?;
     Ok(())
@@ -156,7 +170,9 @@ pub fn stop(run_dir: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let _lock = store::lock(run_dir)?;
-    Ok(dataplane::stop(&run_dir.join("bpf"))?)
+    dataplane::stop(&run_dir.join("bpf"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async { ProbeRoute::open()?.remove().await })?)
 }
 
 /// How long the loop may sleep though nothing happens.

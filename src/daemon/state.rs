@@ -15,6 +15,7 @@ use crate::core::moment::Moment;
 use crate::core::network::IfIndex;
 use crate::core::schedule_probes::{next_in_doubt, next_probe};
 use crate::core::target::{self, Target};
+use crate::core::vip_claims;
 use crate::dataplane::reasons::REASONS;
 use crate::dataplane::{ConnectionCounts, DataPlane, DataPlaneError, Traffic as Counted};
 use crate::os::clock;
@@ -40,6 +41,7 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
         warnings
             .push("waiting for first probes: nothing is changed before every server has been probed once".to_owned());
     }
+    warnings.extend(vip_claims::warnings(&appliance.vip_claims, &appliance.plan.state, &appliance.network));
     warnings.extend(appliance.plan.problems.iter().map(ToString::to_string));
     if table.entries * 100 >= table.capacity * TABLE_ALARM_PERCENT {
         warnings.push(format!(

@@ -23,10 +23,10 @@ use crate::core::network::IfIndex;
 
 /// Shortest Ethernet frame, bytes, without its check sequence (IEEE 802.3). pnet does not pad.
 const FRAME_MIN: usize = 60;
-const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 const VLAN_TAG: usize = 4;
-const ARP: usize = 28;
-const IPV6: usize = 40;
+pub(crate) const ARP: usize = 28;
+pub(crate) const IPV6: usize = 40;
 /// A neighbour advertisement or solicitation with one option, a link-layer address.
 const ADVERT: usize = 24 + 8;
 /// ff02::1 and its MAC (RFC 2464, section 7).
@@ -143,7 +143,8 @@ pub fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
     out
 }
 
-fn ethernet(mac: Mac, to: MacAddr, kind: EtherType, payload: usize) -> Vec<u8> {
+/// A frame with its header, of `payload` zero bytes and the padding that it needs.
+pub(crate) fn ethernet(mac: Mac, to: MacAddr, kind: EtherType, payload: usize) -> Vec<u8> {
     let mut frame = vec![0; (ETHERNET + payload).max(FRAME_MIN)];
     if let Some(mut header) = MutableEthernetPacket::new(&mut frame) {
         header.set_destination(to);
@@ -153,7 +154,7 @@ fn ethernet(mac: Mac, to: MacAddr, kind: EtherType, payload: usize) -> Vec<u8> {
     frame
 }
 
-fn mac_addr(mac: Mac) -> MacAddr {
+pub(crate) fn mac_addr(mac: Mac) -> MacAddr {
     mac.0.into()
 }
 

@@ -12,13 +12,25 @@
 //! `ANSWER_BYTES_MAX`), counts the rest, and gives up when a limit is passed.
 
 pub mod account;
+mod allowance;
 pub mod dialogue;
+pub mod dns;
+#[cfg(test)]
+mod exercise;
 pub mod ftp;
+pub mod http;
+pub mod icmp;
 pub mod imap;
+pub mod ldap;
 pub mod lines;
+pub mod mysql;
+pub mod neighbour;
 pub mod pop3;
+pub mod radius;
 pub mod reply;
+pub mod script;
 pub mod smtp;
+pub mod unaskable;
 pub mod words;
 
 use crate::core::check::{Failure, Verdict};

@@ -1,0 +1,144 @@
+//! What probes behind virtual addresses (direct server return) need of this box: the way that marked packets
+//! take, made and kept while there is such a member; and who else answers for these addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tracing::warn;
+
+use super::appliance::Appliance;
+use super::lock;
+use crate::config::Mode;
+use crate::core::forwarding::{Family, ForwardingState};
+use crate::core::network::{IfIndex, Network};
+use crate::core::vip_claims;
+use crate::dataplane::DataPlane;
+use crate::os::netlink::ProbeRoute;
+use crate::os::vip_watch::{Segment, VipWatch, Wanted};
+
+/// What somebody has removed is made again within this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// A place that changes changes nothing here; what does is looked at so soon.
+const SOON: Duration = Duration::from_millis(500);
+
+/// Keeps the way of the probes, and asks who answers, until the daemon ends.
+pub async fn keep(
+    appliance: Arc<Mutex<Appliance>>,
+    dataplane: Arc<Mutex<DataPlane>>,
+    route: ProbeRoute,
+    watch: VipWatch,
+    mut network: watch::Receiver<Arc<Network>>,
+    changed: Arc<Notify>,
+) {
+    let mut claims = watch.claims();
+    // By an earlier daemon, perhaps.
+    let mut made = true;
+    loop {
+        let (wanted, state) = {
+            let appliance = lock(&appliance);
+            (appliance.probed_families(), appliance.plan.state.clone())
+        };
+        let seen = network.borrow_and_update().clone();
+        let outcome = if wanted.is_empty() && made {
+            made = false;
+            route.remove().await.map(|()| BTreeSet::new()).map_err(|error| error.to_string())
+        } else if wanted.is_empty() {
+            Ok(BTreeSet::new())
+        } else {
+            made = true;
+            ready(&route, &dataplane, &wanted, &state, &seen).await
+        };
+        {
+            let mut appliance = lock(&appliance);
+            match outcome {
+                Ok(obstacles) => {
+                    appliance.probe_ways_made(wanted);
+                    appliance.set_alarm("probe-way", obstacles.into_iter().collect::<Vec<_>>().join("; "));
+                }
+                Err(error) => appliance.set_alarm(
+                    "probe-way",
+                    format!("servers behind a virtual address (dsr) cannot be probed there: {error}; `check: {{target: server}}` probes their own addresses instead"),
+                ),
+            }
+        }
+        watch.set(segments(&route, &state, &seen).await);
+        tokio::select! {
+            () = changed.notified() => {}
+            _ = network.changed() => tokio::time::sleep(SOON).await,
+            _ = claims.changed() => {
+                let now = claims.borrow_and_update().clone();
+                let mut appliance = lock(&appliance);
+                for warning in vip_claims::warnings(&now, &appliance.plan.state, &appliance.network) {
+                    warn!("{warning}");
+                }
+                appliance.vip_claims = now;
+            }
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// A server of a family that is reached by DSR: its own address, and the virtual ones.
+fn servers(state: &ForwardingState, family: Family) -> impl Iterator<Item = (IpAddr, &BTreeSet<IpAddr>)> {
+    let dests = state.dests.iter().filter(move |(key, dest)| dest.mode == Mode::Dsr && key.service.family == family);
+    dests.filter_map(|(key, dest)| Some((dest.address, &state.services.get(&key.service)?.addresses)))
+}
+
+/// Makes the way; what keeps the probes from telling the truth all the same, in words.
+async fn ready(
+    route: &ProbeRoute,
+    dataplane: &Mutex<DataPlane>,
+    wanted: &BTreeSet<Family>,
+    state: &ForwardingState,
+    network: &Network,
+) -> Result<BTreeSet<String>, String> {
+    let words = |error: crate::os::OsError| error.to_string();
+    let mut sources = BTreeMap::new();
+    let mut asked: BTreeMap<IpAddr, IfIndex> = BTreeMap::new();
+    for family in wanted {
+        let mut source = None;
+        for (address, vips) in servers(state, *family) {
+            if vips.iter().all(|vip| asked.contains_key(vip)) && source.is_some() {
+                continue;
+            }
+            if let Some(way) = route.way_to(address).await.map_err(words)? {
+                source = source.or(way.source);
+                asked.extend(vips.iter().map(|vip| (*vip, way.link)));
+            }
+        }
+        sources.insert(*family, source);
+    }
+    let device = route.ensure(&sources).await.map_err(words)?;
+    tokio::task::block_in_place(|| lock(dataplane).attach_probe(device)).map_err(|error| error.to_string())?;
+    let mut obstacles = BTreeSet::new();
+    for (vip, link) in asked {
+        let Some(known) = network.links.get(&link) else { continue };
+        if let Some(obstacle) = route.obstacle(vip, (link, &known.name)).await.map_err(words)? {
+            obstacles.insert(obstacle.to_string());
+        }
+    }
+    Ok(obstacles)
+}
+
+/// Where to ask who has the virtual addresses.
+async fn segments(route: &ProbeRoute, state: &ForwardingState, network: &Network) -> Wanted {
+    let mut segments = Vec::new();
+    for (link, vips) in vip_claims::to_ask(state, network) {
+        let Some(known) = network.links.get(&link) else { continue };
+        let neighbour = network.neighbours.iter().find(|(address, n)| n.link == link && is_unicast6(address));
+        let source6 = match neighbour {
+            Some((address, _)) => route.way_to(*address).await.ok().flatten().and_then(|way| way.source),
+            None => None,
+        };
+        let source6 = source6.and_then(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None });
+        segments.push(Segment { link, mac: known.mac, source6, vips });
+    }
+    Wanted { segments, excluded: state.ports.values().map(|port| port.mac).collect() }
+}
+
+fn is_unicast6(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if !v6.is_multicast() && *v6 != Ipv6Addr::UNSPECIFIED && !v6.is_unicast_link_local())
+}
