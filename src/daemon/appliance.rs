@@ -15,7 +15,7 @@ use crate::config::diagnostic::Refused;
 use crate::config::yaml;
 use crate::config::{Config, Http, Limits, Mac, Name};
 use crate::core::admin::{Admin, AdminState};
-use crate::core::check::{Change, State, TargetHealth};
+use crate::core::check::{Change, State};
 use crate::core::control::ReloadReport;
 use crate::core::forwarding::{DestKey, Family};
 use crate::core::marks::{self, Marks};
@@ -177,16 +177,17 @@ impl Appliance {
         }
     }
 
-    pub fn answered(&mut self, answer: Answer) {
+    /// Takes the results of probes.
+    pub fn answered(&mut self, answers: Vec<Answer>) {
         let now = clock::now();
-        let question = answer.target.question.clone();
-        let change = self.health.record(&answer.target, answer.outcome, now);
-        let health = self.health.get(&answer.target);
-        if health.is_some_and(TargetHealth::in_doubt) {
-            self.executor.hurry(&answer.target, next_in_doubt(&answer.target, now));
-        }
-        if let Some(Change { from, to }) = change {
-            let why = health.map_or("", TargetHealth::cause);
+        for Answer { target, outcome } in answers {
+            let change = self.health.record(&target, outcome, now);
+            let Some(health) = self.health.get(&target) else { continue };
+            if health.in_doubt() {
+                self.executor.hurry(&target, next_in_doubt(&target, now));
+            }
+            let Some(Change { from, to }) = change else { continue };
+            let (question, why) = (&target.question, health.cause());
             if to == State::Down {
                 warn!("{question}: {from} -> {to}: {why}");
             } else {
@@ -194,6 +195,8 @@ impl Appliance {
             }
             self.dirty = true;
         }
+        let trouble = self.executor.stats().trouble.unwrap_or_default();
+        self.set_alarm("probes", trouble);
     }
 
     pub fn network_changed(&mut self, network: Arc<Network>) {

@@ -136,7 +136,8 @@ async fn segments(route: &ProbeRoute, state: &ForwardingState, network: &Network
         let source6 = source6.and_then(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None });
         segments.push(Segment { link, mac: known.mac, source6, vips });
     }
-    Wanted { segments, excluded: state.ports.values().map(|port| port.mac).collect() }
+    let own = network.links.values().map(|link| link.mac);
+    Wanted { segments, excluded: own.chain(state.ports.values().map(|port| port.mac)).collect() }
 }
 
 fn is_unicast6(address: &IpAddr) -> bool {

@@ -54,8 +54,8 @@ pub struct Options {
 
 /// What the data plane refused is tried again within this time.
 const RETRY: Duration = Duration::from_secs(5);
-/// Answers of probes that wait for the loop; a probe that finds no room waits itself.
-const ANSWERS: usize = 1024;
+/// Batches of answers that wait for the loop; probes that find no room for theirs wait.
+const ANSWERS: usize = 64;
 
 /// Locks, also after a panic elsewhere: the appliance goes on with what is there.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,7 +94,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         store,
         network.borrow().clone(),
         dataplane.clone(),
-        Executor::new(answers_in),
+        Executor::new(answers_in)?,
         os.clone(),
     )?;
     appliance.retarget();
@@ -125,12 +125,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     loop {
         let wake = wake_at(&appliance);
         tokio::select! {
-            Some(answer) = answers.recv() => {
+            batch = answers.recv() => {
+                let batch = batch.context("the thread of the probes has ended; restart lbd")?;
                 let mut appliance = lock(&appliance);
-                appliance.answered(answer);
+                appliance.answered(batch);
                 // Answers come in bursts: one plan for all that are there.
-                while let Ok(answer) = answers.try_recv() {
-                    appliance.answered(answer);
+                while let Ok(batch) = answers.try_recv() {
+                    appliance.answered(batch);
                 }
             }
             changed = network.changed() => {

@@ -1,146 +1,125 @@
-//! Asks the targets their questions, each on its own clock; owns sockets and timers.
+//! Asks the targets their questions, on a thread of its own: neither the daemon nor the probes delay each other.
+//!
+//! ```text
+//!   daemon ── set, hurry ──> Orders ──(waker)──> Asker: timers, sockets, conversations
+//!      └──────<── answers, in batches, through a bounded channel ──<──┘
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
+use mio::{Poll, Waker};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-use crate::core::check::{FailureKind, Outcome, Verdict};
+use super::asker::{Asker, WAKE};
+use super::lateness::Lateness;
+use crate::core::check::Outcome;
 use crate::core::moment::Moment;
-use crate::core::schedule_probes::{first_probe, next_probe};
 use crate::core::target::Target;
-use crate::os::clock;
 
 /// One probe's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    pub target: Target,
+    pub target: Arc<Target>,
     pub outcome: Outcome,
 }
 
-/// The running probes.
+/// Targets, and the socket mark of each that is asked at a server behind a virtual address.
+pub type Wanted = BTreeMap<Target, Option<u32>>;
+
+/// How the probing goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub targets: usize,
+    /// Probes under way.
+    pub under_way: usize,
+    /// Probes since the start.
+    pub begun: u64,
+    /// Probes that were put off since the start, because this box lacked something.
+    pub put_off: u64,
+    pub lateness: Lateness,
+    /// Why probes are being put off, in words for an alarm; `None`: none is.
+    pub trouble: Option<String>,
+}
+
+/// What the daemon wants of the thread. Bounded by the number of targets.
+#[derive(Default)]
+pub(super) struct Orders {
+    pub wanted: Option<Wanted>,
+    pub hurried: BTreeMap<Target, Moment>,
+    pub stop: bool,
+}
+
+pub(super) struct Shared {
+    pub orders: Mutex<Orders>,
+    pub stats: Mutex<Stats>,
+    pub waker: Arc<Waker>,
+}
+
+/// Locks, also after a panic elsewhere: what is inside is always whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The running probes. They end when it is dropped.
 pub struct Executor {
-    tasks: BTreeMap<Target, JoinHandle<()>>,
-    answers: mpsc::Sender<Answer>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Executor {
-    /// `answers` is bounded by the caller: a probe whose answer finds no room waits, and so asks less often.
-    pub fn new(answers: mpsc::Sender<Answer>) -> Self {
-        Self { tasks: BTreeMap::new(), answers }
+    /// `answers` is bounded by the caller. Batches that find no room wait in the thread; when very many answers wait,
+    /// probes are put off. The channel closes when the thread ends, which it does by itself only on a fault.
+    pub fn new(answers: mpsc::Sender<Vec<Answer>>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let shared = Arc::new(Shared { orders: Mutex::default(), stats: Mutex::default(), waker });
+        let asker = Asker::new(poll, shared.clone(), answers)?;
+        let thread = std::thread::Builder::new().name("lbd-probes".into()).spawn(move || asker.run())?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Probes exactly these targets from now on; those that stay keep their rhythm.
-    pub fn set(&mut self, wanted: &BTreeSet<Target>) {
-        self.tasks.retain(|target, task| {
-            let keep = wanted.contains(target);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
-        for target in wanted {
-            self.tasks.entry(target.clone()).or_insert_with(|| tokio::spawn(run(target.clone(), self.answers.clone())));
+    /// Probes exactly these targets from now on; those that stay keep their rhythm. Files with secrets are read anew.
+    pub fn set(&self, wanted: Wanted) {
+        lock(&self.shared.orders).wanted = Some(wanted);
+        self.wake();
+    }
+
+    /// Asks a target before its turn, at this moment. One that is being asked, or not wanted, is left alone.
+    pub fn hurry(&self, target: &Target, at: Moment) {
+        let first = {
+            let mut orders = lock(&self.shared.orders);
+            orders.hurried.insert(target.clone(), at);
+            orders.hurried.len() == 1
+        };
+        if first {
+            self.wake();
         }
     }
-}
 
-impl Executor {
-    /// Asks a target before its turn, at this moment.
-    pub fn hurry(&mut self, _target: &Target, _at: Moment) {}
+    pub fn stats(&self) -> Stats {
+        lock(&self.shared.stats).clone()
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.shared.waker.wake() {
+            tracing::error!("the probes could not be told of a change, they go on as before: {error}");
+        }
+    }
 }
 
 impl Drop for Executor {
     fn drop(&mut self) {
-        self.tasks.values().for_each(JoinHandle::abort);
-    }
-}
-
-async fn run(target: Target, answers: mpsc::Sender<Answer>) {
-    let mut turn = first_probe(&target, clock::now());
-    loop {
-        tokio::time::sleep(turn.since(clock::now())).await;
-        let begun = clock::now();
-        let verdict = ask(&target).await;
-        let took = clock::now().since(begun);
-        if answers
-            .send(Answer { target: target.clone(), outcome: Outcome { verdict, took, certificate_ends: None } })
-            .await
-            .is_err()
-        {
-            return; // The daemon stops.
+        lock(&self.shared.orders).stop = true;
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
         }
-        turn = next_probe(&target, later(turn, clock::now()));
-    }
-}
-
-fn later(a: Moment, b: Moment) -> Moment {
-    a.max(b)
-}
-
-async fn ask(target: &Target) -> Verdict {
-    match tokio::time::timeout(target.pace.timeout, connect(target.question.address)).await {
-        Ok(Ok(())) => Verdict::Success("connection opened".into()),
-        Ok(Err(error)) => words(&error),
-        Err(_) => Verdict::failure(FailureKind::Timeout, format!("no answer within {:?}", target.pace.timeout)),
-    }
-}
-
-/// Opens a connection and ends it by RST, so that thousands of probes leave no TIME_WAIT behind.
-async fn connect(address: SocketAddr) -> io::Result<()> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))
-}
-
-fn words(error: &io::Error) -> Verdict {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Verdict::failure(FailureKind::Refused, "connection refused"),
-        io::ErrorKind::HostUnreachable => Verdict::failure(
-            FailureKind::Unreachable,
-            "no route to host: it does not answer ARP or neighbour discovery",
-        ),
-        io::ErrorKind::NetworkUnreachable => {
-            Verdict::failure(FailureKind::Local, "network unreachable: this box has no route to it")
-        }
-        _ => Verdict::failure(FailureKind::Local, error.to_string()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Check, Probe};
-    use crate::core::target::{Pace, Question};
-
-    fn target(address: SocketAddr, timeout_ms: u64) -> Target {
-        let interval = Duration::from_millis(100);
-        let timeout = Duration::from_millis(timeout_ms);
-        let pace = Pace { interval, timeout, ..Pace::of(&Check::default()) };
-        Target { question: Question { address, via: None, probe: Probe::Tcp.into() }, pace }
-    }
-
-    #[tokio::test]
-    async fn an_open_port_succeeds_and_a_closed_one_says_why() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(ask(&target(address, 1000)).await, Verdict::Success("connection opened".into()));
-        drop(listener);
-        assert_eq!(ask(&target(address, 1000)).await, Verdict::failure(FailureKind::Refused, "connection refused"));
-    }
-
-    #[tokio::test]
-    async fn a_target_that_is_no_longer_wanted_is_asked_no_more() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let wanted = target(listener.local_addr().unwrap(), 100);
-        let (send, mut receive) = mpsc::channel(8);
-        let mut executor = Executor::new(send);
-        executor.set(&[wanted].into());
-        assert_eq!(receive.recv().await.unwrap().outcome.verdict, Verdict::Success("connection opened".into()));
-        executor.set(&BTreeSet::new());
-        while tokio::time::timeout(Duration::from_millis(50), receive.recv()).await.is_ok() {}
-        assert!(tokio::time::timeout(Duration::from_millis(400), receive.recv()).await.is_err());
-    }
-}
+#[path = "executor_tests.rs"]
+mod tests;

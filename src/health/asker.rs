@@ -1,0 +1,467 @@
+//! The thread that asks: which target when, and what comes of it.
+//!
+//! ```text
+//!            its turn              verdict without farewell
+//!   ┌──────┐ ──────────> ┌───────┐ ─────────────────────────> ┌──────┐
+//!   │ idle │             │ asked │                            │ idle │
+//!   └──────┘ <──┐        └───────┘ ──────────> ┌─────────┐ ──>└──────┘
+//!               │ put off                 │    │ parting │ the server closes, or 500 ms, or its next turn
+//!               └─ no socket, no room     │    └─────────┘
+//!                                         └ verdict with farewell
+//! ```
+//!
+//! A target has one timer: what it means follows from where the target stands. A target that is still being asked at
+//! its next turn is not asked twice: that turn is left out.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::{error, info, warn};
+
+use super::ask::{Asking, NotBegun, Prepared};
+use super::executor::{Answer, Orders, Shared, Stats, Wanted, lock};
+use super::files::Files;
+use super::lateness::Record;
+use super::reach;
+use super::stream::Stream;
+use super::timers::Timers;
+use super::transport::{Ended, Ready, Scratch, Step};
+use crate::core::check::Outcome;
+use crate::core::moment::Moment;
+use crate::core::schedule_probes::{first_probe, next_probe};
+use crate::core::target::Target;
+use crate::os::clock;
+
+/// The waker's token; no slot has it.
+pub(super) const WAKE: Token = Token(usize::MAX);
+
+/// Probes under way at once. Each is a socket with what belongs to it, some 10 KiB in the kernel.
+const UNDER_WAY_MAX: usize = 16_384;
+/// Open files that are left to the rest of the daemon, where the process may have many.
+const FILES_LEFT: usize = 1024;
+/// Probes that begin before those under way are looked at again.
+const BEGIN_BATCH: usize = 64;
+/// Events that are taken from the kernel at once.
+const EVENTS: usize = 1024;
+/// Answers are handed over at the latest after this time: so the daemon wakes a hundred times a second at most,
+/// however many targets there are.
+const HAND_OVER: Duration = Duration::from_millis(10);
+/// More than these wait for the daemon: nothing new is asked until it has taken them.
+const ANSWERS_MAX: usize = 16_384;
+/// A probe that could not begin is tried again after this time.
+const PUT_OFF: Duration = Duration::from_millis(100);
+/// An alarm about such probes stays so long after the last one.
+const TROUBLE: Duration = Duration::from_secs(10);
+/// A server is given so long to close after a farewell.
+const PARTING: Duration = Duration::from_millis(500);
+/// The statistics are at most so old.
+const STATS_EVERY: Duration = Duration::from_millis(500);
+
+/// One target.
+struct Slot {
+    target: Arc<Target>,
+    prepared: Prepared,
+    mark: Option<u32>,
+    /// One of its turns; all others are a whole number of intervals away.
+    grid: Moment,
+    /// When it is asked next.
+    turn: Moment,
+    /// Of its latest socket.
+    generation: u32,
+    stands: Stands,
+}
+
+enum Stands {
+    Idle,
+    Asked {
+        asking: Asking,
+        begun: Moment,
+        /// When the question is put once more, if it is one of those that are.
+        again: Option<Moment>,
+        ends: Moment,
+    },
+    Parting(Stream),
+}
+
+/// See the module's documentation.
+pub(super) struct Asker {
+    poll: Poll,
+    shared: Arc<Shared>,
+    answers: mpsc::Sender<Vec<Answer>>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    numbers: BTreeMap<Arc<Target>, u32>,
+    timers: Timers,
+    files: Files,
+    scratch: Scratch,
+    /// Waits for the daemon.
+    ready: Vec<Answer>,
+    hand_over: Moment,
+    /// Those that have more to read.
+    more: Vec<u32>,
+    /// Counts sockets, so that an event of one that is gone is not taken for its successor's.
+    generation: u32,
+    sockets: usize,
+    sockets_max: usize,
+    stats: Stats,
+    told: Moment,
+    lateness: Record,
+    trouble_until: Moment,
+    /// Nothing begins before, because something has just lacked.
+    short_until: Moment,
+}
+
+impl Asker {
+    pub fn new(poll: Poll, shared: Arc<Shared>, answers: mpsc::Sender<Vec<Answer>>) -> io::Result<Self> {
+        let now = clock::now();
+        Ok(Self {
+            poll,
+            shared,
+            answers,
+            slots: Vec::new(),
+            free: Vec::new(),
+            numbers: BTreeMap::new(),
+            timers: Timers::default(),
+            files: Files::default(),
+            scratch: Scratch::default(),
+            ready: Vec::new(),
+            hand_over: now,
+            more: Vec::new(),
+            generation: 0,
+            sockets: 0,
+            sockets_max: sockets_max()?,
+            stats: Stats::default(),
+            told: now,
+            lateness: Record::new(now),
+            trouble_until: now,
+            short_until: now,
+        })
+    }
+
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let orders = std::mem::take(&mut *lock(&self.shared.orders));
+            if orders.stop {
+                return;
+            }
+            self.obey(orders);
+            let now = clock::now();
+            for _ in 0..BEGIN_BATCH {
+                let Some(number) = self.timers.due(now) else { break };
+                self.due(number);
+            }
+            for number in std::mem::take(&mut self.more) {
+                self.ready(number, Ready { readable: true, ..Ready::default() });
+            }
+            if !self.hand_over() {
+                return;
+            }
+            self.tell();
+            let wait = self.wait();
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                error!("probing ends: the kernel gives no events of sockets: {error}");
+                return;
+            }
+            for event in &events {
+                if let Some(number) = self.number(event.token()) {
+                    self.ready(number, event.into());
+                }
+            }
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn wait(&mut self) -> Duration {
+        if !self.more.is_empty() {
+            return Duration::ZERO;
+        }
+        let next = self.timers.next().unwrap_or(Moment(Duration::MAX));
+        let next = if self.ready.is_empty() { next } else { next.min(self.hand_over) };
+        next.since(clock::now()).min(STATS_EVERY)
+    }
+
+    fn obey(&mut self, orders: Orders) {
+        let now = clock::now();
+        if let Some(wanted) = orders.wanted {
+            self.set(wanted, now);
+        }
+        for (target, at) in orders.hurried {
+            let Some(number) = self.numbers.get(&target).copied() else { continue };
+            let Some(Some(slot)) = self.slots.get_mut(number as usize) else { continue };
+            if !matches!(slot.stands, Stands::Asked { .. }) && at < slot.turn {
+                slot.turn = at;
+                // One that is parting is cut short if need be.
+                self.timers.set(number, at);
+            }
+        }
+    }
+
+    fn set(&mut self, wanted: Wanted, now: Moment) {
+        self.files.clear();
+        let gone: Vec<u32> =
+            self.numbers.iter().filter(|(target, _)| !wanted.contains_key(&***target)).map(|(_, n)| *n).collect();
+        for number in gone {
+            self.timers.clear(number);
+            self.end(number);
+            if let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::take) {
+                self.numbers.remove(&slot.target);
+                self.free.push(number);
+            }
+        }
+        for (target, mark) in wanted {
+            if let Some(number) = self.numbers.get(&target) {
+                if let Some(Some(slot)) = self.slots.get_mut(*number as usize) {
+                    slot.mark = mark;
+                }
+                continue;
+            }
+            let number = match self.free.pop() {
+                Some(number) => number,
+                None => {
+                    let Ok(number) = u32::try_from(self.slots.len()) else { return };
+                    self.slots.push(None);
+                    number
+                }
+            };
+            let target = Arc::new(target);
+            let turn = first_probe(&target, now);
+            let slot = Slot {
+                prepared: Prepared::new(&target.question),
+                mark,
+                grid: next_probe(&target, now),
+                turn,
+                generation: self.generation,
+                stands: Stands::Idle,
+                target: target.clone(),
+            };
+            if let Some(place) = self.slots.get_mut(number as usize) {
+                *place = Some(slot);
+                self.numbers.insert(target, number);
+                self.timers.set(number, turn);
+            }
+        }
+        self.stats.targets = self.numbers.len();
+    }
+
+    /// The moment of a target has come.
+    fn due(&mut self, number: u32) {
+        let now = clock::now();
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        match &mut slot.stands {
+            Stands::Idle => self.begin(number, now),
+            Stands::Asked { asking, again, ends, .. } => {
+                let ends = *ends;
+                if now < ends {
+                    if again.take_if(|again| *again <= now).is_some() {
+                        asking.again();
+                    }
+                    self.timers.set(number, ends.min(again.unwrap_or(ends)));
+                    return;
+                }
+                let ended = asking.timed_out(slot.target.pace.timeout);
+                self.ended(number, ended, now);
+            }
+            Stands::Parting(_) => {
+                let turn = slot.turn;
+                self.end(number);
+                if turn <= now { self.begin(number, now) } else { self.timers.set(number, turn) }
+            }
+        }
+    }
+
+    fn begin(&mut self, number: u32, now: Moment) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        if now < self.short_until {
+            self.stats.put_off += 1;
+            self.timers.set(number, self.short_until);
+            return;
+        }
+        let trouble = match (&slot.target.question.via, slot.mark) {
+            _ if self.ready.len() >= ANSWERS_MAX => {
+                Some("the daemon does not take the answers of probes; see its log".to_owned())
+            }
+            _ if self.sockets >= self.sockets_max => Some(format!(
+                "{} probes are under way, which is as many as may be; raise LimitNOFILE (ulimit -n), or ask less often",
+                self.sockets
+            )),
+            (Some(via), None) => {
+                Some(format!("{} cannot be asked behind a virtual address: there is no socket mark for it", via.server))
+            }
+            _ => None,
+        };
+        if let Some(trouble) = trouble {
+            return self.put_off(number, now, trouble);
+        }
+        let late = now.since(slot.turn);
+        let begun = slot.prepared.begin(slot.mark, &mut self.files, now).and_then(|asking| {
+            self.generation = self.generation.wrapping_add(1);
+            slot.generation = self.generation;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut SourceFd(&asking.fd()), token(number, self.generation), interest)?;
+            Ok(asking)
+        });
+        match begun {
+            Ok(asking) => {
+                let ends = now + slot.target.pace.timeout;
+                let again = asking.again_after(slot.target.pace.timeout).map(|after| now + after);
+                slot.stands = Stands::Asked { asking, begun: now, again, ends };
+                self.sockets += 1;
+                self.timers.set(number, ends.min(again.unwrap_or(ends)));
+            }
+            Err(NotBegun::Over(verdict)) => {
+                self.answer(number, Outcome { verdict, took: clock::now().since(now), certificate_ends: None });
+            }
+            Err(NotBegun::Short(error)) => {
+                self.short_until = now + PUT_OFF;
+                return self.put_off(number, now, reach::shortage(&error));
+            }
+        }
+        self.lateness.add(late, now);
+        self.stats.begun += 1;
+    }
+
+    /// A probe that this box cannot make now says nothing about the server: it is tried again soon.
+    fn put_off(&mut self, number: u32, now: Moment, trouble: String) {
+        self.stats.put_off += 1;
+        self.trouble_until = now + TROUBLE;
+        if self.stats.trouble.is_none() {
+            warn!("probes are put off: {trouble}");
+        }
+        self.stats.trouble = Some(trouble);
+        self.timers.set(number, now + PUT_OFF);
+    }
+
+    /// Its socket has something to say.
+    fn ready(&mut self, number: u32, ready: Ready) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        match &mut slot.stands {
+            Stands::Idle => {}
+            Stands::Asked { asking, .. } => match asking.ready(ready, &mut self.scratch) {
+                Step::Wait => {}
+                Step::More => self.more.push(number),
+                Step::Over(ended) => self.ended(number, ended, clock::now()),
+            },
+            Stands::Parting(stream) => {
+                if stream.parted(ready, &mut self.scratch) {
+                    let turn = slot.turn;
+                    slot.stands = Stands::Idle;
+                    self.sockets -= 1;
+                    self.timers.set(number, turn);
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, number: u32, ended: Ended, now: Moment) {
+        let Ended { verdict, certificate_ends, farewell } = ended;
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        let Stands::Asked { asking, begun, .. } = std::mem::replace(&mut slot.stands, Stands::Idle) else { return };
+        match asking {
+            Asking::Stream(stream) if farewell => slot.stands = Stands::Parting(stream),
+            Asking::Stream(stream) => {
+                stream.abort();
+                self.sockets -= 1;
+            }
+        }
+        self.answer(number, Outcome { verdict, took: now.since(begun), certificate_ends });
+    }
+
+    /// Has an answer for the daemon; the target's next turn is set.
+    fn answer(&mut self, number: u32, outcome: Outcome) {
+        let now = clock::now();
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        slot.turn = turn_after(slot.grid, slot.target.pace.interval, slot.turn.max(now));
+        let parting = matches!(slot.stands, Stands::Parting(_));
+        self.timers.set(number, if parting { slot.turn.min(now + PARTING) } else { slot.turn });
+        if self.ready.is_empty() {
+            self.hand_over = now + HAND_OVER;
+        }
+        self.ready.push(Answer { target: slot.target.clone(), outcome });
+    }
+
+    /// Ends what a target is at, without an answer.
+    fn end(&mut self, number: u32) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        match std::mem::replace(&mut slot.stands, Stands::Idle) {
+            Stands::Idle => return,
+            Stands::Parting(stream) | Stands::Asked { asking: Asking::Stream(stream), .. } => stream.abort(),
+        }
+        self.sockets -= 1;
+    }
+
+    /// Gives the daemon what is ready; `false`: there is no daemon any more.
+    fn hand_over(&mut self) -> bool {
+        let now = clock::now();
+        if self.ready.is_empty() || now < self.hand_over {
+            return true;
+        }
+        match self.answers.try_send(std::mem::take(&mut self.ready)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(ready)) => {
+                self.ready = ready;
+                self.hand_over = now + HAND_OVER;
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Brings the statistics up to date.
+    fn tell(&mut self) {
+        let now = clock::now();
+        if now.since(self.told) < STATS_EVERY {
+            return;
+        }
+        self.told = now;
+        if now >= self.trouble_until && self.stats.trouble.take().is_some() {
+            info!("probes are no longer put off");
+        }
+        self.stats.under_way = self.sockets;
+        self.stats.lateness = self.lateness.lateness();
+        self.stats.clone_into(&mut lock(&self.shared.stats));
+    }
+
+    /// Whom an event is for, unless its socket is gone.
+    fn number(&self, token: Token) -> Option<u32> {
+        let (number, generation) = ((token.0 & NUMBER_MASK) as u32, (token.0 >> NUMBER_BITS) as u32);
+        let slot = self.slots.get(number as usize)?.as_ref()?;
+        (slot.generation == generation).then_some(number)
+    }
+}
+
+const NUMBER_BITS: u32 = 32;
+const NUMBER_MASK: usize = (1 << NUMBER_BITS) - 1;
+
+/// Tokens have 64 bits on all machines that the data plane runs on.
+fn token(number: u32, generation: u32) -> Token {
+    Token((generation as usize) << NUMBER_BITS | number as usize)
+}
+
+/// The first turn after a moment, on the grid of a target's turns.
+fn turn_after(grid: Moment, interval: Duration, after: Moment) -> Moment {
+    let interval = interval.max(Duration::from_millis(1));
+    if after < grid {
+        return grid;
+    }
+    let passed = after.since(grid).as_nanos() % interval.as_nanos();
+    after + interval.saturating_sub(Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX)))
+}
+
+/// How many probes may be under way at once. The limit of open files is raised as far as it goes, and some are
+/// left to the rest of the daemon.
+fn sockets_max() -> io::Result<usize> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let limit = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(limit.saturating_sub(FILES_LEFT).max(limit / 2).min(UNDER_WAY_MAX))
+}
