@@ -4,7 +4,7 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab lab-real test bench bench-detection build check
+.PHONY: help lab lab-real test bench bench-detection build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
@@ -12,6 +12,7 @@ help:
 	@echo "make test     all tests, also on Debian 12's own kernel (under qemu)"
 	@echo "make bench    what a packet costs, and what a table of a million connections does"
 	@echo "make bench-detection  how long real servers' faults take to be found, 20 of each kind"
+	@echo "make fuzz     SECONDS=60: what hostile servers can send to each probe, for so long each"
 	@echo "make build    the program, as $(RELEASE)"
 
 # On a terminal the lab stays up after the tour, with hints on what to try.
@@ -39,6 +40,10 @@ bench-detection:
 	@tools/setup.sh lab
 	$(CARGO) build --release
 	$(RELEASE) lab --servers real --faults 20
+
+SECONDS ?= 60
+fuzz:
+	SECONDS_EACH=$(SECONDS) fuzz/run.sh
 
 build:
 	@tools/setup.sh build

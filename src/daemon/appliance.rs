@@ -9,19 +9,20 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::drains::Drains;
 use super::lock;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Http, Limits, Mac, Name};
-use crate::core::admin::{Admin, AdminState};
+use crate::config::{Config, Http, Limits, Mac};
+use crate::core::admin::Admin;
 use crate::core::check::{Change, State};
 use crate::core::control::ReloadReport;
-use crate::core::forwarding::{DestKey, Family};
+use crate::core::forwarding::Family;
 use crate::core::marks::{self, Marks};
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
-use crate::core::plan::{Inputs, Plan, Standing, plan};
+use crate::core::plan::{Inputs, Plan, plan};
 use crate::core::schedule_probes::next_in_doubt;
 use crate::core::target::{Health, targets};
 use crate::core::vip_claims::VipClaim;
@@ -53,9 +54,10 @@ pub struct Appliance {
     pub network: Arc<Network>,
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
-    path: PathBuf,
+    pub drains: Drains,
+    pub(super) path: PathBuf,
     store: Store,
-    dataplane: Arc<Mutex<DataPlane>>,
+    pub(super) dataplane: Arc<Mutex<DataPlane>>,
     executor: Executor,
     os: netlink::Handle,
     marks: Marks,
@@ -105,6 +107,7 @@ impl Appliance {
             admin,
             network,
             alarms: BTreeMap::new(),
+            drains: Drains::default(),
             path,
             store,
             dataplane,
@@ -215,7 +218,7 @@ impl Appliance {
             .map(|(_, last)| *last + ANNOUNCE_EVERY)
             .min();
         let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
-        [self.plan.next, announcement, patience].into_iter().flatten().min()
+        [self.plan.next, announcement, patience, self.drains.next()].into_iter().flatten().min()
     }
 
     /// Reads the file again; on any error nothing has changed.
@@ -249,34 +252,23 @@ impl Appliance {
         Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
-    /// Orders an administrative state and keeps it; the state before.
-    pub fn set_admin(&mut self, server: &Name, state: AdminState) -> anyhow::Result<AdminState> {
-        let mut admin = self.admin.clone();
-        let before = admin.set(server, state, clock::now());
+    /// Keeps a changed administrative state; on any error nothing has changed.
+    pub(super) fn set_admin(&mut self, admin: Admin) -> anyhow::Result<()> {
         self.store.keep_admin(&admin)?;
         self.admin = admin;
         self.dirty = true;
-        info!("{server}: {before} -> {state} by the operator");
-        Ok(before)
+        Ok(())
     }
 
-    /// Services that would have nobody left for new connections without this server.
-    pub fn left_empty_without(&self, server: &Name) -> Vec<DestKey> {
-        let able =
-            |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || *s == Standing::BackupIdle);
-        self.plan
-            .members
-            .keys()
-            .filter(|key| key.server == *server && able(key))
-            .filter(|key| {
-                !self
-                    .plan
-                    .members
-                    .keys()
-                    .any(|other| other.service == key.service && other.server != *server && able(other))
-            })
-            .cloned()
-            .collect()
+    /// Has the data plane follow an input that has changed.
+    pub(super) fn replan(&mut self) -> Result<(), DataPlaneError> {
+        self.dirty = true;
+        self.settle()
+    }
+
+    /// The data plane is as planned.
+    pub(super) fn is_settled(&self) -> bool {
+        self.begun && !self.dirty
     }
 
     /// Makes the plan that the inputs ask for, and brings the data plane to it. Not before the first probes

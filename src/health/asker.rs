@@ -15,17 +15,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{error, info, warn};
 
-use super::ask::{Asking, NotBegun, Prepared};
+use super::ask::{Asking, Means, NotBegun, Prepared};
+use super::command::{self, Finished};
 use super::executor::{Answer, Orders, Shared, Stats, Wanted, lock};
 use super::files::Files;
 use super::lateness::Record;
@@ -75,6 +76,8 @@ struct Slot {
     turn: Moment,
     /// Of its latest socket.
     generation: u32,
+    /// Its latest command, as long as it is there.
+    command: Weak<()>,
     stands: Stands,
 }
 
@@ -87,7 +90,7 @@ enum Stands {
         again: Option<Moment>,
         ends: Moment,
     },
-    Parting(Stream),
+    Parting(Box<Stream>),
 }
 
 /// See the module's documentation.
@@ -100,6 +103,8 @@ pub(super) struct Asker {
     numbers: BTreeMap<Arc<Target>, u32>,
     timers: Timers,
     files: Files,
+    finished: Finished,
+    commands: Vec<Weak<()>>,
     scratch: Scratch,
     /// Waits for the daemon.
     ready: Vec<Answer>,
@@ -123,13 +128,15 @@ impl Asker {
         let now = clock::now();
         Ok(Self {
             poll,
-            shared,
             answers,
             slots: Vec::new(),
             free: Vec::new(),
             numbers: BTreeMap::new(),
             timers: Timers::default(),
             files: Files::default(),
+            finished: Finished::new(shared.waker.clone()),
+            commands: Vec::new(),
+            shared,
             scratch: Scratch::default(),
             ready: Vec::new(),
             hand_over: now,
@@ -150,7 +157,7 @@ impl Asker {
         loop {
             let orders = std::mem::take(&mut *lock(&self.shared.orders));
             if orders.stop {
-                return;
+                return self.stop();
             }
             self.obey(orders);
             let now = clock::now();
@@ -172,11 +179,26 @@ impl Asker {
                 error!("probing ends: the kernel gives no events of sockets: {error}");
                 return;
             }
+            for (token, verdict) in self.finished.take() {
+                if let Some(number) = self.number(token) {
+                    let ended = Ended { verdict, certificate_ends: None, farewell: false };
+                    self.ended(number, ended, clock::now());
+                }
+            }
             for event in &events {
                 if let Some(number) = self.number(event.token()) {
                     self.ready(number, event.into());
                 }
             }
+        }
+    }
+
+    /// Commands are given their time to end; they go with their groups.
+    fn stop(mut self) {
+        self.slots.clear();
+        let until = clock::now() + command::ENDED_WITHIN;
+        while running(&self.commands) > 0 && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -241,6 +263,7 @@ impl Asker {
                 grid: next_probe(&target, now),
                 turn,
                 generation: self.generation,
+                command: Weak::new(),
                 stands: Stands::Idle,
                 target: target.clone(),
             };
@@ -294,6 +317,10 @@ impl Asker {
                 "{} probes are under way, which is as many as may be; raise LimitNOFILE (ulimit -n), or ask less often",
                 self.sockets
             )),
+            _ if slot.prepared.is_command() && running(&self.commands) >= command::RUNNING_MAX => Some(format!(
+                "{} commands run at once, which is as many as may be; ask less often",
+                command::RUNNING_MAX
+            )),
             (Some(via), None) => {
                 Some(format!("{} cannot be asked behind a virtual address: there is no socket mark for it", via.server))
             }
@@ -302,16 +329,29 @@ impl Asker {
         if let Some(trouble) = trouble {
             return self.put_off(number, now, trouble);
         }
+        if slot.command.upgrade().is_some() {
+            let outcome = Outcome { verdict: command::stuck(), took: Duration::ZERO, certificate_ends: None };
+            return self.answer(number, outcome);
+        }
         let late = now.since(slot.turn);
-        let begun = slot.prepared.begin(slot.mark, &mut self.files, now).and_then(|asking| {
-            self.generation = self.generation.wrapping_add(1);
-            slot.generation = self.generation;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut SourceFd(&asking.fd()), token(number, self.generation), interest)?;
+        self.generation = self.generation.wrapping_add(1);
+        slot.generation = self.generation;
+        let token = token(number, self.generation);
+        let mut means = Means { mark: slot.mark, files: &mut self.files, now, token, finished: &self.finished };
+        let begun = slot.prepared.begin(&mut means).and_then(|asking| {
+            match asking.fd() {
+                Some(fd) => self.poll.registry().register(&mut SourceFd(&fd), token, asking.interest())?,
+                None => {}
+            }
             Ok(asking)
         });
         match begun {
             Ok(asking) => {
+                if let Asking::Command(running) = &asking {
+                    slot.command = running.alive();
+                    self.commands.retain(|command| command.upgrade().is_some());
+                    self.commands.push(running.alive());
+                }
                 let ends = now + slot.target.pace.timeout;
                 let again = asking.again_after(slot.target.pace.timeout).map(|after| now + after);
                 slot.stands = Stands::Asked { asking, begun: now, again, ends };
@@ -368,8 +408,8 @@ impl Asker {
         let Stands::Asked { asking, begun, .. } = std::mem::replace(&mut slot.stands, Stands::Idle) else { return };
         match asking {
             Asking::Stream(stream) if farewell => slot.stands = Stands::Parting(stream),
-            Asking::Stream(stream) => {
-                stream.abort();
+            asking => {
+                asking.end();
                 self.sockets -= 1;
             }
         }
@@ -394,7 +434,8 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match std::mem::replace(&mut slot.stands, Stands::Idle) {
             Stands::Idle => return,
-            Stands::Parting(stream) | Stands::Asked { asking: Asking::Stream(stream), .. } => stream.abort(),
+            Stands::Parting(stream) => stream.abort(),
+            Stands::Asked { asking, .. } => asking.end(),
         }
         self.sockets -= 1;
     }
@@ -437,6 +478,11 @@ impl Asker {
         let slot = self.slots.get(number as usize)?.as_ref()?;
         (slot.generation == generation).then_some(number)
     }
+}
+
+/// Commands that are still there.
+fn running(commands: &[Weak<()>]) -> usize {
+    commands.iter().filter(|command| command.strong_count() > 0).count()
 }
 
 const NUMBER_BITS: u32 = 32;

@@ -2,10 +2,12 @@
 
 mod ask;
 mod asker;
+mod command;
 mod datagram;
 pub mod executor;
 mod files;
 mod lateness;
+mod neighbour;
 pub mod probe;
 mod reach;
 mod stream;

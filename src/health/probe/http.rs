@@ -310,7 +310,7 @@ fn first_line(held: &[u8]) -> &[u8] {
 fn body_rest(fields: &[Header<'_>]) -> Option<Rest> {
     let named = |name: &'static str| fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
     // A length beside a coding does not count (RFC 9112, 6.3).
-    if let Some(last) = named("transfer-encoding").last() {
+    if let Some(last) = named("transfer-encoding").next_back() {
         let coding = last.value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
         let chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
         return Some(if chunked { Rest::Chunked(Chunk::FIRST) } else { Rest::ToEnd });

@@ -8,12 +8,13 @@
 //!
 //! A server counts the clients of a host that go away after its handshake, and after `max_connect_errors` (100 by
 //! default) of them it blocks the host: "Host is blocked because of many connection errors". A probe that
-//! only read the handshake would have the balancer blocked within minutes, and with it the clients behind it, for
-//! they have its address in full NAT. A refused login does not count. Therefore this probe answers always: without
-//! an account as the user `lbd-probe` without a password, whose refusal ends the exchange as the protocol wants
-//! it, and proves besides that the server gets as far as its table of users. The price is a line in the server's
-//! log for each (MariaDB: at `log_warnings` 2, its default; MySQL: at `log_error_verbosity` 3). An account `lbd-probe`
-//! without password and rights spares it that.
+//! only read the handshake would have the balancer blocked within minutes, and with it the clients behind it, which
+//! have its address in full NAT. A refused login does not count (MySQL's table performance_schema.host_cache; tried with
+//! MariaDB 10.11 and a limit of 5). Therefore this probe answers always: without an account as the user `lbd-probe`
+//! without a password, whose refusal ends the exchange as the protocol wants it, and proves besides that the server
+//! gets as far as its table of users. The price is a line in the server's log for each (MariaDB: at `log_warnings`
+//! 2, its default; MySQL: at `log_error_verbosity` 3). An account `lbd-probe` without password and rights spares it that,
+//! and is needed where a plugin slows down refused logins (connection_control).
 //!
 //! Two methods are known. mysql_native_password; and caching_sha2_password by its fast way, for which the server must
 //! have the password in its cache: after its start the first login must be one over TLS, which a probe does not make.

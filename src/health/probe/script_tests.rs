@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::config::{Probe, ScriptProbe};
+use crate::config::{Name, Probe, ScriptProbe};
 use crate::core::target::Via;
 
 fn question(at: &str, via: Option<&str>) -> Question {
-    let via = via.map(|address| Via { server: "pc1".parse().unwrap(), address: address.parse().unwrap() });
+    let via = via.map(|address| Via { server: Name::new("pc1").unwrap(), address: address.parse().unwrap() });
     let probe = Arc::new(Probe::Script(ScriptProbe { command: Vec::new() }));
     Question { address: at.parse().unwrap(), via, probe }
 }

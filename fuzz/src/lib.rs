@@ -1,0 +1,277 @@
+//! What a hostile server can send to the probes, and what must hold whatever it sends.
+//!
+//! The first byte of an input chooses how the conversation is set up, the second how the input ends. The rest is
+//! what the server sends, in pieces: a byte with the length, then as much (of a datagram protocol, one each).
+//!
+//! Checked: no panic; what is sent is bounded; there is a verdict at the latest when `ANSWER_BYTES_MAX` is passed;
+//! words are one printable line of at most 200 characters. Time and memory are watched by libFuzzer's own limits
+//! (run.sh): an input of 256 bytes that is sent again and again must be through within them.
+
+use std::sync::Arc;
+
+use lbd::config::{
+    DnsProbe, FtpProbe, HttpProbe, Login, MailboxProbe, Security, SmtpProbe, TlsOptions,
+};
+use lbd::core::check::Verdict;
+use lbd::health::probe::account::Account;
+use lbd::health::probe::dns::{Dns, Question};
+use lbd::health::probe::ftp::Ftp;
+use lbd::health::probe::http::{Http, Request};
+use lbd::health::probe::icmp::Echo;
+use lbd::health::probe::imap::Imap;
+use lbd::health::probe::ldap::Ldap;
+use lbd::health::probe::mysql::Mysql;
+use lbd::health::probe::pop3::Pop3;
+use lbd::health::probe::radius::Radius;
+use lbd::health::probe::smtp::Smtp;
+use lbd::health::probe::{ANSWER_BYTES_MAX, Conversation, Next, neighbour, script};
+use md5::{Digest, Md5};
+
+/// Most bytes that a probe sends in one conversation.
+const SENT_BYTES_MAX: usize = 16 * 1024;
+
+/// The two bytes that begin an input, and the rest.
+fn parts(data: &[u8]) -> Option<(u8, bool, &[u8])> {
+    let (setup, data) = data.split_first()?;
+    let (end, data) = data.split_first()?;
+    // One input in eight is sent again and again, for that takes long.
+    Some((*setup, *end >= 0xe0, data))
+}
+
+fn pieces(mut data: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while let Some((length, rest)) = data.split_first() {
+        let (piece, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        found.push(piece);
+        data = rest;
+    }
+    found
+}
+
+fn converse(conversation: &mut dyn Conversation, pieces: &[Vec<u8>], endless: bool) {
+    let mut talk = Talk { out: Vec::new(), handshakes: 0, came: 0 };
+    let next = conversation.open(&mut talk.out);
+    if talk.step(conversation, next) {
+        return;
+    }
+    for piece in pieces {
+        if talk.hear(conversation, piece) {
+            return;
+        }
+    }
+    while endless && pieces.iter().any(|piece| !piece.is_empty()) {
+        for piece in pieces {
+            if talk.hear(conversation, piece) {
+                return;
+            }
+        }
+    }
+    check_words(&conversation.timed_out().words);
+    check(&conversation.closed());
+}
+
+struct Talk {
+    out: Vec<u8>,
+    handshakes: usize,
+    came: usize,
+}
+
+impl Talk {
+    /// True: it is over.
+    fn hear(&mut self, conversation: &mut dyn Conversation, piece: &[u8]) -> bool {
+        check_words(&conversation.timed_out().words);
+        let next = conversation.received(piece, &mut self.out);
+        self.came += piece.len();
+        let over = self.step(conversation, next);
+        assert!(over || self.came <= ANSWER_BYTES_MAX, "no verdict after {} bytes", self.came);
+        over
+    }
+
+    fn step(&mut self, conversation: &mut dyn Conversation, mut next: Next) -> bool {
+        assert!(self.out.len() <= SENT_BYTES_MAX, "{} bytes sent", self.out.len());
+        if next == Next::StartTls {
+            self.handshakes += 1;
+            assert!(self.handshakes == 1, "TLS is begun twice");
+            next = conversation.open(&mut self.out);
+        }
+        match next {
+            Next::Read => false,
+            Next::StartTls => panic!("TLS is begun within TLS"),
+            Next::Done(verdict) => {
+                check(&verdict);
+                true
+            }
+        }
+    }
+}
+
+fn check(verdict: &Verdict) {
+    match verdict {
+        Verdict::Success(words) => check_words(words),
+        Verdict::Failure(failure) => check_words(&failure.words),
+    }
+}
+
+fn check_words(words: &str) {
+    let count = words.chars().count();
+    assert!((1..=200).contains(&count), "{count} characters: {words:?}");
+    assert!(!words.chars().any(char::is_control), "not printable: {words:?}");
+}
+
+/// A conversation over a stream or datagrams, as they come.
+fn stream<C: Conversation>(data: &[u8], make: impl Fn(u8) -> C) {
+    let Some((setup, endless, data)) = parts(data) else { return };
+    let pieces: Vec<Vec<u8>> = pieces(data).into_iter().map(<[u8]>::to_vec).collect();
+    converse(&mut make(setup), &pieces, endless);
+}
+
+/// As `stream`, and the same bytes in other pieces must lead to the same verdict.
+fn indifferent<C: Conversation>(data: &[u8], make: impl Fn(u8) -> C) {
+    stream(data, &make);
+    let Some((setup, _, data)) = parts(data) else { return };
+    let whole = pieces(data).concat();
+    let verdict = |size: usize| {
+        let (mut conversation, mut out) = (make(setup), Vec::new());
+        let mut next = conversation.open(&mut out);
+        for piece in whole.chunks(size) {
+            if next == Next::Read {
+                next = conversation.received(piece, &mut out);
+            }
+        }
+        let end = (next == Next::Read).then(|| (conversation.timed_out(), conversation.closed()));
+        (out, next, end)
+    };
+    assert_eq!(verdict(whole.len().max(1)), verdict(1));
+}
+
+fn account() -> Account {
+    Account { user: "probe".into(), password: "hunter2".into() }
+}
+
+/// Of a set-up: whether there is an account.
+fn login(setup: u8) -> Option<Account> {
+    (setup & 1 != 0).then(account)
+}
+
+fn named(setup: u8) -> Option<Login> {
+    login(setup).map(|account| Login { user: account.user, password_file: "/dev/null".into() })
+}
+
+fn security(setup: u8) -> Security {
+    if setup & 2 != 0 { Security::StartTls(TlsOptions::default()) } else { Security::Plain }
+}
+
+pub fn smtp(data: &[u8]) {
+    stream(data, |setup| {
+        let address = (setup & 4 != 0).then(|| "probe@example.net".to_owned());
+        let (security, login) = (security(setup), named(setup));
+        let options = SmtpProbe { security, helo: None, login, sender: address.clone(), recipient: address };
+        Smtp::new(&options, self::login(setup))
+    });
+}
+
+fn mailbox(setup: u8) -> MailboxProbe {
+    MailboxProbe { security: security(setup), login: named(setup), mailbox: None }
+}
+
+pub fn pop3(data: &[u8]) {
+    stream(data, |setup| Pop3::new(&mailbox(setup), login(setup)));
+}
+
+pub fn imap(data: &[u8]) {
+    stream(data, |setup| Imap::new(&mailbox(setup), login(setup)));
+}
+
+pub fn ftp(data: &[u8]) {
+    stream(data, |setup| Ftp::new(&FtpProbe { security: security(setup), login: named(setup) }, login(setup)));
+}
+
+pub fn http(data: &[u8]) {
+    indifferent(data, |setup| {
+        let body = (setup & 1 != 0).then(|| "(?i)web ?mail$".to_owned());
+        let method = if setup & 2 != 0 { "HEAD" } else { "GET" };
+        let probe = HttpProbe { body, method: method.into(), ..HttpProbe::default() };
+        let at = "192.0.2.80:80".parse().expect("an address");
+        Http::new(Arc::new(Request::new(&probe, at).expect("a sound request")))
+    });
+}
+
+pub fn ldap(data: &[u8]) {
+    indifferent(data, |setup| Ldap::new(login(setup).as_ref()).expect("a sound account"));
+}
+
+pub fn mysql(data: &[u8]) {
+    indifferent(data, |setup| Mysql::new(login(setup).as_ref()).expect("a sound account"));
+}
+
+const ID: u16 = 0x1234;
+
+fn dns_question(setup: u8) -> Dns {
+    let answer = (setup & 1 != 0).then(|| "10 mx.example.net.".to_owned());
+    let rcode = (setup & 4 != 0).then(|| "NXDOMAIN".to_owned());
+    let tcp = setup & 2 != 0;
+    let probe = DnsProbe { query: "example.net".into(), record: "MX".into(), rcode, answer, tcp };
+    Dns::new(Arc::new(Question::new(&probe).expect("a sound question")), ID)
+}
+
+/// Also with what every answer must have: id, answer bit, question.
+pub fn dns(data: &[u8]) {
+    let Some((setup, endless, rest)) = parts(data) else { return };
+    if setup & 8 == 0 {
+        return if setup & 2 != 0 { indifferent(data, dns_question) } else { stream(data, dns_question) };
+    }
+    let answer = |piece: &[u8]| {
+        let (counts, records) = piece.split_at(piece.len().min(8));
+        let mut counts = counts.to_vec();
+        counts.resize(8, 0);
+        // Flags and code; one question; then the counts of records.
+        let head = [&ID.to_be_bytes(), &[counts[0] | 0x80, counts[1]], [0, 1].as_slice(), &counts[2..]].concat();
+        let message = [&head, b"\x07example\x03net\0\0\x0f\0\x01".as_slice(), records].concat();
+        let length = u16::try_from(message.len()).expect("below 300").to_be_bytes();
+        if setup & 2 != 0 { [&length, message.as_slice()].concat() } else { message }
+    };
+    let pieces: Vec<Vec<u8>> = pieces(rest).into_iter().map(answer).collect();
+    converse(&mut dns_question(setup), &pieces, endless);
+}
+
+const SECRET: &[u8] = b"xyzzy5461";
+const RANDOM: [u8; 17] = *b"iauthenticator-16";
+
+/// Also with what every answer must have: identifier, length, signature.
+pub fn radius(data: &[u8]) {
+    let Some((setup, endless, rest)) = parts(data) else { return };
+    let signed = |piece: &[u8]| {
+        let (code, attributes) = piece.split_first().unwrap_or((&2, &[]));
+        let length = u16::try_from(20 + attributes.len()).expect("below 300").to_be_bytes();
+        let head = [*code, RANDOM[0], length[0], length[1]];
+        let md5 = Md5::new().chain_update(head).chain_update(&RANDOM[1..]).chain_update(attributes);
+        [&head, md5.chain_update(SECRET).finalize().as_slice(), attributes].concat()
+    };
+    let answer = |piece: &[u8]| if setup & 2 != 0 { signed(piece) } else { piece.to_vec() };
+    let pieces: Vec<Vec<u8>> = pieces(rest).into_iter().map(answer).collect();
+    let login = login(setup);
+    converse(&mut Radius::new(SECRET, login.as_ref(), RANDOM).expect("a sound account"), &pieces, endless);
+}
+
+/// What is no conversation: a packet or frame and what it means, a command's output, an argument of it.
+pub fn packets(data: &[u8]) {
+    let Some((setup, _, data)) = parts(data) else { return };
+    let (four, six) = ("192.0.2.25".parse().expect("an address"), "2001:db8::25".parse().expect("an address"));
+    for address in [four, six] {
+        let echo = Echo::new(address, ID, 7, *b"at-token");
+        // Also what it asked itself, with bytes changed: that is what answers and errors are made of.
+        let request = echo.request();
+        for packet in [data.to_vec(), [data, &request].concat(), [request.as_slice(), data].concat()] {
+            for from in [four, six] {
+                if let Some(verdict) = echo.heard(from, &packet) {
+                    check(&verdict);
+                }
+            }
+        }
+        if let Some(mac) = neighbour::answer(data, address) {
+            check(&neighbour::answered(mac));
+        }
+    }
+    check(&script::verdict(script::End::Exited(i32::from(setup)), data));
+    check_words(&script::timed_out(data).words);
+}
