@@ -28,13 +28,13 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_millis(1500);
 
 fn conf(more: &str) -> Conf {
-    let mut conf = Conf::new(2).pool("echo", "members: [pc1, pc2], scheduler: round-robin");
+    let mut conf = Conf::new(2).pool("echo", &format!("members: [pc1, pc2], scheduler: round-robin{more}"));
     for (name, number, mode) in [("n", 25, "nat"), ("d", 110, "dsr"), ("f", 80, "full-nat")] {
         let addresses = [format!("192.0.2.{number}"), format!("2001:db8::{number}")];
         conf = conf.virtual_server(name, &[&addresses[0], &addresses[1]]).service(
             name,
             "echo",
-            &format!("port: {PORT}, pool: echo, mode: {mode}{more}"),
+            &format!("port: {PORT}, pool: echo, mode: {mode}"),
         );
     }
     conf
