@@ -28,6 +28,7 @@ use crate::core::target::{Health, targets};
 use crate::core::vip_claims::VipClaim;
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::health::executor::{Answer, Executor, Wanted};
+use crate::health::transport::Marked;
 use crate::os::arp::FrameSender;
 use crate::os::{clock, netlink};
 
@@ -61,8 +62,8 @@ pub struct Appliance {
     executor: Executor,
     os: netlink::Handle,
     marks: Marks,
-    /// Families whose marked probes have a way.
-    probe_ways: BTreeSet<Family>,
+    /// Servers whose marked probes have a way, and where these come from.
+    probe_ways: BTreeMap<marks::Marked, Option<IpAddr>>,
     /// Woken when the targets have changed.
     pub retargeted: Arc<Notify>,
     /// Machines that speak for a virtual address of DSR, and must not.
@@ -114,7 +115,7 @@ impl Appliance {
             executor,
             os,
             marks: Marks::default(),
-            probe_ways: BTreeSet::new(),
+            probe_ways: BTreeMap::new(),
             retargeted: Arc::new(Notify::new()),
             vip_claims: BTreeSet::new(),
             announcer: FrameSender::open()?,
@@ -139,16 +140,17 @@ impl Appliance {
         self.dirty = true;
     }
 
-    /// Families of which servers are probed behind a virtual address.
-    pub fn probed_families(&self) -> BTreeSet<Family> {
+    /// Servers that are probed behind a virtual address, with their own.
+    pub fn probed_behind(&self) -> BTreeMap<marks::Marked, IpAddr> {
         let via = self.health.iter().filter_map(|(target, _)| target.question.via.as_ref());
-        via.map(|via| Family::of(via.address)).collect()
+        via.map(|via| ((via.server.clone(), Family::of(via.address)), via.address)).collect()
     }
 
-    /// The way of such probes is there for these families, and for no others.
-    pub fn probe_ways_made(&mut self, families: BTreeSet<Family>) {
-        if self.probe_ways != families {
-            self.probe_ways = families;
+    /// The way of such probes is there for these servers, and for no others; each with this box's address that
+    /// they can answer.
+    pub fn probe_ways_made(&mut self, sources: BTreeMap<marks::Marked, Option<IpAddr>>) {
+        if self.probe_ways != sources {
+            self.probe_ways = sources;
             self.ask();
         }
     }
@@ -163,8 +165,10 @@ impl Appliance {
                 continue;
             };
             let family = Family::of(via.address);
-            if let Some(mark) = self.marks.mark(&via.server, family).filter(|_| self.probe_ways.contains(&family)) {
-                asked.insert(target.clone(), Some(mark));
+            let mark = self.marks.mark(&via.server, family);
+            let source = self.probe_ways.get(&(via.server.clone(), family));
+            if let (Some(mark), Some(source)) = (mark, source) {
+                asked.insert(target.clone(), Some(Marked { mark, source: *source }));
             }
         }
         self.executor.set(asked);
@@ -184,10 +188,11 @@ impl Appliance {
     pub fn answered(&mut self, answers: Vec<Answer>) {
         let now = clock::now();
         for Answer { target, outcome } in answers {
+            let begun = Moment(now.0.saturating_sub(outcome.took));
             let change = self.health.record(&target, outcome, now);
             let Some(health) = self.health.get(&target) else { continue };
             if health.in_doubt() {
-                self.executor.hurry(&target, next_in_doubt(&target, now));
+                self.executor.hurry(&target, next_in_doubt(&target, begun, now));
             }
             let Some(Change { from, to }) = change else { continue };
             let (question, why) = (&target.question, health.cause());

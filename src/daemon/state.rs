@@ -239,8 +239,9 @@ fn check_state(target: &Target, health: &TargetHealth, now: Moment) -> CheckStat
         };
         format!("{}: {words}, after {}", target.question.probe.name(), span(outcome.took))
     };
-    let asked = last.map_or(now, |(at, _)| at);
-    let next = if health.in_doubt() { next_in_doubt(target, asked) } else { next_probe(target, asked) };
+    let ended = last.map_or(now, |(at, _)| at);
+    let begun = Moment(ended.0.saturating_sub(last.map_or(Duration::ZERO, |(_, outcome)| outcome.took)));
+    let next = if health.in_doubt() { next_in_doubt(target, begun, ended) } else { next_probe(target, ended) };
     let recent = health.recent();
     CheckState {
         question: target.question.to_string(),

@@ -28,7 +28,7 @@ use super::probe::{Conversation, Next};
 use super::reach;
 use super::stream::{Security, Stream, Talk};
 use super::tls;
-use super::transport::{Ended, Ready, Scratch, Step};
+use super::transport::{Ended, Marked, Ready, Scratch, Step};
 use crate::config::Probe;
 use crate::config::probe::{Login, Security as Wanted, TlsOptions};
 use crate::core::check::{Failure, FailureKind, Verdict};
@@ -155,7 +155,7 @@ enum Made {
 /// What a probe needs besides its question.
 pub struct Means<'a> {
     /// Of the socket (SO_MARK).
-    pub mark: Option<u32>,
+    pub marked: Option<Marked>,
     pub files: &'a mut Files,
     pub now: Moment,
     /// Comes back with a command's end.
@@ -252,7 +252,7 @@ impl Prepared {
             Wanted::Tls(options) => Security::FromStart(asked(options, means)?),
             Wanted::StartTls(options) => Security::OnDemand(asked(options, means)?),
         };
-        let stream = Stream::new(self.question.address, means.mark, talk, security);
+        let stream = Stream::new(self.question.address, means.marked, talk, security);
         Ok(Asking::Stream(Box::new(stream.map_err(|error| self.not_begun(error))?)))
     }
 
@@ -267,7 +267,7 @@ impl Prepared {
         kind: Kind,
         talk: impl Conversation + 'static,
     ) -> Result<Asking, NotBegun> {
-        let begun = Datagram::new(kind, self.question.address, means.mark, Box::new(talk));
+        let begun = Datagram::new(kind, self.question.address, means.marked, Box::new(talk));
         begun.map_err(|error| self.not_begun(error))?.map(Asking::Datagram).map_err(NotBegun::Over)
     }
 }

@@ -34,7 +34,7 @@ use super::own_address::{self, Aside, BELIEVED, Own, explained, is_about_connect
 use super::reach;
 use super::stream::Stream;
 use super::timers::Timers;
-use super::transport::{Ended, Ready, Scratch, Step};
+use super::transport::{Ended, Marked, Ready, Scratch, Step};
 use crate::core::check::{Outcome, Verdict};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{first_probe, next_probe};
@@ -70,7 +70,7 @@ const STATS_EVERY: Duration = Duration::from_millis(500);
 struct Slot {
     target: Arc<Target>,
     prepared: Prepared,
-    mark: Option<u32>,
+    marked: Option<Marked>,
     /// One of its turns; all others are a whole number of intervals away.
     grid: Moment,
     /// When it is asked next.
@@ -266,10 +266,10 @@ impl Asker {
                 self.free.push(number);
             }
         }
-        for (target, mark) in wanted {
+        for (target, marked) in wanted {
             if let Some(number) = self.numbers.get(&target) {
                 if let Some(Some(slot)) = self.slots.get_mut(*number as usize) {
-                    slot.mark = mark;
+                    slot.marked = marked;
                 }
                 continue;
             }
@@ -287,7 +287,7 @@ impl Asker {
             let turn = first_probe(&target, now);
             let slot = Slot {
                 prepared: Prepared::new(&target.question),
-                mark,
+                marked,
                 grid: next_probe(&target, now),
                 turn,
                 generation: self.generation,
@@ -344,7 +344,7 @@ impl Asker {
             self.timers.set(number, self.short_until);
             return;
         }
-        let trouble = match (&slot.target.question.via, slot.mark) {
+        let trouble = match (&slot.target.question.via, slot.marked) {
             _ if self.ready.len() >= ANSWERS_MAX => {
                 Some("the daemon does not take the answers of probes; see its log".to_owned())
             }
@@ -372,7 +372,7 @@ impl Asker {
         self.generation = self.generation.wrapping_add(1);
         slot.generation = self.generation;
         let token = token(number, self.generation);
-        let mut means = Means { mark: slot.mark, files: &mut self.files, now, token, finished: &self.finished };
+        let mut means = Means { marked: slot.marked, files: &mut self.files, now, token, finished: &self.finished };
         let begun = slot.prepared.begin(&mut means).and_then(|asking| {
             match asking.fd() {
                 Some(fd) => self.poll.registry().register(&mut SourceFd(&fd), token, asking.interest())?,

@@ -3,6 +3,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use super::super::transport::Marked;
 use super::*;
 use crate::config::probe::{Login, MailboxProbe, Security, SmtpProbe, TlsOptions};
 use crate::config::{Check, Probe};
@@ -372,7 +373,7 @@ fn a_server_that_answers_at_its_own_address_and_not_at_the_virtual_one_is_told_a
     let mut wanted = target(Probe::Tcp, address, 60_000, 400);
     wanted.question.via = Some(via.clone());
     let mut stage = Stage::new([]);
-    stage.executor.set([(wanted.clone(), Some(0))].into());
+    stage.executor.set([(wanted.clone(), Some(Marked { mark: 0, source: None }))].into());
     let Verdict::Failure(failure) = stage.next().outcome.verdict else { panic!("a success") };
     assert_eq!(
         failure.words,
@@ -382,7 +383,7 @@ fn a_server_that_answers_at_its_own_address_and_not_at_the_virtual_one_is_told_a
     // Refused: the server does not listen there. The verdict waits for the second answer.
     let mut refused = wanted;
     refused.question.address.set_ip([127, 0, 0, 10].into());
-    stage.executor.set([(refused, Some(0))].into());
+    stage.executor.set([(refused, Some(Marked { mark: 0, source: None }))].into());
     let Verdict::Failure(failure) = stage.next().outcome.verdict else { panic!("a success") };
     assert_eq!(failure.words, "connection refused, while pc1 accepts at 127.0.0.8: it does not listen on 127.0.0.10");
 }

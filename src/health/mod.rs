@@ -14,4 +14,4 @@ mod reach;
 mod stream;
 mod timers;
 mod tls;
-mod transport;
+pub mod transport;

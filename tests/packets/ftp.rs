@@ -84,7 +84,9 @@ fn in_dsr_a_client_s_answer_to_an_active_server_reaches_it_and_is_tracked() {
                 assert_eq!(site.live("ftp", family, server).0, active);
                 let next = from_client(family, n, 4002, 20, SYN | ACK);
                 assert_eq!(site.server_for(&next), server, "while it drains, too");
-                site.service("ftp", family).schedule.insert(server_name(server), Weight(1000));
+                for family in BOTH {
+                    site.service("ftp", family).schedule.insert(server_name(server), Weight(1000));
+                }
                 site.apply();
             }
         }
