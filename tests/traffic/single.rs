@@ -20,6 +20,8 @@ fn plan() -> Plan {
         let (pc, port) = (format!("pc{n}"), format!("p{n}"));
         let (four, six) = (mail::pc_address(n), mail::pc_address6(n));
         plan.address(&format!("{pc}:eth0"), &format!("{four}/24")).address(&format!("{pc}:eth0"), &format!("{six}/64"));
+        plan.ip(&pc, &format!("addr add {}/32 dev lo", Mode::Dsr.vip(false)));
+        plan.ip(&pc, &format!("addr add {}/128 dev lo nodad", Mode::Dsr.vip(true)));
         plan.ip(&pc, "route add default via 10.1.0.1").ip(&pc, "-6 route add default via fd00:1::1");
         plan.address(&format!("lb1:{port}"), "10.1.0.2/32").address(&format!("lb1:{port}"), "fd00:1::2/128");
         plan.ip(BALANCER, &format!("route add {four}/32 dev {port} src 10.1.0.2"));
