@@ -34,8 +34,12 @@ fn login(site: &mut Site, family: Family, n: u16) -> u8 {
     server
 }
 
-fn drain(site: &mut Site, n: u8) {
-    site.drain("ftp", n);
+/// Takes new connections again, after a drain, which is in both families.
+fn undrain(site: &mut Site, n: u8) {
+    for family in BOTH {
+        site.service("ftp", family).schedule.insert(server_name(n), Weight(1000));
+    }
+    site.apply();
 }
 
 #[test]
@@ -50,14 +54,11 @@ fn passive_data_goes_to_the_session_s_server_also_while_that_drains() {
                 }
             }
             let server = login(&mut site, family, 7);
-            drain(&mut site, server);
+            site.drain("ftp", server);
             assert_eq!(site.server_for(&from_client(family, 7, 4002, 50_001, SYN)), server, "the session lives on");
             let again = site.server_for(&from_client(family, 7, 4003, 21, SYN));
             assert_ne!(again, server, "a new session begins elsewhere");
-            for n in 1..=3 {
-                site.service("ftp", family).schedule.insert(server_name(n), Weight(1000));
-            }
-            site.apply();
+            undrain(&mut site, server);
         }
         let outside = from_client(V4, 1, 4000, 50_100, SYN);
         assert_eq!(site.send(&outside).counted, ["rst-no-service"]);
@@ -79,13 +80,12 @@ fn in_dsr_a_client_s_answer_to_an_active_server_reaches_it_and_is_tracked() {
                     site.sends("a packet of the data connection", &frame, "to-server", &expected);
                 }
                 assert_eq!(site.live("ftp", family, server).0, active + 1, "it counts");
-                drain(&mut site, server);
+                site.drain("ftp", server);
                 site.send(&from_client(family, n, 4001, 20, FIN | ACK));
                 assert_eq!(site.live("ftp", family, server).0, active);
                 let next = from_client(family, n, 4002, 20, SYN | ACK);
                 assert_eq!(site.server_for(&next), server, "while it drains, too");
-                site.service("ftp", family).schedule.insert(server_name(server), Weight(1000));
-                site.apply();
+                undrain(&mut site, server);
             }
         }
         site.assert_counts_are_true();
@@ -156,7 +156,7 @@ fn in_nat_a_server_opens_a_connection_in_the_name_of_the_virtual_address() {
         active_data(&mut site, family, 1, server, 4002);
         // The same port again, though the entry of the first lingers.
         active_data(&mut site, family, 1, server, 4001);
-        drain(&mut site, server);
+        site.drain("ftp", server);
         active_data(&mut site, family, 1, server, 4003);
     }
     site.assert_counts_are_true();
