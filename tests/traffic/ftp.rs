@@ -233,7 +233,8 @@ fn files_come_and_go_over_passive_and_active_data_connections() {
             });
             seen.insert(server.unwrap().unwrap_or_else(|error| panic!("{mode:?} {v6}: {error}\n{}", stage.log())));
         }
-        assert_eq!(seen.len(), 2, "{mode:?} {v6}: one session at each server, and all of it there");
+        // Persistence takes one IPv6 network of 64 bits for one client.
+        assert_eq!(seen.len(), if v6 { 1 } else { 2 }, "{mode:?} {v6}: all of a session is at one server");
     }
     assert_eq!(stage.count("passed/opened"), 12, "{:?}", stage.counts());
     servers.into_iter().for_each(Server::end);
