@@ -113,11 +113,11 @@ impl Fault {
 pub struct Sighting {
     /// From the fault until it was out, for each service (in each mode and address family) of the server.
     pub found: Vec<Duration>,
-    /// Customers that came before it was found everywhere, and those of them that had come before the fault.
-    pub customers: usize,
-    /// Errands that failed: begun before the fault, then until it was found.
+    /// Errands that had begun before the fault and failed by it.
     pub under_way: usize,
-    pub until_found: usize,
+    /// Errands that began between the fault and the moment when it was found everywhere, and those that failed.
+    pub meanwhile: usize,
+    pub failed_meanwhile: usize,
     /// Begun after that. None may fail.
     pub served_after: usize,
     pub failed_after: BTreeMap<String, usize>,
@@ -151,13 +151,14 @@ impl fmt::Display for Sighting {
         let seconds = |d: Option<&Duration>| d.copied().unwrap_or_default().as_secs_f32();
         write!(
             f,
-            "out of {} services after {:.2} to {:.2} s (promised: {:.1} s); {} under way and {} until then failed, of {} after that {}",
+            "out of {} services after {:.2} to {:.2} s (promised: {:.1} s); failed: {} under way, {} of {} until then, of {} after that {}",
             self.found.len(),
             seconds(self.found.iter().min()),
             seconds(self.found.iter().max()),
             DETECTION.as_secs_f32(),
             self.under_way,
-            self.until_found,
+            self.failed_meanwhile,
+            self.meanwhile,
             self.served_after + self.failed_after.values().sum::<usize>(),
             if self.failed_after.is_empty() { "none".into() } else { format!("{:?}", self.failed_after) },
         )?;
@@ -249,8 +250,8 @@ fn judge(attempts: &[Attempt], began: Instant, found: Instant, sighting: &mut Si
     let failed = |a: &&Attempt| a.outcome.is_err();
     sighting.under_way = attempts.iter().filter(|a| a.started < began && a.ended >= began).filter(failed).count();
     let meanwhile = attempts.iter().filter(|a| a.started >= began && a.started < found);
-    sighting.until_found = meanwhile.clone().filter(failed).count();
-    sighting.customers = meanwhile.count();
+    sighting.failed_meanwhile = meanwhile.clone().filter(failed).count();
+    sighting.meanwhile = meanwhile.count();
     let after = attempts.iter().filter(|a| a.started >= found);
     sighting.served_after = after.clone().filter(|a| a.outcome.is_ok()).count();
     sighting.failed_after = errand::failures(after);
