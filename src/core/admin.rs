@@ -25,7 +25,7 @@ pub enum AdminState {
     Enabled,
     /// Keeps its connections, gets no new ones.
     Draining,
-    /// Treated as failed: its connections are handled as each service's `on_failure` says.
+    /// Treated as failed: its connections are handled as each pool's `on_failure` says.
     Disabled,
 }
 

@@ -25,6 +25,7 @@ use super::probe::radius::Radius;
 use super::probe::script::arguments;
 use super::probe::smtp::Smtp;
 use super::probe::{Conversation, Next};
+use super::reach;
 use super::stream::{Security, Stream, Talk};
 use super::tls;
 use super::transport::{Ended, Ready, Scratch, Step};
@@ -43,7 +44,9 @@ pub enum Asking {
 }
 
 /// Datagrams are sent once more after this part of the timeout: a network may lose one, and one is not a failure.
-const AGAIN_PART: u32 = 3;
+const DATAGRAM_AGAIN_PART: u32 = 3;
+/// The rest of the timeout is left to the server's own address.
+const ASIDE_PART: u32 = 2;
 
 impl Asking {
     /// `None`: there is no socket to wait for.
@@ -80,9 +83,19 @@ impl Asking {
         }
     }
 
-    /// When to put the question once more, if it is one that may be lost.
+    /// When to do something about an answer that does not come: a datagram is sent once more; of a server behind a virtual
+    /// address that answers no connection attempt, its own address is asked.
     pub fn again_after(&self, timeout: Duration) -> Option<Duration> {
-        matches!(self, Self::Datagram(_) | Self::Neighbour(_)).then(|| timeout / AGAIN_PART)
+        match self {
+            Self::Datagram(_) | Self::Neighbour(_) => Some(timeout / DATAGRAM_AGAIN_PART),
+            Self::Stream(_) => Some(timeout / ASIDE_PART),
+            Self::Command(_) => None,
+        }
+    }
+
+    /// Not a word has been exchanged yet.
+    pub fn is_connecting(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.is_connecting())
     }
 
     pub fn again(&self) {
@@ -121,7 +134,7 @@ impl From<Failure> for NotBegun {
 
 impl From<io::Error> for NotBegun {
     fn from(error: io::Error) -> Self {
-        if super::reach::is_shortage(&error) { Self::Short(error) } else { Self::Over(super::reach::verdict(&error)) }
+        if reach::is_shortage(&error) { Self::Short(error) } else { Self::Over(reach::verdict(&error)) }
     }
 }
 
@@ -239,7 +252,13 @@ impl Prepared {
             Wanted::Tls(options) => Security::FromStart(asked(options, means)?),
             Wanted::StartTls(options) => Security::OnDemand(asked(options, means)?),
         };
-        Ok(Asking::Stream(Box::new(Stream::new(self.question.address, means.mark, talk, security)?)))
+        let stream = Stream::new(self.question.address, means.mark, talk, security);
+        Ok(Asking::Stream(Box::new(stream.map_err(|error| self.not_begun(error))?)))
+    }
+
+    /// What forbids a packet to a virtual address is the end of the table of such probes, when their way is gone.
+    fn not_begun(&self, error: io::Error) -> NotBegun {
+        if self.question.via.is_some() && reach::is_forbidden(&error) { NotBegun::Short(error) } else { error.into() }
     }
 
     fn datagram(
@@ -248,8 +267,8 @@ impl Prepared {
         kind: Kind,
         talk: impl Conversation + 'static,
     ) -> Result<Asking, NotBegun> {
-        let begun = Datagram::new(kind, self.question.address, means.mark, Box::new(talk))?;
-        begun.map(Asking::Datagram).map_err(NotBegun::Over)
+        let begun = Datagram::new(kind, self.question.address, means.mark, Box::new(talk));
+        begun.map_err(|error| self.not_begun(error))?.map(Asking::Datagram).map_err(NotBegun::Over)
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Poll, Token};
+use mio::{Events, Interest, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -30,11 +30,12 @@ use super::command::{self, Finished};
 use super::executor::{Answer, Orders, Shared, Stats, Wanted, lock};
 use super::files::Files;
 use super::lateness::Record;
+use super::own_address::{self, Aside, BELIEVED, Own, explained, is_about_connecting};
 use super::reach;
 use super::stream::Stream;
 use super::timers::Timers;
 use super::transport::{Ended, Ready, Scratch, Step};
-use crate::core::check::Outcome;
+use crate::core::check::{Outcome, Verdict};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{first_probe, next_probe};
 use crate::core::target::Target;
@@ -78,7 +79,27 @@ struct Slot {
     generation: u32,
     /// Its latest command, as long as it is there.
     command: Weak<()>,
+    /// What its server does at its own address, if that has been asked because it fails at a virtual one.
+    own: Option<(Moment, Own)>,
     stands: Stands,
+}
+
+impl Slot {
+    /// The failure with what is known of the server's own address.
+    fn explained(&self, verdict: Verdict, now: Moment) -> Verdict {
+        match (verdict, &self.target.question.via, self.own) {
+            (Verdict::Failure(failure), Some(via), own) => {
+                let own = own.filter(|(at, _)| now.since(*at) < BELIEVED).map_or(Own::Silent, |(_, own)| own);
+                Verdict::Failure(explained(failure, via, self.target.question.address.ip(), own))
+            }
+            (verdict, ..) => verdict,
+        }
+    }
+
+    /// Its server's own address should be asked.
+    fn wants_aside(&self, now: Moment) -> bool {
+        self.target.question.via.is_some() && self.own.is_none_or(|(at, _)| now.since(at) >= BELIEVED)
+    }
 }
 
 enum Stands {
@@ -89,6 +110,10 @@ enum Stands {
         /// When the question is put once more, if it is one of those that are.
         again: Option<Moment>,
         ends: Moment,
+        /// The server's own address is being asked.
+        aside: Option<Aside>,
+        /// The verdict that waits for it, and the time that it took.
+        held: Option<(Ended, Duration)>,
     },
     Parting(Box<Stream>),
 }
@@ -180,14 +205,15 @@ impl Asker {
                 return;
             }
             for (token, verdict) in self.finished.take() {
-                if let Some(number) = self.number(token) {
-                    let ended = Ended { verdict, certificate_ends: None, farewell: false };
-                    self.ended(number, ended, clock::now());
+                if let Some((number, false)) = self.number(token) {
+                    self.command_ended(number, verdict);
                 }
             }
             for event in &events {
-                if let Some(number) = self.number(event.token()) {
-                    self.ready(number, event.into());
+                match self.number(event.token()) {
+                    Some((number, false)) => self.ready(number, event.into()),
+                    Some((number, true)) => self.aside_ready(number, event.into()),
+                    None => {}
                 }
             }
         }
@@ -250,7 +276,9 @@ impl Asker {
             let number = match self.free.pop() {
                 Some(number) => number,
                 None => {
-                    let Ok(number) = u32::try_from(self.slots.len()) else { return };
+                    let Some(number) = u32::try_from(self.slots.len()).ok().filter(|number| *number < ASIDE) else {
+                        return;
+                    };
                     self.slots.push(None);
                     number
                 }
@@ -264,6 +292,7 @@ impl Asker {
                 turn,
                 generation: self.generation,
                 command: Weak::new(),
+                own: None,
                 stands: Stands::Idle,
                 target: target.clone(),
             };
@@ -282,17 +311,23 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match &mut slot.stands {
             Stands::Idle => self.begin(number, now),
-            Stands::Asked { asking, again, ends, .. } => {
+            Stands::Asked { asking, again, ends, held, .. } => {
                 let ends = *ends;
                 if now < ends {
-                    if again.take_if(|again| *again <= now).is_some() {
+                    let again_now = again.take_if(|again| *again <= now).is_some();
+                    self.timers.set(number, ends.min(again.unwrap_or(ends)));
+                    if again_now && asking.is_connecting() {
+                        self.ask_aside(number, now);
+                    } else if again_now {
                         asking.again();
                     }
-                    self.timers.set(number, ends.min(again.unwrap_or(ends)));
-                    return;
+                } else if let Some((ended, took)) = held.take() {
+                    self.ended(number, ended, took);
+                } else {
+                    let timeout = slot.target.pace.timeout;
+                    let ended = asking.timed_out(timeout);
+                    self.ended(number, ended, timeout);
                 }
-                let ended = asking.timed_out(slot.target.pace.timeout);
-                self.ended(number, ended, now);
             }
             Stands::Parting(_) => {
                 let turn = slot.turn;
@@ -354,7 +389,7 @@ impl Asker {
                 }
                 let ends = now + slot.target.pace.timeout;
                 let again = asking.again_after(slot.target.pace.timeout).map(|after| now + after);
-                slot.stands = Stands::Asked { asking, begun: now, again, ends };
+                slot.stands = Stands::Asked { asking, begun: now, again, ends, aside: None, held: None };
                 self.sockets += 1;
                 self.timers.set(number, ends.min(again.unwrap_or(ends)));
             }
@@ -386,10 +421,21 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match &mut slot.stands {
             Stands::Idle => {}
-            Stands::Asked { asking, .. } => match asking.ready(ready, &mut self.scratch) {
+            Stands::Asked { held: Some(_), .. } => {}
+            Stands::Asked { asking, begun, .. } => match asking.ready(ready, &mut self.scratch) {
                 Step::Wait => {}
                 Step::More => self.more.push(number),
-                Step::Over(ended) => self.ended(number, ended, clock::now()),
+                Step::Over(ended) => {
+                    let now = clock::now();
+                    let took = now.since(*begun);
+                    let explicable =
+                        matches!(&ended.verdict, Verdict::Failure(failure) if is_about_connecting(failure));
+                    if explicable && asking.is_connecting() && slot.wants_aside(now) {
+                        self.hold(number, ended, took, now);
+                    } else {
+                        self.ended(number, ended, took);
+                    }
+                }
             },
             Stands::Parting(stream) => {
                 if stream.parted(ready, &mut self.scratch) {
@@ -402,10 +448,71 @@ impl Asker {
         }
     }
 
-    fn ended(&mut self, number: u32, ended: Ended, now: Moment) {
-        let Ended { verdict, certificate_ends, farewell } = ended;
+    /// A verdict waits until the server's own address has been asked, at most to the end of its timeout.
+    fn hold(&mut self, number: u32, ended: Ended, took: Duration, now: Moment) {
+        if let Some(Some(Slot { stands: Stands::Asked { held, .. }, .. })) = self.slots.get_mut(number as usize) {
+            *held = Some((ended, took));
+            self.ask_aside(number, now);
+        }
+    }
+
+    fn ask_aside(&mut self, number: u32, now: Moment) {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
-        let Stands::Asked { asking, begun, .. } = std::mem::replace(&mut slot.stands, Stands::Idle) else { return };
+        if !slot.wants_aside(now) {
+            return;
+        }
+        let Some(via) = &slot.target.question.via else { return };
+        let asked = Aside::ask(via, slot.target.question.address.port()).and_then(|aside| {
+            let token = token(number | ASIDE, slot.generation);
+            self.poll.registry().register(&mut SourceFd(&aside.fd()), token, Interest::WRITABLE)?;
+            Ok(aside)
+        });
+        match asked {
+            Ok(asked) => {
+                if let Stands::Asked { aside, .. } = &mut slot.stands {
+                    *aside = Some(asked);
+                    self.sockets += 1;
+                }
+            }
+            Err(error) => self.know_own(number, own_address::of(&error), now),
+        }
+    }
+
+    /// What the server's own address does is known.
+    fn know_own(&mut self, number: u32, own: Own, now: Moment) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        slot.own = Some((now, own));
+        let Stands::Asked { aside, held, .. } = &mut slot.stands else { return };
+        if let Some(aside) = aside.take() {
+            aside.end();
+            self.sockets -= 1;
+        }
+        if let Some((ended, took)) = held.take() {
+            self.ended(number, ended, took);
+        }
+    }
+
+    fn aside_ready(&mut self, number: u32, ready: Ready) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        if let Stands::Asked { aside: Some(aside), .. } = &slot.stands
+            && let Some(own) = aside.ready(ready)
+        {
+            self.know_own(number, own, clock::now());
+        }
+    }
+
+    fn ended(&mut self, number: u32, ended: Ended, took: Duration) {
+        let Ended { verdict, certificate_ends, farewell } = ended;
+        let now = clock::now();
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        let Stands::Asked { asking, aside, .. } = std::mem::replace(&mut slot.stands, Stands::Idle) else { return };
+        if let Some(aside) = aside {
+            // It had half of the timeout.
+            slot.own = Some((now, Own::Silent));
+            aside.end();
+            self.sockets -= 1;
+        }
+        let verdict = if asking.is_connecting() { slot.explained(verdict, now) } else { verdict };
         match asking {
             Asking::Stream(stream) if farewell => slot.stands = Stands::Parting(stream),
             asking => {
@@ -413,7 +520,7 @@ impl Asker {
                 self.sockets -= 1;
             }
         }
-        self.answer(number, Outcome { verdict, took: now.since(begun), certificate_ends });
+        self.answer(number, Outcome { verdict, took, certificate_ends });
     }
 
     /// Has an answer for the daemon; the target's next turn is set.
@@ -435,7 +542,13 @@ impl Asker {
         match std::mem::replace(&mut slot.stands, Stands::Idle) {
             Stands::Idle => return,
             Stands::Parting(stream) => stream.abort(),
-            Stands::Asked { asking, .. } => asking.end(),
+            Stands::Asked { asking, aside, .. } => {
+                asking.end();
+                if let Some(aside) = aside {
+                    aside.end();
+                    self.sockets -= 1;
+                }
+            }
         }
         self.sockets -= 1;
     }
@@ -472,11 +585,20 @@ impl Asker {
         self.stats.clone_into(&mut lock(&self.shared.stats));
     }
 
-    /// Whom an event is for, unless its socket is gone.
-    fn number(&self, token: Token) -> Option<u32> {
+    /// Whom an event is for, unless its socket is gone; and whether it is of the socket to a server's own address.
+    fn number(&self, token: Token) -> Option<(u32, bool)> {
         let (number, generation) = ((token.0 & NUMBER_MASK) as u32, (token.0 >> NUMBER_BITS) as u32);
+        let (number, aside) = (number & !ASIDE, number & ASIDE != 0);
         let slot = self.slots.get(number as usize)?.as_ref()?;
-        (slot.generation == generation).then_some(number)
+        (slot.generation == generation).then_some((number, aside))
+    }
+
+    fn command_ended(&mut self, number: u32, verdict: Verdict) {
+        let Some(Some(Slot { stands: Stands::Asked { begun, .. }, .. })) = self.slots.get(number as usize) else {
+            return;
+        };
+        let took = clock::now().since(*begun);
+        self.ended(number, Ended { verdict, certificate_ends: None, farewell: false }, took);
     }
 }
 
@@ -486,6 +608,8 @@ fn running(commands: &[Weak<()>]) -> usize {
 }
 
 const NUMBER_BITS: u32 = 32;
+/// In a number: the socket to the server's own address.
+const ASIDE: u32 = 1 << 31;
 const NUMBER_MASK: usize = (1 << NUMBER_BITS) - 1;
 
 /// Tokens have 64 bits on all machines that the data plane runs on.

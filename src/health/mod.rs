@@ -8,6 +8,7 @@ pub mod executor;
 mod files;
 mod lateness;
 mod neighbour;
+mod own_address;
 pub mod probe;
 mod reach;
 mod stream;
