@@ -187,7 +187,9 @@ pub async fn suffer(site: &mut RealSite, fault: Fault, round: usize) -> anyhow::
     let mut sighting = Sighting::default();
     let began = Instant::now();
     let harm = inflict(site, fault, pc)?;
-    look_until_out(&api, fault, pc, began, &mut sighting).await?;
+    // A server hangs only when the last of its processes has stopped.
+    let complete = if fault.trouble == Trouble::Hung { Instant::now() } else { began };
+    look_until_out(&api, fault, pc, complete, &mut sighting).await?;
     let found = Instant::now();
     tokio::time::sleep(CALM).await;
     stop.store(true, Ordering::Relaxed);
@@ -203,7 +205,7 @@ async fn look_until_out(
     api: &Api,
     fault: Fault,
     pc: &str,
-    began: Instant,
+    since: Instant,
     sighting: &mut Sighting,
 ) -> anyhow::Result<()> {
     let mut waiting: Option<Vec<String>> = None;
@@ -211,7 +213,7 @@ async fn look_until_out(
     loop {
         looks.tick().await;
         let affected: Vec<_> = api.members().await?.into_iter().filter(|m| serves(fault, &m.service)).collect();
-        let now = began.elapsed();
+        let now = since.elapsed();
         let (own, others): (Vec<_>, Vec<_>) = affected.into_iter().partition(|m| m.server == pc);
         for other in others.into_iter().filter(|m| !m.scheduled) {
             if !sighting.innocent.contains(&other.service) {
@@ -329,7 +331,7 @@ impl Record {
     /// A table: how often each fault was made, in how many services it was found, and after how long.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:46} {:>6} {:>8} {:>8} {:>8} {:>9}\n",
+            "{:52} {:>6} {:>8} {:>8} {:>8} {:>9}\n",
             "fault", "times", "services", "median", "worst", "promised"
         );
         for (fault, (times, found)) in &self.rows {
@@ -338,7 +340,7 @@ impl Record {
             let at = |place: usize| found.get(place).copied().unwrap_or_default().as_secs_f64();
             let (median, worst) = (at(found.len() / 2), at(found.len().saturating_sub(1)));
             text += &format!(
-                "{:46} {times:>6} {:>8} {median:>6.2} s {worst:>6.2} s {:>7.1} s\n",
+                "{:52} {times:>6} {:>8} {median:>6.2} s {worst:>6.2} s {:>7.1} s\n",
                 fault.to_string(),
                 found.len(),
                 DETECTION.as_secs_f64()
