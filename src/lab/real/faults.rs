@@ -113,11 +113,11 @@ impl Fault {
 pub struct Sighting {
     /// From the fault until it was out, for each service (in each mode and address family) of the server.
     pub found: Vec<Duration>,
-    /// Customers that came before it was found everywhere, and those of them that had come before the fault.
-    pub customers: usize,
-    /// Errands that failed: begun before the fault, then until it was found.
+    /// Errands that had begun before the fault and failed by it.
     pub under_way: usize,
-    pub until_found: usize,
+    /// Errands that began between the fault and the moment when it was found everywhere, and those that failed.
+    pub meanwhile: usize,
+    pub failed_meanwhile: usize,
     /// Begun after that. None may fail.
     pub served_after: usize,
     pub failed_after: BTreeMap<String, usize>,
@@ -151,13 +151,14 @@ impl fmt::Display for Sighting {
         let seconds = |d: Option<&Duration>| d.copied().unwrap_or_default().as_secs_f32();
         write!(
             f,
-            "out of {} services after {:.2} to {:.2} s (promised: {:.1} s); {} under way and {} until then failed, of {} after that {}",
+            "out of {} services after {:.2} to {:.2} s (promised: {:.1} s); failed: {} under way, {} of {} until then, of {} after that {}",
             self.found.len(),
             seconds(self.found.iter().min()),
             seconds(self.found.iter().max()),
             DETECTION.as_secs_f32(),
             self.under_way,
-            self.until_found,
+            self.failed_meanwhile,
+            self.meanwhile,
             self.served_after + self.failed_after.values().sum::<usize>(),
             if self.failed_after.is_empty() { "none".into() } else { format!("{:?}", self.failed_after) },
         )?;
@@ -186,7 +187,9 @@ pub async fn suffer(site: &mut RealSite, fault: Fault, round: usize) -> anyhow::
     let mut sighting = Sighting::default();
     let began = Instant::now();
     let harm = inflict(site, fault, pc)?;
-    look_until_out(&api, fault, pc, began, &mut sighting).await?;
+    // A server hangs only when the last of its processes has stopped.
+    let complete = if fault.trouble == Trouble::Hung { Instant::now() } else { began };
+    look_until_out(&api, fault, pc, complete, &mut sighting).await?;
     let found = Instant::now();
     tokio::time::sleep(CALM).await;
     stop.store(true, Ordering::Relaxed);
@@ -202,7 +205,7 @@ async fn look_until_out(
     api: &Api,
     fault: Fault,
     pc: &str,
-    began: Instant,
+    since: Instant,
     sighting: &mut Sighting,
 ) -> anyhow::Result<()> {
     let mut waiting: Option<Vec<String>> = None;
@@ -210,7 +213,7 @@ async fn look_until_out(
     loop {
         looks.tick().await;
         let affected: Vec<_> = api.members().await?.into_iter().filter(|m| serves(fault, &m.service)).collect();
-        let now = began.elapsed();
+        let now = since.elapsed();
         let (own, others): (Vec<_>, Vec<_>) = affected.into_iter().partition(|m| m.server == pc);
         for other in others.into_iter().filter(|m| !m.scheduled) {
             if !sighting.innocent.contains(&other.service) {
@@ -249,8 +252,8 @@ fn judge(attempts: &[Attempt], began: Instant, found: Instant, sighting: &mut Si
     let failed = |a: &&Attempt| a.outcome.is_err();
     sighting.under_way = attempts.iter().filter(|a| a.started < began && a.ended >= began).filter(failed).count();
     let meanwhile = attempts.iter().filter(|a| a.started >= began && a.started < found);
-    sighting.until_found = meanwhile.clone().filter(failed).count();
-    sighting.customers = meanwhile.count();
+    sighting.failed_meanwhile = meanwhile.clone().filter(failed).count();
+    sighting.meanwhile = meanwhile.count();
     let after = attempts.iter().filter(|a| a.started >= found);
     sighting.served_after = after.clone().filter(|a| a.outcome.is_ok()).count();
     sighting.failed_after = errand::failures(after);
@@ -328,7 +331,7 @@ impl Record {
     /// A table: how often each fault was made, in how many services it was found, and after how long.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:46} {:>6} {:>8} {:>8} {:>8} {:>9}\n",
+            "{:52} {:>6} {:>8} {:>8} {:>8} {:>9}\n",
             "fault", "times", "services", "median", "worst", "promised"
         );
         for (fault, (times, found)) in &self.rows {
@@ -337,7 +340,7 @@ impl Record {
             let at = |place: usize| found.get(place).copied().unwrap_or_default().as_secs_f64();
             let (median, worst) = (at(found.len() / 2), at(found.len().saturating_sub(1)));
             text += &format!(
-                "{:46} {times:>6} {:>8} {median:>6.2} s {worst:>6.2} s {:>7.1} s\n",
+                "{:52} {times:>6} {:>8} {median:>6.2} s {worst:>6.2} s {:>7.1} s\n",
                 fault.to_string(),
                 found.len(),
                 DETECTION.as_secs_f64()

@@ -74,7 +74,9 @@ impl Program {
 
     /// Of its processes; `None` before the first of them exists.
     fn namespace(&self) -> Option<(u64, u64)> {
-        identity(&format!("/proc/{}/ns/pid_for_children", self.keeper.pid()))
+        // Until the keeper has made it, this is the namespace of the whole machine.
+        let namespace = identity(&format!("/proc/{}/ns/pid_for_children", self.keeper.pid()))?;
+        (identity("/proc/self/ns/pid")? != namespace).then_some(namespace)
     }
 
     fn wait_until(&self, what: &str, so: impl Fn() -> bool) -> Result<(), LabError> {
