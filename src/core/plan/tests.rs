@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use super::fixture::{BRIDGE, PORTS, Site, at, dest, key, mac, member, pool, server, v4, v6, virtual_server};
 use super::*;
 use crate::config::Scheduler;
-use crate::core::admin::Subject;
 use crate::config::{Link, Mac, Prefix, SourceNat};
+use crate::core::admin::Subject;
 use crate::core::check::{FailureKind, Verdict};
 use crate::core::network::LinkKind;
 
