@@ -4,12 +4,14 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab test bench build check fuzz
+.PHONY: help lab lab-real test bench bench-detection build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
+	@echo "make lab-real the same with the true software: Exim, Courier, Apache, FreeRADIUS, BIND"
 	@echo "make test     all tests, also on Debian 12's own kernel (under qemu)"
 	@echo "make bench    what a packet costs, and what a table of a million connections does"
+	@echo "make bench-detection  how long real servers' faults take to be found, 20 of each kind"
 	@echo "make fuzz     SECONDS=60: what hostile servers can send to each probe, for so long each"
 	@echo "make build    the program, as $(RELEASE)"
 
@@ -18,6 +20,11 @@ lab:
 	@tools/setup.sh lab
 	$(CARGO) build --release
 	@if [ -t 0 ] && [ -t 1 ]; then $(RELEASE) lab --tour --stay; else $(RELEASE) lab --tour; fi
+
+lab-real:
+	@tools/setup.sh lab
+	$(CARGO) build --release
+	@if [ -t 0 ] && [ -t 1 ]; then $(RELEASE) lab --servers real --tour --stay; else $(RELEASE) lab --servers real --tour; fi
 
 test:
 	@tools/setup.sh test
@@ -28,6 +35,11 @@ test:
 bench:
 	@tools/setup.sh test
 	$(CARGO) bench --bench dataplane --bench sweep --bench forward
+
+bench-detection:
+	@tools/setup.sh lab
+	$(CARGO) build --release
+	$(RELEASE) lab --servers real --faults 20
 
 SECONDS ?= 60
 fuzz:

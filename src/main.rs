@@ -43,6 +43,8 @@ enum Command {
     Lab(lab::LabOptions),
     #[command(hide = true)]
     LabServer(lab::servers::ServerArgs),
+    #[command(hide = true)]
+    LabKeeper(lab::real::keeper::KeeperArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,10 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::LabServer(args) => lab_server(args),
+        Command::LabKeeper(args) => match lab::real::keeper::keep(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {

@@ -26,12 +26,18 @@ mod drain;
 mod failure;
 #[path = "life/flood.rs"]
 mod flood;
+#[path = "life/layout.rs"]
+mod layout;
 #[path = "life/machine.rs"]
 mod machine;
+#[path = "life/maintenance.rs"]
+mod maintenance;
 #[path = "life/persistence.rs"]
 mod persistence;
 #[path = "life/reload.rs"]
 mod reload;
+#[path = "life/resets.rs"]
+mod resets;
 #[path = "life/restart.rs"]
 mod restart;
 #[path = "life/scheduling.rs"]

@@ -11,14 +11,17 @@ mod packets {
     mod counts;
     mod dsr;
     mod fragments;
+    mod ftp;
     mod full_nat;
     mod fuzz;
     mod gate;
     mod icmp_errors;
     mod limits;
+    mod migration;
     mod nat;
     mod persistence;
     mod refusals;
+    mod resets;
     mod scheduling;
     mod tcp_state;
     mod udp;

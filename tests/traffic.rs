@@ -8,6 +8,7 @@ mod traffic {
     mod dsr_probe;
     mod flooding;
     mod fragments;
+    mod ftp;
     mod generic;
     mod hairpin;
     mod icmp;

@@ -1,18 +1,22 @@
 #!/bin/sh
 # Makes a Debian 12 machine able to build and test lbd: installs the packages that it lacks, and says in
 # one line what else is missing. `setup.sh build` is enough to compile; `setup.sh test` and `setup.sh lab`
-# also need root and a kernel that the data plane can run on.
+# also need root and a kernel that the data plane can run on. `setup.sh real` installs only what
+# `lbd lab --servers real` runs; that command does it by itself, with this script built in.
 set -eu
 
 need=${1:-build}
 build="gcc make clang libelf-dev zlib1g-dev libbpf-dev linux-libc-dev pkg-config"
 lab="iproute2 ethtool procps util-linux"
-test="tcpdump curl nftables libio-socket-inet6-perl bpftool prometheus swaks exim4-daemon-light qemu-system-x86 busybox-static cpio kmod"
+# Servers, and the clients that show that they serve.
+real="exim4-daemon-light courier-pop courier-imap courier-authdaemon apache2 freeradius bind9 openssl swaks libnet-ssleay-perl libio-socket-inet6-perl curl freeradius-utils bind9-dnsutils"
+test="tcpdump nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $real"
 case $need in
 build) packages=$build ;;
 lab) packages="$build $lab" ;;
 test) packages="$build $lab $test" ;;
-*) echo "setup: unknown word '$need'; use build, lab or test" >&2; exit 2 ;;
+real) packages=$real ;;
+*) echo "setup: unknown word '$need'; use build, lab, test or real" >&2; exit 2 ;;
 esac
 
 fail() {
@@ -20,11 +24,13 @@ fail() {
 	exit 1
 }
 
-command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or newer (rustup), and open a new shell"
-wanted=1.95
-version=$(rustc --version | cut -d' ' -f2)
-[ "$(printf '%s\n%s\n' "$wanted" "$version" | sort -V | head -n1)" = "$wanted" ] ||
-	fail "Rust $version is too old: lbd needs $wanted or newer (rustup update stable)"
+if [ "$need" != real ]; then
+	command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or newer (rustup), and open a new shell"
+	wanted=1.95
+	version=$(rustc --version | cut -d' ' -f2)
+	[ "$(printf '%s\n%s\n' "$wanted" "$version" | sort -V | head -n1)" = "$wanted" ] ||
+		fail "Rust $version is too old: lbd needs $wanted or newer (rustup update stable)"
+fi
 
 missing=
 for package in $packages; do
@@ -52,7 +58,7 @@ if [ -n "$missing" ]; then
 	trap - EXIT INT TERM HUP
 	[ $installed = yes ] || fail "apt-get could not install:$missing"
 fi
-[ "$need" = build ] && exit 0
+case $need in build | real) exit 0 ;; esac
 
 [ "$(id -u)" = 0 ] || fail "root is needed: lab and tests make network namespaces and load XDP programs (sudo make $need)"
 kernel=$(uname -r | cut -d- -f1)

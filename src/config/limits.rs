@@ -36,6 +36,9 @@ pub const EMBRYONIC: Range = range(1_024, 1_048_576);
 pub const PERSISTENCE: Range = range(1_024, 4_194_304);
 pub const FRAGMENTS: Range = range(256, 262_144);
 
+/// Until the connections that a drain has left are reset: at once, to a week.
+pub const DRAIN_DEADLINE: Range = range(0, 7 * DAY);
+
 /// Times of flows and persistence: 1 s to 24 h.
 pub const FLOW_TIME: Range = range(SECOND, DAY);
 pub const SLOW_START: Range = range(0, HOUR);

@@ -4,6 +4,7 @@
 //! work, whoever wrote it; `yaml` reads and writes it as a file, with the
 //! place of every value; `diagnostic` says what is wrong, and where.
 pub mod diagnostic;
+pub mod edit;
 pub mod limits;
 pub mod model;
 pub mod probe;

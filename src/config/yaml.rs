@@ -34,6 +34,18 @@ use super::diagnostic::{self, Complaint, DIAGNOSTICS_MAX, Diagnostic, Finding, K
 use super::limits::FILE_BYTES_MAX;
 use super::validate::validate;
 
+/// A time as the configuration writes it, `30m`, for other notations; why it is none.
+pub fn time(text: &str, range: super::limits::Range) -> Result<std::time::Duration, String> {
+    use self::notation::Notation;
+    let told = |complaint: Complaint| match complaint.help {
+        Some(help) => format!("{}; {help}", complaint.message),
+        None => complaint.message,
+    };
+    let value = notation::Time::<0, { u32::MAX }>::read(text).map_err(told)?;
+    super::validate::check_time(value, range).map_err(told)?;
+    Ok(value)
+}
+
 pub use self::schema::json_schema;
 pub use self::write::to_yaml;
 
@@ -50,6 +62,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// What was read, without a byte order mark.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The warnings as a person reads them, with the lines that they are about; empty without any.
     pub fn render_warnings(&self) -> String {
         let mut out = String::new();

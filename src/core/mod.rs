@@ -2,6 +2,7 @@
 pub mod admin;
 pub mod check;
 pub mod control;
+pub mod drain;
 pub mod forwarding;
 pub mod hash;
 pub mod marks;

@@ -42,10 +42,11 @@ pub fn next_probe(target: &Target, after: Moment) -> Moment {
     Moment(duration(phase + turns * interval))
 }
 
-/// When a target whose result came at `ended` is probed next, if that result put its state in doubt: after
-/// the fast interval, unless its turn comes sooner.
-pub fn next_in_doubt(target: &Target, ended: Moment) -> Moment {
-    next_probe(target, ended).min(ended + target.pace.fast_interval)
+/// When a target is probed next whose probe began at `begun`, and whose result, at `ended`, put its state in
+/// doubt: after the fast interval, unless its turn comes sooner. A turn that came while the probe waited for
+/// its timeout is made up for at once, so that `fall` failures take no longer than as many intervals.
+pub fn next_in_doubt(target: &Target, begun: Moment, ended: Moment) -> Moment {
+    next_probe(target, begun).min(ended + target.pace.fast_interval).max(ended)
 }
 
 #[cfg(test)]
@@ -67,9 +68,11 @@ mod tests {
     fn a_target_in_doubt_is_asked_again_after_the_fast_interval_or_at_its_turn() {
         let target = target(1, 2000);
         let turn = next_probe(&target, Moment(Duration::from_secs(100)));
-        assert_eq!(next_in_doubt(&target, turn), turn + Duration::from_millis(500));
+        assert_eq!(next_in_doubt(&target, turn, turn), turn + Duration::from_millis(500));
         let shortly_before = Moment(turn.0 + Duration::from_millis(1900));
-        assert_eq!(next_in_doubt(&target, shortly_before), turn + Duration::from_secs(2));
+        assert_eq!(next_in_doubt(&target, shortly_before, shortly_before), turn + Duration::from_secs(2));
+        let behind_its_turn = Moment(turn.0 + Duration::from_millis(2001));
+        assert_eq!(next_in_doubt(&target, turn, behind_its_turn), behind_its_turn);
     }
 
     #[test]

@@ -9,24 +9,26 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::drains::Drains;
 use super::lock;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
-use crate::config::{Config, Http, Limits, Mac, Name};
-use crate::core::admin::{Admin, AdminState};
+use crate::config::{Config, Http, Limits, Mac};
+use crate::core::admin::Admin;
 use crate::core::check::{Change, State};
 use crate::core::control::ReloadReport;
-use crate::core::forwarding::{DestKey, Family};
+use crate::core::forwarding::Family;
 use crate::core::marks::{self, Marks};
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
-use crate::core::plan::{Inputs, Plan, Standing, plan};
+use crate::core::plan::{Inputs, Plan, plan};
 use crate::core::schedule_probes::next_in_doubt;
 use crate::core::target::{Health, targets};
 use crate::core::vip_claims::VipClaim;
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::health::executor::{Answer, Executor, Wanted};
+use crate::health::transport::Marked;
 use crate::os::arp::FrameSender;
 use crate::os::{clock, netlink};
 
@@ -53,14 +55,15 @@ pub struct Appliance {
     pub network: Arc<Network>,
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
-    path: PathBuf,
+    pub drains: Drains,
+    pub(super) path: PathBuf,
     store: Store,
-    dataplane: Arc<Mutex<DataPlane>>,
+    pub(super) dataplane: Arc<Mutex<DataPlane>>,
     executor: Executor,
     os: netlink::Handle,
     marks: Marks,
-    /// Families whose marked probes have a way.
-    probe_ways: BTreeSet<Family>,
+    /// Servers whose marked probes have a way, and where these come from.
+    probe_ways: BTreeMap<marks::Marked, Option<IpAddr>>,
     /// Woken when the targets have changed.
     pub retargeted: Arc<Notify>,
     /// Machines that speak for a virtual address of DSR, and must not.
@@ -105,13 +108,14 @@ impl Appliance {
             admin,
             network,
             alarms: BTreeMap::new(),
+            drains: Drains::default(),
             path,
             store,
             dataplane,
             executor,
             os,
             marks: Marks::default(),
-            probe_ways: BTreeSet::new(),
+            probe_ways: BTreeMap::new(),
             retargeted: Arc::new(Notify::new()),
             vip_claims: BTreeSet::new(),
             announcer: FrameSender::open()?,
@@ -136,16 +140,17 @@ impl Appliance {
         self.dirty = true;
     }
 
-    /// Families of which servers are probed behind a virtual address.
-    pub fn probed_families(&self) -> BTreeSet<Family> {
+    /// Servers that are probed behind a virtual address, with their own.
+    pub fn probed_behind(&self) -> BTreeMap<marks::Marked, IpAddr> {
         let via = self.health.iter().filter_map(|(target, _)| target.question.via.as_ref());
-        via.map(|via| Family::of(via.address)).collect()
+        via.map(|via| ((via.server.clone(), Family::of(via.address)), via.address)).collect()
     }
 
-    /// The way of such probes is there for these families, and for no others.
-    pub fn probe_ways_made(&mut self, families: BTreeSet<Family>) {
-        if self.probe_ways != families {
-            self.probe_ways = families;
+    /// The way of such probes is there for these servers, and for no others; each with this box's address that
+    /// they can answer.
+    pub fn probe_ways_made(&mut self, sources: BTreeMap<marks::Marked, Option<IpAddr>>) {
+        if self.probe_ways != sources {
+            self.probe_ways = sources;
             self.ask();
         }
     }
@@ -160,8 +165,10 @@ impl Appliance {
                 continue;
             };
             let family = Family::of(via.address);
-            if let Some(mark) = self.marks.mark(&via.server, family).filter(|_| self.probe_ways.contains(&family)) {
-                asked.insert(target.clone(), Some(mark));
+            let mark = self.marks.mark(&via.server, family);
+            let source = self.probe_ways.get(&(via.server.clone(), family));
+            if let (Some(mark), Some(source)) = (mark, source) {
+                asked.insert(target.clone(), Some(Marked { mark, source: *source }));
             }
         }
         self.executor.set(asked);
@@ -181,10 +188,11 @@ impl Appliance {
     pub fn answered(&mut self, answers: Vec<Answer>) {
         let now = clock::now();
         for Answer { target, outcome } in answers {
+            let begun = Moment(now.0.saturating_sub(outcome.took));
             let change = self.health.record(&target, outcome, now);
             let Some(health) = self.health.get(&target) else { continue };
             if health.in_doubt() {
-                self.executor.hurry(&target, next_in_doubt(&target, now));
+                self.executor.hurry(&target, next_in_doubt(&target, begun, now));
             }
             let Some(Change { from, to }) = change else { continue };
             let (question, why) = (&target.question, health.cause());
@@ -215,7 +223,7 @@ impl Appliance {
             .map(|(_, last)| *last + ANNOUNCE_EVERY)
             .min();
         let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
-        [self.plan.next, announcement, patience].into_iter().flatten().min()
+        [self.plan.next, announcement, patience, self.drains.next()].into_iter().flatten().min()
     }
 
     /// Reads the file again; on any error nothing has changed.
@@ -249,34 +257,23 @@ impl Appliance {
         Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
-    /// Orders an administrative state and keeps it; the state before.
-    pub fn set_admin(&mut self, server: &Name, state: AdminState) -> anyhow::Result<AdminState> {
-        let mut admin = self.admin.clone();
-        let before = admin.set(server, state, clock::now());
+    /// Keeps a changed administrative state; on any error nothing has changed.
+    pub(super) fn set_admin(&mut self, admin: Admin) -> anyhow::Result<()> {
         self.store.keep_admin(&admin)?;
         self.admin = admin;
         self.dirty = true;
-        info!("{server}: {before} -> {state} by the operator");
-        Ok(before)
+        Ok(())
     }
 
-    /// Services that would have nobody left for new connections without this server.
-    pub fn left_empty_without(&self, server: &Name) -> Vec<DestKey> {
-        let able =
-            |key: &DestKey| self.plan.members.get(key).is_some_and(|s| s.is_scheduled() || *s == Standing::BackupIdle);
-        self.plan
-            .members
-            .keys()
-            .filter(|key| key.server == *server && able(key))
-            .filter(|key| {
-                !self
-                    .plan
-                    .members
-                    .keys()
-                    .any(|other| other.service == key.service && other.server != *server && able(other))
-            })
-            .cloned()
-            .collect()
+    /// Has the data plane follow an input that has changed.
+    pub(super) fn replan(&mut self) -> Result<(), DataPlaneError> {
+        self.dirty = true;
+        self.settle()
+    }
+
+    /// The data plane is as planned.
+    pub(super) fn is_settled(&self) -> bool {
+        self.begun && !self.dirty
     }
 
     /// Makes the plan that the inputs ask for, and brings the data plane to it. Not before the first probes

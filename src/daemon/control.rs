@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::appliance::Appliance;
+use super::drains::Course;
 use super::lock;
 use super::state::{self, Losses};
-use crate::config::{Name, Protocol};
-use crate::core::admin::AdminState;
+use crate::config::Protocol;
 use crate::core::control::{
-    AdminReport, CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, ReloadError, ReloadReport,
-    State,
+    CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, ReloadError,
+    ReloadReport, State,
 };
 use crate::core::forwarding::DestKey;
 use crate::core::network::IfIndex;
@@ -25,6 +25,10 @@ use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::os::ethtool::{Ethtool, xdp_losses};
 use crate::os::netlink;
 
+/// For the connections of a server that is removed by force. At 50,000 resets in a second, a full table of the
+/// default size takes half of it.
+const RESET_PATIENCE: Duration = Duration::from_secs(10);
+const RESET_LOOK: Duration = Duration::from_millis(20);
 /// Chunks of connections on their way to a face.
 const CHUNKS: usize = 2;
 
@@ -40,12 +44,7 @@ pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// As much of what an operator wrote as can be a name.
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(Name::LENGTH_MAX).map_or(text, |(end, _)| &text[..end])
-}
-
-fn failed(error: impl std::fmt::Display) -> OperationError {
+pub(super) fn failed(error: impl std::fmt::Display) -> OperationError {
     OperationError::Failed(error.to_string())
 }
 
@@ -78,33 +77,6 @@ impl ApplianceControl {
         }
         losses
     }
-
-    fn order(&self, server: &str, state: AdminState, force: bool) -> Result<AdminReport, OperationError> {
-        let mut appliance = lock(&self.appliance);
-        let unknown = || OperationError::NoSuchServer {
-            name: server.to_owned(),
-            suggestion: crate::config::suggest::nearest(cut(server), appliance.config.servers.keys().map(Name::as_str))
-                .map(str::to_owned),
-        };
-        let name = Name::new(server).map_err(|_| unknown())?;
-        if !appliance.config.servers.contains_key(&name) {
-            return Err(unknown());
-        }
-        if state != AdminState::Enabled && !force {
-            let empty = appliance.left_empty_without(&name);
-            if !empty.is_empty() {
-                let mut services: Vec<String> =
-                    empty.iter().map(|key| format!("{}/{}", key.service.virtual_server, key.service.service)).collect();
-                services.dedup();
-                return Err(OperationError::LastMember { server: server.to_owned(), services });
-            }
-        }
-        let before = appliance.set_admin(&name, state).map_err(|e| failed(format!("{e:#}")))?;
-        // At once, so that no new connection meets the old plan after our answer.
-        appliance.settle().map_err(failed)?;
-        let connections = lock(&self.dataplane).server_connections(&name).unwrap_or(0);
-        Ok(AdminReport { server: server.to_owned(), before, state, connections })
-    }
 }
 
 impl Control for ApplianceControl {
@@ -120,14 +92,26 @@ impl Control for ApplianceControl {
         .boxed()
     }
 
-    fn set_admin<'a>(
-        &'a self,
-        server: &'a str,
-        state: AdminState,
-        force: bool,
-    ) -> BoxFuture<'a, Result<AdminReport, OperationError>> {
+    fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {
         async move {
-            let result = tokio::task::block_in_place(|| self.order(server, state, force));
+            let course = tokio::task::block_in_place(|| lock(&self.appliance).carry_out(&order));
+            let _ = self.kick.try_send(());
+            let (subject, report) = match course? {
+                Course::Done(report) => return Ok(report),
+                Course::Resetting { subject, report } => (subject, report),
+            };
+            let deadline = tokio::time::Instant::now() + RESET_PATIENCE;
+            while !tokio::task::block_in_place(|| lock(&self.appliance).is_reset(subject.server())) {
+                if tokio::time::Instant::now() >= deadline {
+                    let why = format!(
+                        "its {} connections are still being reset; it is removed when none is left",
+                        report.cut
+                    );
+                    return Err(OperationError::NotRemoved { server: order.server, why });
+                }
+                tokio::time::sleep(RESET_LOOK).await;
+            }
+            let result = tokio::task::block_in_place(|| lock(&self.appliance).finish_removal(&subject, report));
             let _ = self.kick.try_send(());
             result
         }

@@ -13,6 +13,7 @@ use super::appliance::Appliance;
 use super::lock;
 use crate::config::Mode;
 use crate::core::forwarding::{Family, ForwardingState};
+use crate::core::marks::Marked;
 use crate::core::network::{IfIndex, Network};
 use crate::core::vip_claims;
 use crate::dataplane::DataPlane;
@@ -39,14 +40,14 @@ pub async fn keep(
     loop {
         let (wanted, state) = {
             let appliance = lock(&appliance);
-            (appliance.probed_families(), appliance.plan.state.clone())
+            (appliance.probed_behind(), appliance.plan.state.clone())
         };
         let seen = network.borrow_and_update().clone();
         let outcome = if wanted.is_empty() && made {
             made = false;
-            route.remove().await.map(|()| BTreeSet::new()).map_err(|error| error.to_string())
+            route.remove().await.map(|()| Default::default()).map_err(|error| error.to_string())
         } else if wanted.is_empty() {
-            Ok(BTreeSet::new())
+            Ok(Default::default())
         } else {
             made = true;
             ready(&route, &dataplane, &wanted, &state, &seen).await
@@ -54,8 +55,8 @@ pub async fn keep(
         {
             let mut appliance = lock(&appliance);
             match outcome {
-                Ok(obstacles) => {
-                    appliance.probe_ways_made(wanted);
+                Ok((sources, obstacles)) => {
+                    appliance.probe_ways_made(sources);
                     appliance.set_alarm("probe-way", obstacles.into_iter().collect::<Vec<_>>().join("; "));
                 }
                 Err(error) => appliance.set_alarm(
@@ -81,38 +82,39 @@ pub async fn keep(
     }
 }
 
-/// A server of a family that is reached by DSR: its own address, and the virtual ones.
-fn servers(state: &ForwardingState, family: Family) -> impl Iterator<Item = (IpAddr, &BTreeSet<IpAddr>)> {
-    let dests = state.dests.iter().filter(move |(key, dest)| dest.mode == Mode::Dsr && key.service.family == family);
-    dests.filter_map(|(key, dest)| Some((dest.address, &state.services.get(&key.service)?.addresses)))
-}
+/// Where the probes of each server come from.
+type Sources = BTreeMap<Marked, Option<IpAddr>>;
 
-/// Makes the way; what keeps the probes from telling the truth all the same, in words.
+/// Makes the way; the sources, and what keeps the probes from telling the truth all the same, in words.
 async fn ready(
     route: &ProbeRoute,
     dataplane: &Mutex<DataPlane>,
-    wanted: &BTreeSet<Family>,
+    wanted: &BTreeMap<Marked, IpAddr>,
     state: &ForwardingState,
     network: &Network,
-) -> Result<BTreeSet<String>, String> {
+) -> Result<(Sources, BTreeSet<String>), String> {
     let words = |error: crate::os::OsError| error.to_string();
-    let mut sources = BTreeMap::new();
-    let mut asked: BTreeMap<IpAddr, IfIndex> = BTreeMap::new();
-    for family in wanted {
-        let mut source = None;
-        for (address, vips) in servers(state, *family) {
-            if vips.iter().all(|vip| asked.contains_key(vip)) && source.is_some() {
-                continue;
-            }
-            if let Some(way) = route.way_to(address).await.map_err(words)? {
-                source = source.or(way.source);
-                asked.extend(vips.iter().map(|vip| (*vip, way.link)));
-            }
-        }
-        sources.insert(*family, source);
+    let (mut sources, mut links) = (Sources::new(), BTreeMap::new());
+    for (server, address) in wanted {
+        let way = route.way_to(*address).await.map_err(words)?;
+        sources.insert(server.clone(), way.and_then(|way| way.source));
+        links.extend(way.map(|way| (*address, way.link)));
     }
-    let device = route.ensure(&sources).await.map_err(words)?;
+    // A socket that is bound to no source has the first one's of its family.
+    let mut of_family: BTreeMap<Family, Option<IpAddr>> = BTreeMap::new();
+    for ((_, family), source) in &sources {
+        let first = of_family.entry(*family).or_default();
+        *first = first.or(*source);
+    }
+    let device = route.ensure(&of_family).await.map_err(words)?;
     tokio::task::block_in_place(|| lock(dataplane).attach_probe(device)).map_err(|error| error.to_string())?;
+    let mut asked: BTreeSet<(IpAddr, IfIndex)> = BTreeSet::new();
+    for (key, dest) in state.dests.iter().filter(|(_, dest)| dest.mode == Mode::Dsr) {
+        let (Some(link), Some(service)) = (links.get(&dest.address), state.services.get(&key.service)) else {
+            continue;
+        };
+        asked.extend(service.addresses.iter().map(|vip| (*vip, *link)));
+    }
     let mut obstacles = BTreeSet::new();
     for (vip, link) in asked {
         let Some(known) = network.links.get(&link) else { continue };
@@ -120,7 +122,7 @@ async fn ready(
             obstacles.insert(obstacle.to_string());
         }
     }
-    Ok(obstacles)
+    Ok((sources, obstacles))
 }
 
 /// Where to ask who has the virtual addresses.

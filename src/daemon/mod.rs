@@ -12,7 +12,9 @@
 //! data plane to it. Housekeeping (sweeps, MACs to keep learnt) runs beside it.
 
 mod appliance;
+mod configfile;
 mod control;
+mod drains;
 mod dsr;
 mod housekeeping;
 mod state;
@@ -154,6 +156,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }
+        tokio::task::block_in_place(|| lock(&appliance).look_at_drains());
         resetter.wake();
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::appliance::Appliance;
 use super::control::unix;
+use super::drains;
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::State;
@@ -72,12 +73,13 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
                 name: name.to_string(),
                 address: server.address,
                 address6: server.address6,
-                admin: appliance.admin.get(name),
+                admin: appliance.admin.of_server(name),
                 weight: server.weight,
                 max_connections: server.max_connections,
                 connections: dataplane.server_connections(name).unwrap_or(0),
             })
             .collect(),
+        orders: drains::states(appliance, &scene.connections),
         interfaces: interfaces(appliance, dataplane, losses),
         table,
         packets: REASONS
@@ -209,7 +211,7 @@ impl Scene<'_> {
             backup: member.backup,
             state: health.as_ref().map_or(check::State::Unknown, |h| h.state),
             since_seconds: health.as_ref().map_or(0, |h| now.since(h.since).as_secs()),
-            admin: appliance.admin.get(&member.server),
+            admin: appliance.admin.of_member(&service.pool, &member.server),
             scheduled: standing.is_some_and(|s| s.is_scheduled()),
             why: standing.map_or_else(String::new, ToString::to_string),
             checks: targets.iter().filter_map(|t| Some(check_state(t, appliance.health.get(t)?, now))).collect(),
@@ -237,8 +239,9 @@ fn check_state(target: &Target, health: &TargetHealth, now: Moment) -> CheckStat
         };
         format!("{}: {words}, after {}", target.question.probe.name(), span(outcome.took))
     };
-    let asked = last.map_or(now, |(at, _)| at);
-    let next = if health.in_doubt() { next_in_doubt(target, asked) } else { next_probe(target, asked) };
+    let ended = last.map_or(now, |(at, _)| at);
+    let begun = Moment(ended.0.saturating_sub(last.map_or(Duration::ZERO, |(_, outcome)| outcome.took)));
+    let next = if health.in_doubt() { next_in_doubt(target, begun, ended) } else { next_probe(target, ended) };
     let recent = health.recent();
     CheckState {
         question: target.question.to_string(),

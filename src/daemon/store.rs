@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::core::admin::Admin;
+use crate::os::clock;
 
 /// The directories of one daemon; holds the lock of its run directory.
 pub struct Store {
@@ -30,24 +32,36 @@ impl Store {
     /// The administrative state of the last run; none if there was none.
     pub fn admin(&self) -> anyhow::Result<Admin> {
         match fs::read_to_string(&self.admin) {
-            Ok(text) => Admin::from_json(&text).with_context(|| self.admin.display().to_string()),
+            Ok(text) => Admin::from_json(&text, clock::calendar()).with_context(|| self.admin.display().to_string()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Admin::default()),
             Err(e) => Err(e).with_context(|| self.admin.display().to_string()),
         }
     }
 
-    /// Keeps the administrative state: written beside, synced, renamed, so that it is whole after a crash.
+    /// Keeps the administrative state.
     pub fn keep_admin(&self, admin: &Admin) -> anyhow::Result<()> {
-        let beside = self.admin.with_extension("json.new");
-        let mut file = File::create(&beside).with_context(|| beside.display().to_string())?;
-        file.write_all(admin.to_json()?.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.admin).with_context(|| self.admin.display().to_string())?;
-        if let Some(dir) = self.admin.parent() {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(())
+        replace(&self.admin, admin.to_json()?.as_bytes(), None)
     }
+}
+
+/// Replaces a file: written beside, synced, renamed, so that after a crash it is the one or the other as a whole.
+/// With the owner and the permissions of `like`.
+pub fn replace(path: &Path, bytes: &[u8], like: Option<&fs::Metadata>) -> anyhow::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let mut file = File::create(&beside).with_context(|| format!("{} cannot be written", beside.display()))?;
+    if let Some(like) = like {
+        file.set_permissions(like.permissions())?;
+        std::os::unix::fs::fchown(&file, Some(like.uid()), Some(like.gid()))?;
+    }
+    file.write_all(bytes).with_context(|| format!("{} cannot be written", beside.display()))?;
+    file.sync_all()?;
+    fs::rename(&beside, path).with_context(|| format!("{} cannot be replaced", path.display()))?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Takes the lock of a run directory; refuses if a daemon has it.
@@ -86,7 +100,7 @@ mod tests {
             admin.set(&pc2, AdminState::Draining, Moment::default());
             store.keep_admin(&admin).unwrap();
         }
-        assert_eq!(Store::open(&dir, &dir).unwrap().admin().unwrap().get(&pc2), AdminState::Draining);
+        assert_eq!(Store::open(&dir, &dir).unwrap().admin().unwrap().of_server(&pc2), AdminState::Draining);
         fs::remove_dir_all(&dir).unwrap();
     }
 

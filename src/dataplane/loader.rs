@@ -106,15 +106,15 @@ fn embryo_sets(limits: &Limits) -> u32 {
     (limits.embryonic / EMBRYO_WAYS * 2).next_power_of_two().max(1)
 }
 
-/// Layout of the maps pinned in `dir`, `None` if there are none. Any other failure to read it is an error: a
-/// data plane that runs must not be taken for none.
-fn pinned_layout(dir: &Path) -> Result<Option<u32>, DataPlaneError> {
+/// What the maps pinned in `dir` say of themselves, `None` if there are none. `layout` and `seed` are where they
+/// are in every layout. Any other failure to read it is an error: a data plane that runs must not be taken for none.
+fn pinned_control(dir: &Path) -> Result<Option<control>, DataPlaneError> {
     let path = dir.join("control");
     if !path.exists() {
         return Ok(None);
     }
     let map = MapHandle::from_pinned_path(&path).map_err(|source| DataPlaneError::Adopt { path, source })?;
-    Ok(SharedArray::<control>::map(&map)?.read(0).map(|held| held.layout))
+    Ok(SharedArray::<control>::map(&map)?.read(0))
 }
 
 /// Loads the program; adopts the maps pinned in `dir` when their layout is ours, else makes new ones.
@@ -122,15 +122,18 @@ fn pinned_layout(dir: &Path) -> Result<Option<u32>, DataPlaneError> {
 pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneError> {
     let mut notes = Vec::new();
     let mut adopted = false;
-    if let Some(dir) = dir {
-        match pinned_layout(dir)? {
-            Some(LAYOUT) => adopted = true,
-            Some(other) => notes.push(format!(
-                "the running data plane has map layout {other}, this version {LAYOUT}: its tables cannot be read. \
-                 Ports were switched to new, empty tables; established connections go on where the scheduler is \
-                 consistent (maglev, source-hash) and in DSR mode, the others are reset at their next packet"
-            )),
-            None => {}
+    // By it the hashes of connections without an entry stay what they were.
+    let mut seed = None;
+    if let Some(held) = dir.map(pinned_control).transpose()?.flatten() {
+        adopted = held.layout == LAYOUT;
+        seed = Some(held.seed);
+        if !adopted {
+            notes.push(format!(
+                "the running data plane has map layout {}, this version {LAYOUT}: its tables cannot be read, and it \
+                 goes on with them until new ones are filled. Then established connections go on where the scheduler \
+                 is consistent (maglev, source-hash) and in DSR mode, the others are reset at their next packet",
+                held.layout
+            ));
         }
     }
     let load_error = |source: libbpf_rs::Error| DataPlaneError::load(source);
@@ -216,19 +219,25 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
         ));
     }
     if !adopted {
-        set_control(&maps)?;
+        set_control(&maps, seed)?;
     }
     Ok(Loaded { maps, xdp, reap, sweep_embryos, probe, adopted, notes })
 }
 
 /// First contents of `control`: no lease yet, so that nothing is answered before the tables are filled.
-fn set_control(maps: &Maps) -> Result<(), DataPlaneError> {
-    let mut seed = [0u8; 4];
-    getrandom(&mut seed).map_err(|source| DataPlaneError::Random { source })?;
+fn set_control(maps: &Maps, seed: Option<u32>) -> Result<(), DataPlaneError> {
+    let seed = match seed {
+        Some(seed) => seed,
+        None => {
+            let mut seed = [0u8; 4];
+            getrandom(&mut seed).map_err(|source| DataPlaneError::Random { source })?;
+            u32::from_ne_bytes(seed)
+        }
+    };
     let words = [
         (std::mem::offset_of!(control, lease_until), 0),
         (std::mem::offset_of!(control, layout), pair(LAYOUT, maps.embryo_sets - 1)),
-        (std::mem::offset_of!(control, seed), pair(u32::from_ne_bytes(seed), 0)),
+        (std::mem::offset_of!(control, seed), pair(seed, 0)),
     ];
     for (offset, value) in words {
         if let Some(word) = maps.control.word(0, offset) {
@@ -312,16 +321,18 @@ const LINK_PREFIX: &str = "link-";
 pub struct Attachments {
     dir: Option<PathBuf>,
     links: BTreeMap<IfIndex, Attachment>,
+    /// The links still run the program of an earlier daemon, with tables that are not ours.
+    foreign: bool,
 }
 
 struct Attachment {
-    _link: OwnedFd,
+    link: OwnedFd,
     native: bool,
 }
 
 impl Attachments {
     pub fn new(dir: Option<&Path>) -> Self {
-        Self { dir: dir.map(Path::to_owned), links: BTreeMap::new() }
+        Self { dir: dir.map(Path::to_owned), links: BTreeMap::new(), foreign: false }
     }
 
     /// Whether the program runs natively on a port; `None` if it is not on it.
@@ -334,8 +345,9 @@ impl Attachments {
         self.dir.as_ref().map(|dir| dir.join(format!("{LINK_PREFIX}{port}-{mode}")))
     }
 
-    /// Takes over the links that an earlier daemon pinned, and puts `program` behind each at once.
-    pub fn adopt(&mut self, program: BorrowedFd<'_>) -> Result<(), DataPlaneError> {
+    /// Takes over the links that an earlier daemon pinned, and puts `program` behind each at once. `None`: when
+    /// its tables are filled, by `set`; what runs goes on until then.
+    pub fn adopt(&mut self, program: Option<BorrowedFd<'_>>) -> Result<(), DataPlaneError> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let failed = |path: &Path, source| DataPlaneError::PinDir { path: path.to_owned(), source };
         for entry in fs::read_dir(dir).map_err(|e| failed(dir, e))? {
@@ -349,9 +361,12 @@ impl Attachments {
                 fs::remove_file(&path).map_err(|e| failed(&path, e))?;
                 continue;
             }
-            kernel::replace_program(link.as_fd(), program).map_err(|e| failed(&path, e))?;
-            self.links.insert(port, Attachment { _link: link, native });
+            if let Some(program) = program {
+                kernel::replace_program(link.as_fd(), program).map_err(|e| failed(&path, e))?;
+            }
+            self.links.insert(port, Attachment { link, native });
         }
+        self.foreign = program.is_none();
         Ok(())
     }
 
@@ -364,6 +379,12 @@ impl Attachments {
         mode: XdpMode,
     ) -> Result<Vec<String>, DataPlaneError> {
         let mut notes = Vec::new();
+        if std::mem::take(&mut self.foreign) {
+            for (port, attachment) in &self.links {
+                kernel::replace_program(attachment.link.as_fd(), program)
+                    .map_err(|source| DataPlaneError::Attach { port: format!("interface {port}"), source })?;
+            }
+        }
         let gone: Vec<IfIndex> =
             self.links.keys().copied().filter(|have| !ports.iter().any(|(want, _)| want == have)).collect();
         for port in gone {
@@ -410,7 +431,7 @@ impl Attachments {
         if let Some(path) = self.path(port, native) {
             kernel::pin(link.as_fd(), &path).map_err(|source| DataPlaneError::PinDir { path, source })?;
         }
-        self.links.insert(port, Attachment { _link: link, native });
+        self.links.insert(port, Attachment { link, native });
         Ok(())
     }
 

@@ -151,7 +151,7 @@ impl DataPlane {
         }
         let loaded = loader::load(limits, pin_dir)?;
         let mut attachments = Attachments::new(pin_dir);
-        attachments.adopt(loaded.xdp.as_fd())?;
+        attachments.adopt(loaded.adopted.then_some(loaded.xdp.as_fd()))?;
         let tables = if loaded.adopted { Tables::adopt(&loaded.maps)? } else { Tables::default() };
         Ok(Self {
             loaded,

@@ -1,61 +1,120 @@
 //! From a question to the way in which it is asked: which transport, which conversation, with which secrets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
+use mio::{Interest, Token};
+
+use super::command::{Finished, Running};
+use super::datagram::{Datagram, Kind};
 use super::files::Files;
+use super::neighbour::Neighbour;
 use super::probe::account::Account;
+use super::probe::dns::{self, Dns};
 use super::probe::ftp::Ftp;
+use super::probe::http::{self, Http};
+use super::probe::icmp::Echo;
 use super::probe::imap::Imap;
+use super::probe::ldap::Ldap;
+use super::probe::mysql::Mysql;
 use super::probe::pop3::Pop3;
+use super::probe::radius::Radius;
+use super::probe::script::arguments;
 use super::probe::smtp::Smtp;
+use super::probe::{Conversation, Next};
+use super::reach;
 use super::stream::{Security, Stream, Talk};
 use super::tls;
-use super::transport::{Ended, Ready, Scratch, Step};
+use super::transport::{Ended, Marked, Ready, Scratch, Step};
 use crate::config::Probe;
 use crate::config::probe::{Login, Security as Wanted, TlsOptions};
-use crate::core::check::{Failure, Verdict};
+use crate::core::check::{Failure, FailureKind, Verdict};
 use crate::core::moment::Moment;
 use crate::core::target::Question;
 
 /// A probe under way.
 pub enum Asking {
-    Stream(Stream),
+    Stream(Box<Stream>),
+    Datagram(Datagram),
+    Neighbour(Neighbour),
+    Command(Running),
 }
 
+/// Datagrams are sent once more after this part of the timeout: a network may lose one, and one is not a failure.
+const DATAGRAM_AGAIN_PART: u32 = 3;
+/// The rest of the timeout is left to the server's own address.
+const ASIDE_PART: u32 = 2;
+
 impl Asking {
-    pub fn fd(&self) -> RawFd {
+    /// `None`: there is no socket to wait for.
+    pub fn fd(&self) -> Option<RawFd> {
         match self {
-            Self::Stream(stream) => stream.fd(),
+            Self::Stream(stream) => Some(stream.fd()),
+            Self::Datagram(datagram) => Some(datagram.fd()),
+            Self::Neighbour(neighbour) => Some(neighbour.fd()),
+            Self::Command(_) => None,
+        }
+    }
+
+    /// A datagram is sent at once, or lost.
+    pub fn interest(&self) -> Interest {
+        match self {
+            Self::Stream(_) => Interest::READABLE | Interest::WRITABLE,
+            _ => Interest::READABLE,
         }
     }
 
     pub fn ready(&mut self, ready: Ready, scratch: &mut Scratch) -> Step {
         match self {
             Self::Stream(stream) => stream.ready(ready, scratch),
+            Self::Datagram(datagram) => datagram.ready(ready, scratch),
+            Self::Neighbour(neighbour) => neighbour.ready(ready, scratch),
+            Self::Command(_) => Step::Wait,
         }
     }
 
-    /// When to put the question once more, if it is one that may be lost.
+    /// Ends it without a farewell.
+    pub fn end(self) {
+        if let Self::Stream(stream) = self {
+            stream.abort();
+        }
+    }
+
+    /// When to do something about an answer that does not come: a datagram is sent once more; of a server behind a virtual
+    /// address that answers no connection attempt, its own address is asked.
     pub fn again_after(&self, timeout: Duration) -> Option<Duration> {
         match self {
-            Self::Stream(_) => None,
+            Self::Datagram(_) | Self::Neighbour(_) => Some(timeout / DATAGRAM_AGAIN_PART),
+            Self::Stream(_) => Some(timeout / ASIDE_PART),
+            Self::Command(_) => None,
         }
     }
 
-    pub fn again(&mut self) {
+    /// Not a word has been exchanged yet.
+    pub fn is_connecting(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.is_connecting())
+    }
+
+    pub fn again(&self) {
         match self {
-            Self::Stream(_) => {}
+            Self::Datagram(datagram) => datagram.again(),
+            Self::Neighbour(neighbour) => neighbour.again(),
+            Self::Stream(_) | Self::Command(_) => {}
         }
     }
 
     /// The time is up; it was `timeout`.
     pub fn timed_out(&self, timeout: Duration) -> Ended {
-        match self {
-            Self::Stream(stream) => stream.timed_out(timeout),
-        }
+        let verdict = match self {
+            Self::Stream(stream) => return stream.timed_out(timeout),
+            Self::Datagram(datagram) => datagram.timed_out(),
+            Self::Neighbour(neighbour) => neighbour.timed_out(),
+            Self::Command(running) => Verdict::Failure(running.timed_out()),
+        };
+        Ended { verdict, certificate_ends: None, farewell: false }
     }
 }
 
@@ -75,72 +134,181 @@ impl From<Failure> for NotBegun {
 
 impl From<io::Error> for NotBegun {
     fn from(error: io::Error) -> Self {
-        if super::reach::is_shortage(&error) { Self::Short(error) } else { Self::Over(super::reach::verdict(&error)) }
+        if reach::is_shortage(&error) { Self::Short(error) } else { Self::Over(reach::verdict(&error)) }
     }
 }
 
 /// What of a question is made once for all its probes.
 pub struct Prepared {
     question: Question,
+    made: Made,
+}
+
+enum Made {
+    Nothing,
+    Http(Arc<http::Request>),
+    Dns(Arc<dns::Question>),
+    /// It cannot be asked at all.
+    Unaskable(Failure),
+}
+
+/// What a probe needs besides its question.
+pub struct Means<'a> {
+    /// Of the socket (SO_MARK).
+    pub marked: Option<Marked>,
+    pub files: &'a mut Files,
+    pub now: Moment,
+    /// Comes back with a command's end.
+    pub token: Token,
+    pub finished: &'a Finished,
 }
 
 impl Prepared {
     pub fn new(question: &Question) -> Self {
-        Self { question: question.clone() }
+        let made = match &*question.probe {
+            Probe::Http(probe) => http::Request::new(probe, question.address).map(|made| Made::Http(made.into())),
+            Probe::Dns(probe) => dns::Question::new(probe).map(|made| Made::Dns(made.into())),
+            _ => Ok(Made::Nothing),
+        };
+        let made = made.unwrap_or_else(|error| Made::Unaskable(error.into()));
+        Self { question: question.clone(), made }
+    }
+
+    pub fn is_command(&self) -> bool {
+        matches!(*self.question.probe, Probe::Script(_))
     }
 
     /// Begins one probe; its first packet is on its way afterwards.
-    pub fn begin(&self, mark: Option<u32>, files: &mut Files, now: Moment) -> Result<Asking, NotBegun> {
-        let address = self.question.address;
-        let mut with = |files: &mut Files, wanted: &Wanted, talk: Talk| {
-            let security = security(wanted, files, now)?;
-            stream(address, mark, talk, security)
-        };
-        match &*self.question.probe {
-            Probe::Tcp => stream(address, mark, Talk::Connection, Security::Plain),
-            Probe::Tls(options) => {
-                stream(address, mark, Talk::Handshake, Security::FromStart(asked(options, files, now)?))
+    pub fn begin(&self, means: &mut Means<'_>) -> Result<Asking, NotBegun> {
+        match (&*self.question.probe, &self.made) {
+            (_, Made::Unaskable(failure)) => Err(failure.clone().into()),
+            (Probe::Tcp, _) => self.stream(means, Talk::Connection, &Wanted::Plain),
+            (Probe::Tls(options), _) => self.stream(means, Talk::Handshake, &Wanted::Tls(options.clone())),
+            (Probe::Smtp(probe), _) => {
+                let talk = Smtp::new(probe, account(probe.login.as_ref(), means)?);
+                self.talk(means, talk, &probe.security)
             }
-            Probe::Smtp(probe) => {
-                let account = account(probe.login.as_ref(), files, now)?;
-                with(files, &probe.security, Talk::Conversation(Box::new(Smtp::new(probe, account))))
+            (Probe::Pop3(probe), _) => {
+                let talk = Pop3::new(probe, account(probe.login.as_ref(), means)?);
+                self.talk(means, talk, &probe.security)
             }
-            Probe::Pop3(probe) => {
-                let account = account(probe.login.as_ref(), files, now)?;
-                with(files, &probe.security, Talk::Conversation(Box::new(Pop3::new(probe, account))))
+            (Probe::Imap(probe), _) => {
+                let talk = Imap::new(probe, account(probe.login.as_ref(), means)?);
+                self.talk(means, talk, &probe.security)
             }
-            Probe::Imap(probe) => {
-                let account = account(probe.login.as_ref(), files, now)?;
-                with(files, &probe.security, Talk::Conversation(Box::new(Imap::new(probe, account))))
+            (Probe::Ftp(probe), _) => {
+                let talk = Ftp::new(probe, account(probe.login.as_ref(), means)?);
+                self.talk(means, talk, &probe.security)
             }
-            Probe::Ftp(probe) => {
-                let account = account(probe.login.as_ref(), files, now)?;
-                with(files, &probe.security, Talk::Conversation(Box::new(Ftp::new(probe, account))))
+            (Probe::Http(probe), Made::Http(request)) => self.talk(means, Http::new(request.clone()), &probe.security),
+            (Probe::Ldap(probe), _) => {
+                let account = account(probe.login.as_ref(), means)?;
+                self.talk(means, Ldap::new(account.as_ref()).map_err(Failure::from)?, &probe.security)
             }
-            _ => stream(address, mark, Talk::Connection, Security::Plain),
+            (Probe::Mysql(probe), _) => {
+                let account = account(probe.login.as_ref(), means)?;
+                self.talk(means, Mysql::new(account.as_ref()).map_err(Failure::from)?, &Wanted::Plain)
+            }
+            (Probe::Dns(probe), Made::Dns(question)) => {
+                let talk = Dns::new(question.clone(), u16::from_ne_bytes(random()?));
+                if probe.tcp { self.talk(means, talk, &Wanted::Plain) } else { self.datagram(means, Kind::Udp, talk) }
+            }
+            (Probe::Radius(probe), _) => {
+                let secret = means.files.secret(&probe.secret_file, means.now)?;
+                let account = account(probe.login.as_ref(), means)?;
+                let talk = Radius::new(secret.as_bytes(), account.as_ref(), random()?).map_err(Failure::from)?;
+                self.datagram(means, Kind::Udp, talk)
+            }
+            (Probe::Icmp, _) => {
+                let identifier = u16::from_ne_bytes(random()?);
+                let address = self.question.address.ip();
+                let echo = Echo::new(address, identifier, u16::from_ne_bytes(random()?), random()?);
+                self.datagram(means, Kind::Icmp, Ping { echo, address })
+            }
+            (Probe::Arp, _) => Ok(Asking::Neighbour(Neighbour::new(self.question.address.ip())??)),
+            (Probe::Script(probe), _) => {
+                let command = arguments(&probe.command, &self.question);
+                Ok(Asking::Command(Running::start(command, means.token, means.finished)?))
+            }
+            (Probe::Http(_) | Probe::Dns(_), _) => {
+                let words = "the question was made for another probe; reload the configuration".to_owned();
+                Err(Failure { kind: FailureKind::Local, words }.into())
+            }
         }
+    }
+
+    fn talk(
+        &self,
+        means: &mut Means<'_>,
+        talk: impl Conversation + 'static,
+        security: &Wanted,
+    ) -> Result<Asking, NotBegun> {
+        self.stream(means, Talk::Conversation(Box::new(talk)), security)
+    }
+
+    fn stream(&self, means: &mut Means<'_>, talk: Talk, security: &Wanted) -> Result<Asking, NotBegun> {
+        let security = match security {
+            Wanted::Plain => Security::Plain,
+            Wanted::Tls(options) => Security::FromStart(asked(options, means)?),
+            Wanted::StartTls(options) => Security::OnDemand(asked(options, means)?),
+        };
+        let stream = Stream::new(self.question.address, means.marked, talk, security);
+        Ok(Asking::Stream(Box::new(stream.map_err(|error| self.not_begun(error))?)))
+    }
+
+    /// What forbids a packet to a virtual address is the end of the table of such probes, when their way is gone.
+    fn not_begun(&self, error: io::Error) -> NotBegun {
+        if self.question.via.is_some() && reach::is_forbidden(&error) { NotBegun::Short(error) } else { error.into() }
+    }
+
+    fn datagram(
+        &self,
+        means: &mut Means<'_>,
+        kind: Kind,
+        talk: impl Conversation + 'static,
+    ) -> Result<Asking, NotBegun> {
+        let begun = Datagram::new(kind, self.question.address, means.marked, Box::new(talk));
+        begun.map_err(|error| self.not_begun(error))?.map(Asking::Datagram).map_err(NotBegun::Over)
     }
 }
 
-fn stream(address: SocketAddr, mark: Option<u32>, talk: Talk, security: Security) -> Result<Asking, NotBegun> {
-    Ok(Asking::Stream(Stream::new(address, mark, talk, security)?))
-}
-
-fn security(wanted: &Wanted, files: &mut Files, now: Moment) -> Result<Security, Failure> {
-    Ok(match wanted {
-        Wanted::Plain => Security::Plain,
-        Wanted::Tls(options) => Security::FromStart(asked(options, files, now)?),
-        Wanted::StartTls(options) => Security::OnDemand(asked(options, files, now)?),
-    })
-}
-
-fn asked(options: &TlsOptions, files: &mut Files, now: Moment) -> Result<tls::Asked, Failure> {
-    let roots = options.ca_file.as_ref().map(|path| files.roots(path, now)).transpose()?;
+fn asked(options: &TlsOptions, means: &mut Means<'_>) -> Result<tls::Asked, Failure> {
+    let roots = options.ca_file.as_ref().map(|path| means.files.roots(path, means.now)).transpose()?;
     tls::Asked::new(options, roots)
 }
 
-fn account(login: Option<&Login>, files: &mut Files, now: Moment) -> Result<Option<Account>, Failure> {
+fn account(login: Option<&Login>, means: &mut Means<'_>) -> Result<Option<Account>, Failure> {
     let Some(login) = login else { return Ok(None) };
-    let password = files.secret(&login.password_file, now)?;
+    let password = means.files.secret(&login.password_file, means.now)?;
     Ok(Some(Account { user: login.user.clone(), password }))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let none = || Failure { kind: FailureKind::Local, words: "the kernel gives no random bytes".into() };
+    tls::random().ok_or_else(none)
+}
+
+/// An echo request and its answer, as a conversation on a raw socket that hears one address.
+struct Ping {
+    echo: Echo,
+    address: IpAddr,
+}
+
+impl Conversation for Ping {
+    fn open(&mut self, out: &mut Vec<u8>) -> Next {
+        out.extend(self.echo.request());
+        Next::Read
+    }
+
+    fn received(&mut self, bytes: &[u8], _out: &mut Vec<u8>) -> Next {
+        self.echo.heard(self.address, bytes).map_or(Next::Read, Next::Done)
+    }
+
+    fn closed(&mut self) -> Verdict {
+        Verdict::Failure(self.timed_out())
+    }
+
+    fn timed_out(&self) -> Failure {
+        self.echo.timed_out()
+    }
 }

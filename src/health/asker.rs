@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -25,15 +25,17 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{error, info, warn};
 
-use super::ask::{Asking, NotBegun, Prepared};
+use super::ask::{Asking, Means, NotBegun, Prepared};
+use super::command::{self, Finished};
 use super::executor::{Answer, Orders, Shared, Stats, Wanted, lock};
 use super::files::Files;
 use super::lateness::Record;
+use super::own_address::{self, Aside, BELIEVED, Own, explained, is_about_connecting};
 use super::reach;
 use super::stream::Stream;
 use super::timers::Timers;
-use super::transport::{Ended, Ready, Scratch, Step};
-use crate::core::check::Outcome;
+use super::transport::{Ended, Marked, Ready, Scratch, Step};
+use crate::core::check::{Outcome, Verdict};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{first_probe, next_probe};
 use crate::core::target::Target;
@@ -68,14 +70,36 @@ const STATS_EVERY: Duration = Duration::from_millis(500);
 struct Slot {
     target: Arc<Target>,
     prepared: Prepared,
-    mark: Option<u32>,
+    marked: Option<Marked>,
     /// One of its turns; all others are a whole number of intervals away.
     grid: Moment,
     /// When it is asked next.
     turn: Moment,
     /// Of its latest socket.
     generation: u32,
+    /// Its latest command, as long as it is there.
+    command: Weak<()>,
+    /// What its server does at its own address, if that has been asked because it fails at a virtual one.
+    own: Option<(Moment, Own)>,
     stands: Stands,
+}
+
+impl Slot {
+    /// The failure with what is known of the server's own address.
+    fn explained(&self, verdict: Verdict, now: Moment) -> Verdict {
+        match (verdict, &self.target.question.via, self.own) {
+            (Verdict::Failure(failure), Some(via), own) => {
+                let own = own.filter(|(at, _)| now.since(*at) < BELIEVED).map_or(Own::Silent, |(_, own)| own);
+                Verdict::Failure(explained(failure, via, self.target.question.address.ip(), own))
+            }
+            (verdict, ..) => verdict,
+        }
+    }
+
+    /// Its server's own address should be asked.
+    fn wants_aside(&self, now: Moment) -> bool {
+        self.target.question.via.is_some() && self.own.is_none_or(|(at, _)| now.since(at) >= BELIEVED)
+    }
 }
 
 enum Stands {
@@ -86,8 +110,12 @@ enum Stands {
         /// When the question is put once more, if it is one of those that are.
         again: Option<Moment>,
         ends: Moment,
+        /// The server's own address is being asked.
+        aside: Option<Aside>,
+        /// The verdict that waits for it, and the time that it took.
+        held: Option<(Ended, Duration)>,
     },
-    Parting(Stream),
+    Parting(Box<Stream>),
 }
 
 /// See the module's documentation.
@@ -100,6 +128,8 @@ pub(super) struct Asker {
     numbers: BTreeMap<Arc<Target>, u32>,
     timers: Timers,
     files: Files,
+    finished: Finished,
+    commands: Vec<Weak<()>>,
     scratch: Scratch,
     /// Waits for the daemon.
     ready: Vec<Answer>,
@@ -123,13 +153,15 @@ impl Asker {
         let now = clock::now();
         Ok(Self {
             poll,
-            shared,
             answers,
             slots: Vec::new(),
             free: Vec::new(),
             numbers: BTreeMap::new(),
             timers: Timers::default(),
             files: Files::default(),
+            finished: Finished::new(shared.waker.clone()),
+            commands: Vec::new(),
+            shared,
             scratch: Scratch::default(),
             ready: Vec::new(),
             hand_over: now,
@@ -150,7 +182,7 @@ impl Asker {
         loop {
             let orders = std::mem::take(&mut *lock(&self.shared.orders));
             if orders.stop {
-                return;
+                return self.stop();
             }
             self.obey(orders);
             let now = clock::now();
@@ -172,11 +204,27 @@ impl Asker {
                 error!("probing ends: the kernel gives no events of sockets: {error}");
                 return;
             }
-            for event in &events {
-                if let Some(number) = self.number(event.token()) {
-                    self.ready(number, event.into());
+            for (token, verdict) in self.finished.take() {
+                if let Some((number, false)) = self.number(token) {
+                    self.command_ended(number, verdict);
                 }
             }
+            for event in &events {
+                match self.number(event.token()) {
+                    Some((number, false)) => self.ready(number, event.into()),
+                    Some((number, true)) => self.aside_ready(number, event.into()),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Commands are given their time to end; they go with their groups.
+    fn stop(mut self) {
+        self.slots.clear();
+        let until = clock::now() + command::ENDED_WITHIN;
+        while running(&self.commands) > 0 && clock::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -218,17 +266,19 @@ impl Asker {
                 self.free.push(number);
             }
         }
-        for (target, mark) in wanted {
+        for (target, marked) in wanted {
             if let Some(number) = self.numbers.get(&target) {
                 if let Some(Some(slot)) = self.slots.get_mut(*number as usize) {
-                    slot.mark = mark;
+                    slot.marked = marked;
                 }
                 continue;
             }
             let number = match self.free.pop() {
                 Some(number) => number,
                 None => {
-                    let Ok(number) = u32::try_from(self.slots.len()) else { return };
+                    let Some(number) = u32::try_from(self.slots.len()).ok().filter(|number| *number < ASIDE) else {
+                        return;
+                    };
                     self.slots.push(None);
                     number
                 }
@@ -237,10 +287,12 @@ impl Asker {
             let turn = first_probe(&target, now);
             let slot = Slot {
                 prepared: Prepared::new(&target.question),
-                mark,
+                marked,
                 grid: next_probe(&target, now),
                 turn,
                 generation: self.generation,
+                command: Weak::new(),
+                own: None,
                 stands: Stands::Idle,
                 target: target.clone(),
             };
@@ -259,17 +311,23 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match &mut slot.stands {
             Stands::Idle => self.begin(number, now),
-            Stands::Asked { asking, again, ends, .. } => {
+            Stands::Asked { asking, again, ends, held, .. } => {
                 let ends = *ends;
                 if now < ends {
-                    if again.take_if(|again| *again <= now).is_some() {
+                    let again_now = again.take_if(|again| *again <= now).is_some();
+                    self.timers.set(number, ends.min(again.unwrap_or(ends)));
+                    if again_now && asking.is_connecting() {
+                        self.ask_aside(number, now);
+                    } else if again_now {
                         asking.again();
                     }
-                    self.timers.set(number, ends.min(again.unwrap_or(ends)));
-                    return;
+                } else if let Some((ended, took)) = held.take() {
+                    self.ended(number, ended, took);
+                } else {
+                    let timeout = slot.target.pace.timeout;
+                    let ended = asking.timed_out(timeout);
+                    self.ended(number, ended, timeout);
                 }
-                let ended = asking.timed_out(slot.target.pace.timeout);
-                self.ended(number, ended, now);
             }
             Stands::Parting(_) => {
                 let turn = slot.turn;
@@ -286,13 +344,17 @@ impl Asker {
             self.timers.set(number, self.short_until);
             return;
         }
-        let trouble = match (&slot.target.question.via, slot.mark) {
+        let trouble = match (&slot.target.question.via, slot.marked) {
             _ if self.ready.len() >= ANSWERS_MAX => {
                 Some("the daemon does not take the answers of probes; see its log".to_owned())
             }
             _ if self.sockets >= self.sockets_max => Some(format!(
                 "{} probes are under way, which is as many as may be; raise LimitNOFILE (ulimit -n), or ask less often",
                 self.sockets
+            )),
+            _ if slot.prepared.is_command() && running(&self.commands) >= command::RUNNING_MAX => Some(format!(
+                "{} commands run at once, which is as many as may be; ask less often",
+                command::RUNNING_MAX
             )),
             (Some(via), None) => {
                 Some(format!("{} cannot be asked behind a virtual address: there is no socket mark for it", via.server))
@@ -302,19 +364,32 @@ impl Asker {
         if let Some(trouble) = trouble {
             return self.put_off(number, now, trouble);
         }
+        if slot.command.upgrade().is_some() {
+            let outcome = Outcome { verdict: command::stuck(), took: Duration::ZERO, certificate_ends: None };
+            return self.answer(number, outcome);
+        }
         let late = now.since(slot.turn);
-        let begun = slot.prepared.begin(slot.mark, &mut self.files, now).and_then(|asking| {
-            self.generation = self.generation.wrapping_add(1);
-            slot.generation = self.generation;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut SourceFd(&asking.fd()), token(number, self.generation), interest)?;
+        self.generation = self.generation.wrapping_add(1);
+        slot.generation = self.generation;
+        let token = token(number, self.generation);
+        let mut means = Means { marked: slot.marked, files: &mut self.files, now, token, finished: &self.finished };
+        let begun = slot.prepared.begin(&mut means).and_then(|asking| {
+            match asking.fd() {
+                Some(fd) => self.poll.registry().register(&mut SourceFd(&fd), token, asking.interest())?,
+                None => {}
+            }
             Ok(asking)
         });
         match begun {
             Ok(asking) => {
+                if let Asking::Command(running) = &asking {
+                    slot.command = running.alive();
+                    self.commands.retain(|command| command.upgrade().is_some());
+                    self.commands.push(running.alive());
+                }
                 let ends = now + slot.target.pace.timeout;
                 let again = asking.again_after(slot.target.pace.timeout).map(|after| now + after);
-                slot.stands = Stands::Asked { asking, begun: now, again, ends };
+                slot.stands = Stands::Asked { asking, begun: now, again, ends, aside: None, held: None };
                 self.sockets += 1;
                 self.timers.set(number, ends.min(again.unwrap_or(ends)));
             }
@@ -346,10 +421,21 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match &mut slot.stands {
             Stands::Idle => {}
-            Stands::Asked { asking, .. } => match asking.ready(ready, &mut self.scratch) {
+            Stands::Asked { held: Some(_), .. } => {}
+            Stands::Asked { asking, begun, .. } => match asking.ready(ready, &mut self.scratch) {
                 Step::Wait => {}
                 Step::More => self.more.push(number),
-                Step::Over(ended) => self.ended(number, ended, clock::now()),
+                Step::Over(ended) => {
+                    let now = clock::now();
+                    let took = now.since(*begun);
+                    let explicable =
+                        matches!(&ended.verdict, Verdict::Failure(failure) if is_about_connecting(failure));
+                    if explicable && asking.is_connecting() && slot.wants_aside(now) {
+                        self.hold(number, ended, took, now);
+                    } else {
+                        self.ended(number, ended, took);
+                    }
+                }
             },
             Stands::Parting(stream) => {
                 if stream.parted(ready, &mut self.scratch) {
@@ -362,18 +448,79 @@ impl Asker {
         }
     }
 
-    fn ended(&mut self, number: u32, ended: Ended, now: Moment) {
-        let Ended { verdict, certificate_ends, farewell } = ended;
+    /// A verdict waits until the server's own address has been asked, at most to the end of its timeout.
+    fn hold(&mut self, number: u32, ended: Ended, took: Duration, now: Moment) {
+        if let Some(Some(Slot { stands: Stands::Asked { held, .. }, .. })) = self.slots.get_mut(number as usize) {
+            *held = Some((ended, took));
+            self.ask_aside(number, now);
+        }
+    }
+
+    fn ask_aside(&mut self, number: u32, now: Moment) {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
-        let Stands::Asked { asking, begun, .. } = std::mem::replace(&mut slot.stands, Stands::Idle) else { return };
+        if !slot.wants_aside(now) {
+            return;
+        }
+        let Some(via) = &slot.target.question.via else { return };
+        let asked = Aside::ask(via, slot.target.question.address.port()).and_then(|aside| {
+            let token = token(number | ASIDE, slot.generation);
+            self.poll.registry().register(&mut SourceFd(&aside.fd()), token, Interest::WRITABLE)?;
+            Ok(aside)
+        });
+        match asked {
+            Ok(asked) => {
+                if let Stands::Asked { aside, .. } = &mut slot.stands {
+                    *aside = Some(asked);
+                    self.sockets += 1;
+                }
+            }
+            Err(error) => self.know_own(number, own_address::of(&error), now),
+        }
+    }
+
+    /// What the server's own address does is known.
+    fn know_own(&mut self, number: u32, own: Own, now: Moment) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        slot.own = Some((now, own));
+        let Stands::Asked { aside, held, .. } = &mut slot.stands else { return };
+        if let Some(aside) = aside.take() {
+            aside.end();
+            self.sockets -= 1;
+        }
+        if let Some((ended, took)) = held.take() {
+            self.ended(number, ended, took);
+        }
+    }
+
+    fn aside_ready(&mut self, number: u32, ready: Ready) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        if let Stands::Asked { aside: Some(aside), .. } = &slot.stands
+            && let Some(own) = aside.ready(ready)
+        {
+            self.know_own(number, own, clock::now());
+        }
+    }
+
+    fn ended(&mut self, number: u32, ended: Ended, took: Duration) {
+        let Ended { verdict, certificate_ends, farewell } = ended;
+        let now = clock::now();
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
+        let Stands::Asked { asking, aside, .. } = std::mem::replace(&mut slot.stands, Stands::Idle) else { return };
+        if let Some(aside) = aside {
+            // It had half of the timeout.
+            slot.own = Some((now, Own::Silent));
+            aside.end();
+            self.sockets -= 1;
+        }
+        let verdict = if asking.is_connecting() { slot.explained(verdict, now) } else { verdict };
         match asking {
             Asking::Stream(stream) if farewell => slot.stands = Stands::Parting(stream),
-            Asking::Stream(stream) => {
-                stream.abort();
+            asking => {
+                asking.end();
                 self.sockets -= 1;
             }
         }
-        self.answer(number, Outcome { verdict, took: now.since(begun), certificate_ends });
+        self.answer(number, Outcome { verdict, took, certificate_ends });
     }
 
     /// Has an answer for the daemon; the target's next turn is set.
@@ -394,7 +541,14 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match std::mem::replace(&mut slot.stands, Stands::Idle) {
             Stands::Idle => return,
-            Stands::Parting(stream) | Stands::Asked { asking: Asking::Stream(stream), .. } => stream.abort(),
+            Stands::Parting(stream) => stream.abort(),
+            Stands::Asked { asking, aside, .. } => {
+                asking.end();
+                if let Some(aside) = aside {
+                    aside.end();
+                    self.sockets -= 1;
+                }
+            }
         }
         self.sockets -= 1;
     }
@@ -431,15 +585,31 @@ impl Asker {
         self.stats.clone_into(&mut lock(&self.shared.stats));
     }
 
-    /// Whom an event is for, unless its socket is gone.
-    fn number(&self, token: Token) -> Option<u32> {
+    /// Whom an event is for, unless its socket is gone; and whether it is of the socket to a server's own address.
+    fn number(&self, token: Token) -> Option<(u32, bool)> {
         let (number, generation) = ((token.0 & NUMBER_MASK) as u32, (token.0 >> NUMBER_BITS) as u32);
+        let (number, aside) = (number & !ASIDE, number & ASIDE != 0);
         let slot = self.slots.get(number as usize)?.as_ref()?;
-        (slot.generation == generation).then_some(number)
+        (slot.generation == generation).then_some((number, aside))
+    }
+
+    fn command_ended(&mut self, number: u32, verdict: Verdict) {
+        let Some(Some(Slot { stands: Stands::Asked { begun, .. }, .. })) = self.slots.get(number as usize) else {
+            return;
+        };
+        let took = clock::now().since(*begun);
+        self.ended(number, Ended { verdict, certificate_ends: None, farewell: false }, took);
     }
 }
 
+/// Commands that are still there.
+fn running(commands: &[Weak<()>]) -> usize {
+    commands.iter().filter(|command| command.strong_count() > 0).count()
+}
+
 const NUMBER_BITS: u32 = 32;
+/// In a number: the socket to the server's own address.
+const ASIDE: u32 = 1 << 31;
 const NUMBER_MASK: usize = (1 << NUMBER_BITS) - 1;
 
 /// Tokens have 64 bits on all machines that the data plane runs on.

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::probe::{Conversation, Next};
 use super::reach;
-use super::transport::{Ready, Scratch, Step};
+use super::transport::{Marked, Ready, Scratch, Step};
 use crate::core::check::{FailureKind, Verdict};
 
 /// Datagrams that are read in one turn of a probe.
@@ -35,7 +35,7 @@ impl Datagram {
     pub fn new(
         kind: Kind,
         address: SocketAddr,
-        mark: Option<u32>,
+        marked: Option<Marked>,
         mut talk: Box<dyn Conversation>,
     ) -> io::Result<Result<Self, Verdict>> {
         let (of, protocol) = match (kind, address.is_ipv4()) {
@@ -44,8 +44,8 @@ impl Datagram {
             (Kind::Icmp, false) => (Type::RAW, Protocol::ICMPV6),
         };
         let socket = Socket::new(Domain::for_address(address), of.nonblocking(), Some(protocol))?;
-        if let Some(mark) = mark {
-            socket.set_mark(mark)?;
+        if let Some(marked) = marked {
+            marked.prepare(&socket)?;
         }
         // Connected: the kernel takes in only what comes from there, and reports its refusals.
         let mut peer = address;

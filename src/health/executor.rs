@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::asker::{Asker, WAKE};
 use super::lateness::Lateness;
+use super::transport::Marked;
 use crate::core::check::Outcome;
 use crate::core::moment::Moment;
 use crate::core::target::Target;
@@ -26,8 +27,8 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
-/// Targets, and the socket mark of each that is asked at a server behind a virtual address.
-pub type Wanted = BTreeMap<Target, Option<u32>>;
+/// Targets, and how each is reached that is asked at a server behind a virtual address.
+pub type Wanted = BTreeMap<Target, Option<Marked>>;
 
 /// How the probing goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

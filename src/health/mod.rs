@@ -2,13 +2,16 @@
 
 mod ask;
 mod asker;
+mod command;
 mod datagram;
 pub mod executor;
 mod files;
 mod lateness;
+mod neighbour;
+mod own_address;
 pub mod probe;
 mod reach;
 mod stream;
 mod timers;
 mod tls;
-mod transport;
+pub mod transport;

@@ -35,6 +35,11 @@ pub fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
+/// A rule or a route of this box forbids it.
+pub fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
+}
+
 /// What is lacking, and what to do.
 pub fn shortage(error: &io::Error) -> String {
     match error.raw_os_error() {
@@ -42,6 +47,10 @@ pub fn shortage(error: &io::Error) -> String {
         Some(libc::ENFILE) => "no more open files on this box; raise the sysctl fs.file-max".into(),
         Some(libc::EADDRNOTAVAIL) => {
             "no source address or port is left; see `ip address` and the sysctl net.ipv4.ip_local_port_range".into()
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            "the way of probes behind virtual addresses is gone (rule, table, interface lbd-probe); lbd makes it again"
+                .into()
         }
         _ => format!("the kernel lacks memory for sockets ({error})"),
     }

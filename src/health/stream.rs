@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::probe::{Conversation, Next};
 use super::reach;
 use super::tls::{self, Tls};
-use super::transport::{Ended, Ready, Scratch, Step, brief};
+use super::transport::{Ended, Marked, Ready, Scratch, Step, brief};
 use crate::core::check::{Failure, FailureKind, Verdict};
 
 /// Reads in one turn of a probe.
@@ -56,11 +56,11 @@ pub struct Stream {
     received: usize,
 }
 
-/// Begins to connect. `mark` is the socket's (SO_MARK).
-pub fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+/// Begins to connect.
+pub fn connect(address: SocketAddr, marked: Option<Marked>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    if let Some(mark) = mark {
-        socket.set_mark(mark)?;
+    if let Some(marked) = marked {
+        marked.prepare(&socket)?;
     }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
@@ -69,8 +69,8 @@ pub fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> 
 }
 
 impl Stream {
-    pub fn new(address: SocketAddr, mark: Option<u32>, talk: Talk, security: Security) -> io::Result<Self> {
-        let socket = connect(address, mark)?;
+    pub fn new(address: SocketAddr, marked: Option<Marked>, talk: Talk, security: Security) -> io::Result<Self> {
+        let socket = connect(address, marked)?;
         Ok(Self { socket, address, connected: false, talk, security, tls: None, unsent: Vec::new(), received: 0 })
     }
 

@@ -1,8 +1,35 @@
 //! What the ways of asking (stream, datagram, command) have in common.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::Socket;
+
 use crate::core::check::Verdict;
+
+/// How a probe reaches one server behind a virtual address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The socket's (SO_MARK).
+    pub mark: u32,
+    /// This box's address on the server's segment; `None`: the kernel's choice, which is one for all segments.
+    pub source: Option<IpAddr>,
+}
+
+impl Marked {
+    /// Before the socket is connected.
+    pub fn prepare(self, socket: &Socket) -> io::Result<()> {
+        socket.set_mark(self.mark)?;
+        if let Some(source) = self.source {
+            // The port is chosen with the connection, so that thousands of probes find one.
+            setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        Ok(())
+    }
+}
 
 /// What the kernel says of a socket.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
@@ -16,37 +16,54 @@ use tokio::time::timeout;
 
 use super::guard::guard;
 use super::problem::{Problem, quoted};
-use super::{BODY_BYTES_MAX, Limits, body, metrics, query, stream};
+use super::{BODY_BYTES_MAX, Limits, body, metrics, orders, query, stream};
 use crate::config::suggest::nearest;
-use crate::core::admin::AdminState;
-use crate::core::control::{self, AdminReport, Control, OperationError, ReloadReport, word::Word};
+use crate::core::control::{self, Control, OperationError, ReloadReport, word::Word};
 
 #[derive(Clone)]
-struct App {
-    control: Arc<dyn Control>,
-    limits: Limits,
+pub struct App {
+    pub control: Arc<dyn Control>,
+    pub limits: Limits,
     /// One operation at a time, and none that nobody waits for any more behind it.
     operating: Arc<Semaphore>,
 }
 
-const ROUTES: [&str; 6] = [
+const ROUTES: [&str; 14] = [
     "/metrics",
     "/healthz",
     "/api/v1/state",
     "/api/v1/connections",
-    "/api/v1/servers/{name}/admin",
     "/api/v1/config/reload",
+    "/api/v1/servers/{server}/admin",
+    "/api/v1/servers/{server}",
+    "/api/v1/servers/{server}/enable",
+    "/api/v1/servers/{server}/drain",
+    "/api/v1/servers/{server}/disable",
+    "/api/v1/pools/{pool}/members/{server}",
+    "/api/v1/pools/{pool}/members/{server}/enable",
+    "/api/v1/pools/{pool}/members/{server}/drain",
+    "/api/v1/pools/{pool}/members/{server}/disable",
 ];
 
 pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
-    let [metrics_path, health_path, state_path, connections_path, admin_path, reload_path] = ROUTES;
-    Router::new()
+    let [metrics_path, health_path, state_path, connections_path, reload_path, admin_path, subjects @ ..] = ROUTES;
+    let mut router = Router::new()
         .route(metrics_path, get(metrics))
         .route(health_path, get(health))
         .route(state_path, get(state))
         .route(connections_path, get(connections))
-        .route(admin_path, put(set_admin))
         .route(reload_path, post(reload))
+        .route(admin_path, put(orders::admin));
+    let [server @ .., _, _, _, _] = subjects;
+    let [_, _, _, _, member @ ..] = subjects;
+    for [itself, enable, drain, disable] in [server, member] {
+        router = router
+            .route(itself, delete(orders::remove))
+            .route(enable, post(orders::enable))
+            .route(drain, post(orders::drain))
+            .route(disable, post(orders::disable));
+    }
+    router
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -77,23 +94,6 @@ async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Probl
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object like {\"state\": \"draining\"}")]
-struct AdminOrder {
-    state: AdminState,
-    #[serde(default)]
-    force: bool,
-}
-
-async fn set_admin(State(app): State<App>, path: NamePath, request: Request) -> Result<Json<AdminReport>, Problem> {
-    let Path(server) = path.map_err(|_| Problem::bad_request("the server's name in the path is not UTF-8"))?;
-    let AdminOrder { state, force } = body::json(request, &app.limits, None).await?;
-    let control = Arc::clone(&app.control);
-    Ok(Json(app.operate(async move { control.set_admin(&server, state, force).await }).await??))
-}
-
-type NamePath = Result<Path<String>, axum::extract::rejection::PathRejection>;
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an empty object, {}")]
 struct ReloadOrder {}
 
@@ -113,7 +113,7 @@ impl App {
     }
 
     /// Runs an operation to its end, also when the client goes away meanwhile.
-    async fn operate<T, E>(
+    pub async fn operate<T, E>(
         &self,
         operation: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<Result<T, E>, Problem>

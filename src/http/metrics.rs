@@ -12,7 +12,7 @@ use prometheus::{Error, TextEncoder};
 use crate::core::admin::AdminState;
 use crate::core::check;
 use crate::core::control::State;
-use crate::core::control::state::{CheckState, InterfaceState, MemberState, PacketCount, ServiceState};
+use crate::core::control::state::{CheckState, InterfaceState, MemberState, OrderState, PacketCount, ServiceState};
 use crate::core::control::word::Word;
 
 /// The state in the text format 0.0.4.
@@ -25,6 +25,7 @@ fn families(state: &State) -> Vec<MetricFamily> {
     daemon(state, &mut families);
     services(state, &mut families);
     servers(state, &mut families);
+    orders(state, &mut families);
     packets(state, &mut families);
     table(state, &mut families);
     interfaces(state, &mut families);
@@ -176,6 +177,44 @@ fn servers(state: &State, families: &mut Families) {
         "lbd_server_connections_limit",
         "Most established connections that a server may have; absent where there is no limit.",
         limited.map(|s| sample(&[("server", &s.name)], f64::from(s.max_connections))).collect(),
+    );
+}
+
+fn orders(state: &State, families: &mut Families) {
+    let drains = |value: &dyn Fn(&OrderState) -> Option<u64>| -> Vec<Metric> {
+        let drains = state.orders.iter().filter(|order| order.admin == AdminState::Draining);
+        let labels = |order: &OrderState| (order.server.clone(), order.pool.clone().unwrap_or_default());
+        drains
+            .filter_map(|order| {
+                let (server, pool) = labels(order);
+                Some(sample(&[("server", &server), ("pool", &pool)], float(value(order)?)))
+            })
+            .collect()
+    };
+    families.gauge(
+        "lbd_drain_connections_left",
+        "Connections that a drain has left, handshakes and UDP flows included; pool is empty for a drain of the whole server.",
+        drains(&|order| Some(order.connections)),
+    );
+    families.gauge(
+        "lbd_drain_connections_at_begin",
+        "Connections that there were when the drain was ordered.",
+        drains(&|order| Some(order.connections_at_begin)),
+    );
+    families.gauge(
+        "lbd_drain_start_timestamp_seconds",
+        "When the drain was ordered, Unix time.",
+        drains(&|order| Some(order.since)),
+    );
+    families.gauge(
+        "lbd_drain_deadline_timestamp_seconds",
+        "When what is left is reset, Unix time; absent without a deadline.",
+        drains(&|order| order.deadline_at),
+    );
+    families.gauge(
+        "lbd_drain_projected_end_timestamp_seconds",
+        "When the last connection will probably be gone, Unix time; absent while that cannot be told.",
+        drains(&|order| order.end_likely_at),
     );
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //!  listen ─ at most 64 connections, each with deadlines ─> guard ─> api ─> Control
 //!                                                                    ├ query    what was asked for
+//!                                                                    ├ orders   about servers and members
 //!                                                                    ├ body     what was ordered
 //!                                                                    ├ stream   rows as they come
 //!                                                                    ├ metrics  State as Prometheus reads it
@@ -17,6 +18,7 @@ mod body;
 mod guard;
 mod listen;
 mod metrics;
+mod orders;
 mod problem;
 mod query;
 mod stall;

@@ -65,9 +65,26 @@ impl From<OperationError> for Problem {
                     None => problem,
                 }
             }
+            OperationError::NoSuchPool { name, suggestion } => {
+                let guess = suggestion.as_ref().map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+                let problem = Self::new(StatusCode::NOT_FOUND, text + &guess).with("pool", name);
+                match suggestion {
+                    Some(near) => problem.with("suggestion", near),
+                    None => problem,
+                }
+            }
+            OperationError::NotAMember { server, pool, members } => Self::new(StatusCode::NOT_FOUND, text)
+                .with("server", server)
+                .with("pool", pool)
+                .with("expected", members),
             OperationError::LastMember { server, services } => {
                 Self::new(StatusCode::CONFLICT, text).with("server", server).with("services", services)
             }
+            OperationError::NotDrained { server, state, connections } => Self::new(StatusCode::CONFLICT, text)
+                .with("server", server)
+                .with("state", state.to_string())
+                .with("connections", connections),
+            OperationError::NotRemoved { server, .. } => Self::new(StatusCode::CONFLICT, text).with("server", server),
             OperationError::Unavailable(_) => Self::unavailable(text),
             OperationError::Failed(_) => Self::internal(text),
         }

@@ -1,5 +1,6 @@
 //! A small client of the balancer's HTTP API: the one place of the lab that knows its shape.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,8 +32,17 @@ pub struct Member {
     pub up: bool,
     /// It gets new connections.
     pub scheduled: bool,
+    /// Why it does or does not, in words.
+    pub why: String,
     /// Established ones.
     pub connections: u64,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.service, self.server)?;
+        if self.why.is_empty() { Ok(()) } else { write!(f, " ({})", self.why) }
+    }
 }
 
 impl Api {
@@ -54,6 +64,7 @@ impl Api {
                     server: text(member, "server"),
                     up: text(member, "state") == "up",
                     scheduled: member.get("scheduled").and_then(Value::as_bool).unwrap_or(false),
+                    why: text(member, "why"),
                     connections: member.pointer("/connections/active").and_then(Value::as_u64).unwrap_or(0),
                 });
             }

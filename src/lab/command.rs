@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::balancer;
 use super::claim;
 use super::customer::{self, Visit};
 use super::host::Host;
 use super::mail::{self, BALANCER, CLIENT, MailSite, OFFERS};
 use super::process::raise_file_limit;
+use super::real::{self, RealSite, packages};
 use super::servers::Kind;
 use super::tell::Teller;
 use super::tour;
@@ -23,6 +25,14 @@ use super::tour;
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct LabOptions {
+    /// What the PCs run: small servers that name themselves, or the site's true software, which is installed
+    /// from Debian packages if it is missing: Exim, Courier, Apache, FreeRADIUS, BIND.
+    #[arg(long, value_enum, default_value_t = Servers::Simulated)]
+    pub servers: Servers,
+    /// With real servers: lets every fault befall one of each kind so many times, and prints how long the
+    /// balancer took to see it. Part of the tour, where it is once.
+    #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub faults: Option<u16>,
     /// Plays a scripted visit, checks all that it says, and ends with its verdict.
     #[arg(long)]
     pub tour: bool,
@@ -34,6 +44,12 @@ pub struct LabOptions {
     pub bare: bool,
     #[command(subcommand)]
     pub action: Option<LabAction>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Servers {
+    Simulated,
+    Real,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -90,20 +106,48 @@ async fn perform(options: LabOptions) -> anyhow::Result<ExitCode> {
     }
     let program = std::env::current_exe().context("cannot find the lbd program itself")?;
     let mut teller = Teller::new(std::io::stderr().is_terminal());
+    if options.servers == Servers::Real {
+        return perform_real(options, &program, &mut teller).await;
+    }
+    if options.faults.is_some() {
+        bail!("--faults needs real servers: add --servers real");
+    }
     let mut lab = build(&program, &mut teller)?;
     if options.bare {
         lab.write_config()?;
         println!("{}", guide(&lab));
         return std::future::pending().await;
     }
-    let verdict = match tour::start_balancer(&mut lab, &mut teller).await {
-        Ok(()) if options.tour => tour::tour(&mut lab, &mut teller).await?,
-        Ok(()) => true,
-        Err(error) => return Err(error),
-    };
+    lab.start_balancer()?.ready(&mut teller).await?;
+    let verdict = !options.tour || tour::tour(&mut lab, &mut teller).await?;
     if options.stay || !options.tour {
         println!("{}", guide(&lab));
         return watch_over(&mut lab).await;
+    }
+    Ok(if verdict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn perform_real(options: LabOptions, program: &Path, teller: &mut Teller) -> anyhow::Result<ExitCode> {
+    packages::install_missing()?;
+    let start = std::time::Instant::now();
+    let mut site = RealSite::start(program)?;
+    let took = start.elapsed().as_secs_f32();
+    teller.say(&format!("The site is up: Exim, Courier, Apache, FreeRADIUS and BIND on four PCs, in {took:.1} s."));
+    if options.bare {
+        site.write_config()?;
+        println!("{}", real::tour::guide(&site));
+        return std::future::pending().await;
+    }
+    site.start_balancer()?.ready(teller).await?;
+    let rounds = options.faults.unwrap_or(1);
+    let plays = options.tour || options.faults.is_some();
+    let verdict = !plays || real::tour::tour(&mut site, teller, rounds.into()).await?;
+    if options.stay || !plays {
+        println!("{}", real::tour::guide(&site));
+        loop {
+            site.balancer_runs()?;
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
     }
     Ok(if verdict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -176,7 +220,7 @@ Log:           {}
 
 Ctrl-C takes everything down.",
         lab.config_file().display(),
-        lab.balancer_log().display()
+        balancer::log_of(&lab.site, BALANCER).display()
     );
     text
 }

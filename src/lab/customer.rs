@@ -14,6 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
+use super::real::store::ALICE;
 use super::servers::{Kind, dns, radius};
 
 /// Longest line, and largest page, that a customer reads.
@@ -140,7 +141,7 @@ async fn timed(visit: &Visit, number: usize) -> (Duration, Result<Answer, String
 }
 
 /// A whole conversation, or why there was none.
-async fn converse(visit: &Visit, number: usize) -> Result<Answer, String> {
+pub(super) async fn converse(visit: &Visit, number: usize) -> Result<Answer, String> {
     let conversation = async {
         if visit.udp {
             return ask(visit, number).await;
@@ -155,7 +156,7 @@ async fn converse(visit: &Visit, number: usize) -> Result<Answer, String> {
 }
 
 /// A few words that are the same for the same reason, so that failures can be counted by it.
-fn why(error: &io::Error) -> String {
+pub(super) fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused".into(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset".into(),
@@ -165,9 +166,9 @@ fn why(error: &io::Error) -> String {
     }
 }
 
-type Conversation = BufReader<TcpStream>;
+pub(super) type Conversation = BufReader<TcpStream>;
 
-async fn connect(visit: &Visit, number: usize) -> io::Result<Conversation> {
+pub(super) async fn connect(visit: &Visit, number: usize) -> io::Result<Conversation> {
     let socket = if visit.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = visit.source(number) {
         socket.bind(SocketAddr::from((source, 0)))?;
@@ -177,11 +178,11 @@ async fn connect(visit: &Visit, number: usize) -> io::Result<Conversation> {
     Ok(BufReader::new(stream))
 }
 
-fn nonsense(line: &str) -> io::Error {
+pub(super) fn nonsense(line: &str) -> io::Error {
     io::Error::other(format!("an answer that is no greeting: {line:?}"))
 }
 
-async fn line(stream: &mut Conversation) -> io::Result<String> {
+pub(super) async fn line(stream: &mut Conversation) -> io::Result<String> {
     let mut line = String::new();
     stream.take(REPLY_MAX).read_line(&mut line).await?;
     if !line.ends_with('\n') {
@@ -271,7 +272,7 @@ async fn ask(visit: &Visit, number: usize) -> io::Result<Answer> {
     }
     let question = match visit.kind {
         Kind::Dns => dns::whoami(id),
-        Kind::Radius => radius::access_request(id as u8, &authenticator, "alice"),
+        Kind::Radius => radius::access_request(id as u8, &authenticator, ALICE.user, ALICE.password),
         _ => id.to_string().into_bytes(),
     };
     socket.send(&question).await?;

@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::balancer::Balancer;
 use super::error::LabError;
 use super::process::{Process, ending};
 use super::servers::{Kind, Responder};
@@ -87,7 +88,7 @@ impl Offer {
 }
 
 /// 2001:db8::25 for 25: the digits are read as they stand.
-fn vip6(number: u8) -> Ipv6Addr {
+pub fn vip6(number: u8) -> Ipv6Addr {
     let digits = number.to_string().chars().fold(0_u16, |sum, c| sum << 4 | c.to_digit(16).unwrap_or(0) as u16);
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, digits)
 }
@@ -215,7 +216,7 @@ servers:
 #[derive(Debug)]
 pub struct MailSite {
     servers: BTreeMap<String, Process>,
-    balancer: Option<Process>,
+    balancer: Option<Balancer>,
     program: PathBuf,
     // Last: it removes what the processes above stand on.
     pub site: Site,
@@ -260,46 +261,16 @@ impl MailSite {
         std::fs::write(&path, config()).map_err(LabError::file("write", path))
     }
 
-    pub fn balancer_log(&self) -> PathBuf {
-        self.site.dir().join("lb1.log")
-    }
-
-    /// Starts `lbd run` on lb1, its output in [`MailSite::balancer_log`].
-    pub fn start_balancer(&mut self) -> Result<(), LabError> {
-        let dir = self.site.dir();
-        let (config, log, state, run) =
-            (self.config_file(), self.balancer_log(), dir.join("lb1-state"), dir.join("lb1-run"));
+    /// Starts `lbd run` on lb1.
+    pub fn start_balancer(&mut self) -> Result<&mut Balancer, LabError> {
         self.write_config()?;
-        for path in [&state, &run] {
-            std::fs::create_dir_all(path).map_err(LabError::file("create", path))?;
-        }
-        let output = std::fs::File::create(&log).map_err(LabError::file("create", &log))?;
-        let errors = output.try_clone().map_err(LabError::file("open", &log))?;
-        let mut command = self.site.host(BALANCER)?.command(&self.program);
-        command.arg("run").arg("--config").arg(&config).arg("--state-dir").arg(&state).arg("--run-dir").arg(&run);
-        // The log is a file: no colours.
-        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(output).stderr(errors);
-        self.balancer = Some(self.site.start(BALANCER, command)?);
-        Ok(())
-    }
-
-    pub fn balancer(&mut self) -> Option<&mut Process> {
-        self.balancer.as_mut()
+        let balancer = Balancer::start(&self.site, BALANCER, &self.program, &self.config_file())?;
+        Ok(self.balancer.insert(balancer))
     }
 
     /// An error with the end of its log, if the balancer has ended.
     pub fn balancer_runs(&mut self) -> Result<(), LabError> {
-        let log = self.balancer_log();
-        let Some(process) = &mut self.balancer else { return Ok(()) };
-        let status = process.ended().map_err(LabError::file("watch", &self.program))?;
-        let Some(status) = status else { return Ok(()) };
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n");
-        Err(LabError::NotStarted {
-            what: "the balancer".into(),
-            why: format!("{}; its last words:\n{tail}", ending(status)),
-        })
+        self.balancer.as_mut().map_or(Ok(()), Balancer::runs)
     }
 }
 

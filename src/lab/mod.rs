@@ -5,11 +5,13 @@
 //! - [`site`] builds any site from a plain description, [`host`] acts inside one machine of it,
 //!   [`claim`] sees to it that nothing is left behind, [`process`] that no child survives;
 //! - [`mail`] describes the mail cluster and its configuration;
-//! - [`servers`] are small mail servers that name themselves;
+//! - [`servers`] are small mail servers that name themselves, [`real`] is the site with the true ones;
+//! - [`balancer`] runs `lbd` in it;
 //! - [`customer`] plays the customers and counts who answered;
 //! - [`tour`] shows it all, and checks every word that it says.
 
 pub mod api;
+pub mod balancer;
 pub mod claim;
 pub mod command;
 pub mod customer;
@@ -17,6 +19,7 @@ pub mod error;
 pub mod host;
 pub mod mail;
 pub mod process;
+pub mod real;
 pub mod servers;
 pub mod site;
 pub mod tell;

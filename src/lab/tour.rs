@@ -15,41 +15,12 @@ use super::mail::{self, BALANCER, CHECK_FALL, CHECK_INTERVAL, CHECK_TIMEOUT, CLI
 use super::servers::Kind;
 use super::tell::{Teller, draw};
 
-/// The balancer has this long from its start until every server is up.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+/// A server that comes back has this long until it is in service.
+const BACK_PATIENCE: Duration = Duration::from_secs(30);
 /// Connections of each balancing scene.
 const CROWD: usize = 1_000;
 /// A fair spread of [`CROWD`] over two servers: 500 each, give or take six standard deviations of a fair coin.
 const FAIR: std::ops::RangeInclusive<usize> = 405..=595;
-
-/// Starts `lbd run` on lb1, and waits until it has found every server.
-pub async fn start_balancer(lab: &mut MailSite, teller: &mut Teller) -> anyhow::Result<()> {
-    let start = Instant::now();
-    lab.start_balancer()?;
-    let api = Api::new(lab.site.host(BALANCER)?.clone());
-    loop {
-        lab.balancer_runs()?;
-        let members = api.members().await;
-        if let Ok(members) = &members
-            && !members.is_empty()
-            && members.iter().all(|member| member.scheduled)
-        {
-            let text = format!(
-                "The balancer runs, and has found all {} members of its services up after {:.1} s.",
-                members.len(),
-                start.elapsed().as_secs_f32()
-            );
-            teller.say(&text);
-            return Ok(());
-        }
-        if start.elapsed() > START_PATIENCE {
-            let down = members?.into_iter().filter(|m| !m.scheduled).map(|m| format!("{} on {}", m.service, m.server));
-            let down: Vec<_> = down.collect();
-            anyhow::bail!("after {START_PATIENCE:?} the balancer has not found: {}", down.join(", "));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
 
 /// What every scene needs.
 struct Stage<'a> {
@@ -232,7 +203,7 @@ impl Stage<'_> {
             if members.iter().filter(|member| member.server == server).all(|member| member.scheduled) {
                 return Ok(());
             }
-            anyhow::ensure!(start.elapsed() < START_PATIENCE, "{server} is not in service after {START_PATIENCE:?}");
+            anyhow::ensure!(start.elapsed() < BACK_PATIENCE, "{server} is not in service after {BACK_PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -15,7 +15,7 @@ use pnet::packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::util::MacAddr;
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use super::OsError;
 use crate::config::Mac;
@@ -191,6 +191,16 @@ impl FrameSender {
         let sent = self.socket.send_to(frame, &address).map_err(failed)?;
         if sent == frame.len() { Ok(()) } else { Err(failed(io::ErrorKind::WriteZero.into())) }
     }
+}
+
+/// Hears the frames of an EtherType on a port that `filter` lets through (classic BPF, socket(7)), and sends there.
+/// Needs CAP_NET_RAW.
+pub(crate) fn hear(port: IfIndex, kind: EtherType, filter: &[SockFilter]) -> io::Result<Socket> {
+    // Protocol 0: nothing is queued before the filter is in place.
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
+    socket.attach_filter(filter)?;
+    socket.bind(&link_address(port, kind.0)?)?;
+    Ok(socket)
 }
 
 /// `sockaddr_ll` of a port (packet(7)); for SOCK_RAW, sending needs nothing but the index, hearing a protocol

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lbd::core::control::{AdminReport, ConnectionRow, ReloadReport, State};
+use lbd::core::control::{ConnectionRow, OrderReport, ReloadReport, State};
 use lbd::http::Limits;
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ fn the_documentation_names_every_field() {
     for schema in [
         schemars::schema_for!(State),
         schemars::schema_for!(ConnectionRow),
-        schemars::schema_for!(AdminReport),
+        schemars::schema_for!(OrderReport),
         schemars::schema_for!(ReloadReport),
     ] {
         collect(schema.as_value(), &mut fields);

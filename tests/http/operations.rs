@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lbd::core::admin::AdminState;
+use lbd::core::admin::{AdminState, Then};
+use lbd::core::control::{Action, Order};
 use lbd::http::{BODY_BYTES_MAX, Limits};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -25,7 +26,10 @@ async fn an_order_to_a_server_is_answered_with_its_state_and_its_connections() {
     ] {
         let answer = ask(server.address, "PUT", PC2, Some(order)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let expected = json!({"server": "pc2", "before": before, "state": state, "connections": 110_000});
+        let expected = json!({
+            "server": "pc2", "pool": null, "before": before, "state": state, "connections": 110_000, "cut": 0,
+            "deadline_at": null, "then": "nothing", "removed": false, "notes": [],
+        });
         assert_eq!(answer.json(), expected);
         assert_eq!(server.fake.state.lock().unwrap().servers[0].admin, state);
     }
@@ -195,4 +199,88 @@ async fn an_operation_that_dies_is_an_answer_and_takes_nothing_with_it() {
         assert!(answer.problem()["detail"].as_str().unwrap().contains("died"));
     }
     assert_eq!(crate::support::get(server.address, "/healthz").await.status, 200);
+}
+
+const DRAIN: &str = "/api/v1/servers/pc2/drain";
+
+#[tokio::test]
+async fn each_path_and_body_is_one_order() {
+    let server = start(Fake::default()).await;
+    let drain = |deadline: Option<u64>, then| Action::Drain { deadline: deadline.map(Duration::from_secs), then };
+    let member = "/api/v1/pools/mx/members/pc2";
+    for (method, path, body, pool, action, force) in [
+        ("POST", DRAIN.to_owned(), "", None, drain(None, Then::Nothing), false),
+        ("POST", DRAIN.to_owned(), r#"{"deadline":"30m"}"#, None, drain(Some(1_800), Then::Nothing), false),
+        (
+            "POST",
+            DRAIN.to_owned(),
+            r#"{"then":"remove","force":true,"deadline":"0s"}"#,
+            None,
+            drain(Some(0), Then::Remove),
+            true,
+        ),
+        ("POST", "/api/v1/servers/pc2/enable".to_owned(), "{}", None, Action::Enable, false),
+        ("POST", "/api/v1/servers/pc2/disable".to_owned(), r#"{"force":true}"#, None, Action::Disable, true),
+        ("DELETE", "/api/v1/servers/pc2?force=true".to_owned(), "", None, Action::Remove, true),
+        ("POST", format!("{member}/drain"), r#"{"then":"nothing"}"#, Some("mx"), drain(None, Then::Nothing), false),
+        ("POST", format!("{member}/enable"), "", Some("mx"), Action::Enable, false),
+        ("POST", format!("{member}/disable"), "", Some("mx"), Action::Disable, false),
+        ("DELETE", format!("{member}?force=true"), "", Some("mx"), Action::Remove, true),
+    ] {
+        let answer = ask(server.address, method, &path, Some(body)).await;
+        assert_eq!(answer.status, 200, "{method} {path} {body}: {answer:?}");
+        assert_eq!(answer.json()["pool"], json!(pool));
+        let order = Order { server: "pc2".into(), pool: pool.map(str::to_owned), action, force };
+        assert_eq!(server.fake.ordered.lock().unwrap().take(), Some(order), "{method} {path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_is_answered_with_its_deadline_and_a_removal_with_what_it_cut() {
+    let server = start(Fake::default()).await;
+    let answer = ask(server.address, "POST", DRAIN, Some(r#"{"deadline":"30m","then":"remove"}"#)).await.json();
+    assert_eq!((&answer["deadline_at"], &answer["then"]), (&json!(1_795_001_800), &json!("remove")));
+    let path = "/api/v1/servers/pc2";
+    for refused in [path.to_owned(), format!("{path}?force=false")] {
+        let answer = ask(server.address, "DELETE", &refused, None).await;
+        assert_eq!(answer.status, 409);
+        let problem = answer.problem();
+        assert_eq!((&problem["connections"], &problem["state"]), (&json!(110_000), &json!("draining")));
+        assert!(problem["detail"].as_str().unwrap().contains("use force, which ends them"), "{problem}");
+    }
+    let answer = ask(server.address, "DELETE", &format!("{path}?force=true"), None).await.json();
+    assert_eq!((&answer["cut"], &answer["removed"]), (&json!(110_000), &json!(true)));
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_understood_is_refused_and_changes_nothing() {
+    let server = start(Fake::default()).await;
+    for (body, word) in [
+        (r#"{"deadline":"30"}"#, "`30` has no unit"),
+        (r#"{"deadline":"soon"}"#, "is not a time"),
+        (r#"{"deadline":"8d"}"#, "from 0s to 7d"),
+        (r#"{"deadline":30}"#, "invalid type"),
+        (r#"{"then":"reboot"}"#, "expected `nothing` or `remove`"),
+        (r#"{"dead-line":"30m"}"#, "unknown field"),
+        ("null", "an object like"),
+    ] {
+        let answer = ask(server.address, "POST", DRAIN, Some(body)).await;
+        assert_eq!(answer.status, 400, "{body}");
+        let problem = answer.problem();
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{body}: {problem}");
+    }
+    for (query, word) in [
+        ("force=yes", "true or false"),
+        ("forse=true", "there is `force`"),
+        ("force=true&force=true", "force=true"),
+        ("force", "true or false"),
+    ] {
+        let answer = ask(server.address, "DELETE", &format!("/api/v1/servers/pc2?{query}"), None).await;
+        assert_eq!(answer.status, 400, "{query}");
+        let problem = answer.problem();
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{query}: {problem}");
+    }
+    assert_eq!(server.fake.done.load(Ordering::SeqCst), 0);
+    let answer = ask(server.address, "POST", "/api/v1/pools/mxx/members/pc2/drain", Some("")).await;
+    assert_eq!((answer.status, &answer.problem()["suggestion"]), (404, &json!("mx")));
 }

@@ -34,6 +34,8 @@ async fn a_method_that_does_not_go_with_a_path_is_answered_with_those_that_do() 
         ("POST", "/metrics", "GET,HEAD"),
         ("DELETE", "/api/v1/state", "GET,HEAD"),
         ("OPTIONS", "/api/v1/servers/pc1/admin", "PUT"),
+        ("OPTIONS", "/api/v1/servers/pc1", "DELETE"),
+        ("GET", "/api/v1/pools/mx/members/pc1/drain", "POST"),
         ("GET", "/api/v1/config/reload", "POST"),
         ("BREW", "/healthz", "GET,HEAD"),
     ] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lbd::config::{Name, Protocol, parse};
-use lbd::core::admin::AdminState;
+use lbd::core::admin::{AdminState, Then};
 use lbd::core::control::*;
 use lbd::core::forwarding::{DestKey, Family, ServiceKey};
 use tokio::sync::mpsc;
@@ -34,6 +34,8 @@ pub struct Fake {
     /// The walk has ended, whatever the reason.
     pub walk_over: Arc<AtomicBool>,
     pub filter: Mutex<Option<Filter>>,
+    /// The latest order.
+    pub ordered: Mutex<Option<Order>>,
     /// Text of the configuration file that a reload reads.
     pub file: &'static str,
     /// Operations and questions take this long.
@@ -54,6 +56,7 @@ impl Default for Fake {
             produced: Arc::default(),
             walk_over: Arc::default(),
             filter: Mutex::default(),
+            ordered: Mutex::default(),
             file: "hostname: lb1\n",
             delay: Duration::ZERO,
             asked: AtomicU32::default(),
@@ -73,28 +76,51 @@ impl Control for Fake {
         .boxed()
     }
 
-    fn set_admin<'a>(
-        &'a self,
-        server: &'a str,
-        state: AdminState,
-        force: bool,
-    ) -> BoxFuture<'a, Result<AdminReport, OperationError>> {
+    fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {
         async move {
             assert!(!self.panics, "told to");
             self.asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(self.delay).await;
             self.done.fetch_add(1, Ordering::SeqCst);
+            *self.ordered.lock().unwrap() = Some(order.clone());
             let mut now = self.state.lock().unwrap();
+            let Order { server, pool, action, force } = order;
             let Some(entry) = now.servers.iter_mut().find(|entry| entry.name == server) else {
                 let suggestion = (server == "pc22").then(|| "pc2".to_owned());
-                return Err(OperationError::NoSuchServer { name: server.to_owned(), suggestion });
+                return Err(OperationError::NoSuchServer { name: server, suggestion });
             };
+            if pool.as_deref().is_some_and(|pool| pool != "mx") {
+                let suggestion = (pool.as_deref() == Some("mxx")).then(|| "mx".to_owned());
+                return Err(OperationError::NoSuchPool { name: pool.unwrap(), suggestion });
+            }
             if server == "pc4" && !force {
                 let services = vec!["mail/smtp".to_owned(), "mail/pop3".to_owned()];
-                return Err(OperationError::LastMember { server: server.to_owned(), services });
+                return Err(OperationError::LastMember { server, services });
             }
+            let (state, deadline, then) = match action {
+                Action::Enable => (AdminState::Enabled, None, Then::Nothing),
+                Action::Drain { deadline, then } => (AdminState::Draining, deadline, then),
+                Action::Disable => (AdminState::Disabled, None, Then::Nothing),
+                Action::Remove if force => (entry.admin, None, Then::Nothing),
+                Action::Remove => {
+                    let (state, connections) = (entry.admin, entry.connections);
+                    return Err(OperationError::NotDrained { server, state, connections });
+                }
+            };
             let before = std::mem::replace(&mut entry.admin, state);
-            Ok(AdminReport { server: server.to_owned(), before, state, connections: entry.connections })
+            let removed = action == Action::Remove;
+            Ok(OrderReport {
+                server,
+                pool,
+                before,
+                state,
+                connections: if removed { 0 } else { entry.connections },
+                cut: if removed { entry.connections } else { 0 },
+                deadline_at: deadline.map(|deadline| 1_795_000_000 + deadline.as_secs()),
+                then,
+                removed,
+                notes: Vec::new(),
+            })
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! A state in which every field says something.
 
 use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
-use lbd::core::admin::AdminState;
+use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::State;
 use lbd::core::control::state::*;
@@ -31,6 +31,38 @@ pub fn state() -> State {
             services: vec!["mail/smtp".into()],
         }],
         servers: ["pc2", "pc4"].map(server).into(),
+        orders: vec![
+            OrderState {
+                server: "pc4".into(),
+                pool: None,
+                admin: AdminState::Draining,
+                since: 1_795_000_100,
+                connections_at_begin: 130_000,
+                connections: 110_008,
+                finished: false,
+                deadline_at: Some(1_795_001_900),
+                then: Then::Remove,
+                end_earliest_at: Some(1_795_001_200),
+                end_likely_at: Some(1_795_001_700),
+                end_latest_at: Some(1_795_001_900),
+                idle_timeout_seconds: 2_400,
+            },
+            OrderState {
+                server: "pc2".into(),
+                pool: Some("cache".into()),
+                admin: AdminState::Draining,
+                since: 1_795_000_200,
+                connections_at_begin: 3,
+                connections: 0,
+                finished: true,
+                deadline_at: None,
+                then: Then::Nothing,
+                end_earliest_at: None,
+                end_likely_at: None,
+                end_latest_at: None,
+                idle_timeout_seconds: 60,
+            },
+        ],
         interfaces: vec![InterfaceState {
             name: "swp1".into(),
             mac: Mac([2, 0, 0, 0, 0, 1]),

@@ -49,12 +49,13 @@ fn a_drain_outlives_the_daemon() {
 }
 
 #[test]
-fn the_connections_of_a_disabled_server_are_reset_or_kept_as_their_service_says() {
+fn the_connections_of_a_disabled_server_are_reset_or_kept_as_their_pool_says() {
     let conf = Conf::new(2)
         .pool("echo", "members: [pc1, pc2], scheduler: round-robin")
+        .pool("kept", "members: [pc1, pc2], scheduler: round-robin, on-failure: keep")
         .virtual_server("v", &["192.0.2.25"])
         .service("v", "reset", "port: 7, pool: echo, mode: nat")
-        .service("v", "keep", "port: 110, pool: echo, mode: nat, on-failure: keep")
+        .service("v", "keep", "port: 110, pool: kept, mode: nat")
         .virtual_server("w", &["192.0.2.110"])
         .service("w", "reset", "port: 7, pool: echo, mode: dsr");
     let stage = Stage::new(2, &conf);

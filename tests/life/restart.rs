@@ -157,7 +157,7 @@ fn a_single_failed_probe_after_a_restart_resets_nobody() {
     stage.kill_balancer();
     drop(probed);
     stage.start();
-    let failures = |s: &State| s.member("v/echo", "pc1")["check"]["failures"].as_u64();
+    let failures = |s: &State| s.member("v/echo", "pc1")["checks"][0]["failures"].as_u64();
     stage.wait("a probe has failed", |s| failures(s) >= Some(1));
     let _probed = Peer::start(stage.host("pc1"), 2000);
     stage.wait("in service again", State::all_scheduled);

@@ -60,6 +60,11 @@ impl Stage {
         self.servers.remove(pc).unwrap().kill().unwrap();
     }
 
+    /// A further echo server, with a process of its own: it can hang while the others of its PC are asked.
+    pub fn serve_apart(&self, pc: &str, port: u16) -> Process {
+        mail::start_server(&self.site, pc, Path::new(LBD), &[Responder { kind: Kind::Echo, port }]).unwrap()
+    }
+
     pub fn dir(&self) -> PathBuf {
         self.site.dir()
     }

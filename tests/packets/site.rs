@@ -386,7 +386,9 @@ impl Site {
         let outcome = self.send(frame);
         assert_eq!(outcome.verdict, REDIRECT, "{outcome:?}");
         let mac = outcome.frame[..6].to_vec();
-        (0..=255).find(|n| server_mac(*n) == mac[..]).unwrap_or_else(|| panic!("to no server: {mac:02x?}"))
+        (0..=255)
+            .find(|n| server_mac(*n) == mac[..])
+            .unwrap_or_else(|| panic!("to no server: {mac:02x?} {:?}", outcome.counted))
     }
 }
 

@@ -5,10 +5,12 @@
 //! `crate::config::Config`, `State` is here, and an operation is a method of `Control`, so that each
 //! has its own answer and its own errors.
 pub mod connections;
+pub mod order;
 pub mod state;
 pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
+pub use order::{Action, Order, OrderReport};
 pub use state::State;
 
 use std::sync::Arc;
@@ -27,15 +29,8 @@ pub trait Control: Send + Sync + 'static {
     /// What is true now: read when asked, never an older copy.
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>>;
 
-    /// Orders a server's administrative state. `server` is what the operator wrote: it may name nobody.
-    /// Without `force`, an order that would leave a service without any member that takes new
-    /// connections is refused.
-    fn set_admin<'a>(
-        &'a self,
-        server: &'a str,
-        state: AdminState,
-        force: bool,
-    ) -> BoxFuture<'a, Result<AdminReport, OperationError>>;
+    /// Carries out an order about a server or a member, to its end.
+    fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>>;
 
     /// Reads the configuration file again and applies what has changed; all of it, or nothing.
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>>;
@@ -44,20 +39,6 @@ pub trait Control: Send + Sync + 'static {
     /// its reader and a million rows are never a million rows in memory; it stops when the receiver is
     /// dropped. It ends with `Chunk::End`: a channel that closes without is a walk that broke off.
     fn connections(&self, filter: Filter) -> BoxFuture<'_, Result<mpsc::Receiver<Chunk>, OperationError>>;
-}
-
-/// What became of an order to a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct AdminReport {
-    pub server: String,
-    /// The state before.
-    #[schemars(with = "String")]
-    pub before: AdminState,
-    /// The state now.
-    #[schemars(with = "String")]
-    pub state: AdminState,
-    /// Established connections of the server, over all its services.
-    pub connections: u64,
 }
 
 /// What a reload came to.
@@ -80,6 +61,14 @@ pub enum OperationError {
         /// A name that looks alike.
         suggestion: Option<String>,
     },
+    #[error("there is no pool {name:?}")]
+    NoSuchPool {
+        name: String,
+        /// A name that looks alike.
+        suggestion: Option<String>,
+    },
+    #[error("server {server:?} is not a member of pool {pool:?}; its members are: {}", members.join(", "))]
+    NotAMember { server: String, pool: String, members: Vec<String> },
     #[error(
         "{server:?} is the last member that takes new connections in {}; bring another one back first, or use force",
         services.join(", ")
@@ -89,6 +78,14 @@ pub enum OperationError {
         /// The services that would be left with nobody, as `virtual-server/service`.
         services: Vec<String>,
     },
+    #[error(
+        "{server:?} is {state} and has {connections} connections; drain it first and wait until none is left, \
+         or use force, which ends them"
+    )]
+    NotDrained { server: String, state: AdminState, connections: u64 },
+    /// The configuration file was not changed, in words that say why.
+    #[error("{server:?} was not taken out of the configuration: {why}")]
+    NotRemoved { server: String, why: String },
     /// The daemon does not answer now: it starts, stops, or hangs.
     #[error("not available now: {0}")]
     Unavailable(String),

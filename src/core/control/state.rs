@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::word::{self, Word};
 use crate::config::{Mac, Mode, Ports, Protocol, Scheduler};
-use crate::core::admin::AdminState;
+use crate::core::admin::{AdminState, Then};
 use crate::core::check;
 use crate::core::forwarding::Family;
 
@@ -28,6 +28,8 @@ pub struct State {
     pub services: Vec<ServiceState>,
     pub pools: Vec<PoolState>,
     pub servers: Vec<ServerState>,
+    /// What is drained or disabled by order.
+    pub orders: Vec<OrderState>,
     pub interfaces: Vec<InterfaceState>,
     pub table: TableState,
     /// What became of the packets, by reason; in the order in which the data plane decides.
@@ -219,6 +221,37 @@ pub struct ServerState {
     pub max_connections: u32,
     /// Established connections, over all its services.
     pub connections: u64,
+}
+
+/// An order in force. One for a server and one for its part in a pool may be in force at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OrderState {
+    pub server: String,
+    /// None: the server in all its pools.
+    pub pool: Option<String>,
+    /// draining or disabled.
+    #[schemars(with = "String")]
+    pub admin: AdminState,
+    /// When it was ordered, Unix time.
+    pub since: u64,
+    /// Connections then.
+    pub connections_at_begin: u64,
+    /// Connections left: established, in a handshake, and UDP flows.
+    pub connections: u64,
+    /// A drain that has nothing left.
+    pub finished: bool,
+    /// When what is left is reset, Unix time.
+    pub deadline_at: Option<u64>,
+    #[schemars(with = "String")]
+    pub then: Then,
+    /// Unix time before which the last connection will not be gone, with 90 %; none while unknown.
+    pub end_earliest_at: Option<u64>,
+    /// Unix time before or after which it will be gone, equally likely; none while unknown.
+    pub end_likely_at: Option<u64>,
+    /// Unix time after which it will be gone, with 90 %; none while unknown, or weeks away.
+    pub end_latest_at: Option<u64>,
+    /// A connection whose client is silent for so long is forgotten: the longest of its services.
+    pub idle_timeout_seconds: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

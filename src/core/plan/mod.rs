@@ -143,10 +143,10 @@ fn plan_service(
 ) {
     let Some(pool) = inputs.config.pools.get(&service.pool) else { return };
     let scene = Scene { inputs, places, key: &key, service, addresses: &addresses };
-    let side = scene.side(pool, plan);
+    let side = scene.side(&service.pool, pool, plan);
     let migration = pool.migrate.as_ref().and_then(|migrate| {
         let to = inputs.config.pools.get(&migrate.to)?;
-        let side = scene.side(to, plan);
+        let side = scene.side(&migrate.to, to, plan);
         Some(Migration {
             share: migrate.share,
             clients: migrate.clients.iter().copied().collect(),
@@ -193,17 +193,18 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     /// The destinations and the schedule of a pool's members, those of its backup pool behind them.
-    fn side(&self, pool: &Pool, plan: &mut Plan) -> Side {
+    fn side(&self, name: &Name, pool: &Pool, plan: &mut Plan) -> Side {
         let config = self.inputs.config;
-        let backup_pool = pool.backup_pool.as_ref().and_then(|name| config.pools.get(name));
-        let own = pool.members.iter().map(|member| (pool, member, member.backup));
-        let others = backup_pool.into_iter().flat_map(|pool| pool.members.iter().map(move |m| (pool, m, true)));
+        let backup_pool = pool.backup_pool.as_ref().and_then(|name| Some((name, config.pools.get(name)?)));
+        let own = pool.members.iter().map(|member| (name, pool, member, member.backup));
+        let others = backup_pool.into_iter();
+        let others = others.flat_map(|(name, pool)| pool.members.iter().map(move |m| (name, pool, m, true)));
         let mut members = BTreeMap::new();
         let mut candidates = Vec::new();
-        for (pool, member, backup) in own.chain(others) {
+        for (name, pool, member, backup) in own.chain(others) {
             let Some(server) = config.servers.get(&member.server) else { continue };
             let weight = full_weight(member, server);
-            if let Some(candidate) = self.member(pool, member, backup, weight, plan) {
+            if let Some(candidate) = self.member((name, pool), member, backup, weight, plan) {
                 candidates.push(candidate);
             }
             if self.places.contains_key(&(&member.server, self.key.family)) {
@@ -234,7 +235,7 @@ impl Scene<'_> {
     /// candidate.
     fn member<'m>(
         &self,
-        pool: &Pool,
+        (pool_name, pool): (&Name, &Pool),
         member: &'m Member,
         backup: bool,
         weight: Weight,
@@ -246,7 +247,7 @@ impl Scene<'_> {
             plan.members.insert(dest_key, Standing::NoAddress(self.key.family));
             return None;
         };
-        let ordered = admin.get(&member.server);
+        let ordered = admin.of_member(pool_name, &member.server);
         let targets = member_targets(self.service, pool, member, *address, self.addresses);
         let health = health.of(&targets, now);
         let state = health.as_ref().map(|health| health.state);
@@ -256,7 +257,9 @@ impl Scene<'_> {
             port: if self.service.mode == Mode::Dsr { None } else { member.port.or(pool.port) },
             mode: self.service.mode,
             place: *place,
-            down: ordered == AdminState::Disabled || state == Some(State::Down),
+            down: ordered == AdminState::Disabled
+                || state == Some(State::Down)
+                || admin.is_overdue(pool_name, &member.server),
         };
         plan.state.dests.insert(dest_key.clone(), dest);
         let failure = || health.as_ref().and_then(|health| health.failure.clone());
@@ -280,7 +283,7 @@ impl Scene<'_> {
         match rank {
             Ok(rank) => {
                 let returned = health.and_then(|health| health.returned);
-                let begun = returned.max(admin.enabled_at(&member.server));
+                let begun = returned.max(admin.enabled_at(pool_name, &member.server));
                 let share = Share::of(pool.slow_start, begun, now);
                 Some(Candidate { name: &member.server, weight, share, rank })
             }

@@ -5,6 +5,7 @@ use super::fixture::{BRIDGE, PORTS, Site, at, dest, key, mac, member, pool, serv
 use super::*;
 use crate::config::Scheduler;
 use crate::config::{Link, Mac, Prefix, SourceNat};
+use crate::core::admin::Subject;
 use crate::core::check::{FailureKind, Verdict};
 use crate::core::network::LinkKind;
 
@@ -289,6 +290,30 @@ fn one_server_is_drained_in_all_of_its_pools() {
     assert_eq!(plan.state.services.len(), 6);
     assert!(plan.state.services.values().all(|service| !service.schedule.contains_key(&server(2))));
     assert_eq!(plan.members.values().filter(|standing| **standing == Standing::Draining).count(), 6);
+}
+
+#[test]
+fn a_member_is_drained_in_its_own_pool_and_nowhere_else() {
+    let mut site = Site::new(4, 3);
+    let (pool, server) = (pool(1), server(2));
+    let services: Vec<ServiceKey> = site.plan().state.services.into_keys().collect();
+    let uses = |key: &ServiceKey| site.config.virtual_servers[&key.virtual_server].services[&key.service].pool == pool;
+    let of_it: Vec<bool> = services.iter().map(uses).collect();
+    let subject = Subject::Member { pool: pool.clone(), server: server.clone() };
+    site.admin.set(subject.clone(), AdminState::Draining, site.now);
+    let plan = site.plan();
+    for (key, drained) in services.iter().zip(&of_it) {
+        assert_eq!(plan.state.services[key].schedule.contains_key(&server), !drained, "{key:?}");
+    }
+    assert!(of_it.contains(&true) && of_it.contains(&false));
+    // When its deadline is over it counts as failed, there alone.
+    let down =
+        |plan: &Plan| plan.state.dests.iter().filter(|(_, d)| d.down).map(|(k, _)| k.clone()).collect::<Vec<_>>();
+    assert_eq!(down(&plan), []);
+    site.admin.set_overdue(&subject);
+    let down = down(&site.plan());
+    assert_eq!(down.len(), of_it.iter().filter(|drained| **drained).count());
+    assert!(down.iter().all(|dest| dest.server == server));
 }
 
 /// The Maglev table of service 0, by name.

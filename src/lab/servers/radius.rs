@@ -9,6 +9,8 @@ const ACCOUNTING_REQUEST: u8 = 4;
 const ACCOUNTING_RESPONSE: u8 = 5;
 /// RFC 5997.
 const STATUS_SERVER: u8 = 12;
+const USER_NAME: u8 = 1;
+const USER_PASSWORD: u8 = 2;
 const REPLY_MESSAGE: u8 = 18;
 const MESSAGE_AUTHENTICATOR: u8 = 80;
 const HEADER: usize = 20;
@@ -58,8 +60,11 @@ pub fn answer(request: &[u8], name: &str) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// The text of a Reply-Message in an answer whose authenticator is right.
+/// The text of a Reply-Message in an Access-Accept whose authenticator is right.
 pub fn reply_message(reply: &[u8], request_authenticator: &[u8; 16]) -> Option<String> {
+    if reply.first() != Some(&ACCESS_ACCEPT) {
+        return None;
+    }
     let proof = digest(&[reply.get(..4)?, request_authenticator, reply.get(HEADER..)?, RADIUS_SECRET.as_bytes()]);
     if proof.as_slice() != reply.get(4..HEADER)? {
         return None;
@@ -68,14 +73,20 @@ pub fn reply_message(reply: &[u8], request_authenticator: &[u8; 16]) -> Option<S
     Some(String::from_utf8_lossy(text).into_owned())
 }
 
-/// An Access-Request for a user, without a password: enough to be answered.
-pub fn access_request(id: u8, authenticator: &[u8; 16], user: &str) -> Vec<u8> {
+/// An Access-Request for a user with a password of at most 16 bytes (RFC 2865, 5.2).
+pub fn access_request(id: u8, authenticator: &[u8; 16], user: &str, password: &str) -> Vec<u8> {
     let user = user.as_bytes().get(..user.len().min(63)).unwrap_or_default();
+    let mut hidden = digest(&[RADIUS_SECRET.as_bytes(), authenticator]);
+    for (to, from) in hidden.iter_mut().zip(password.bytes()) {
+        *to ^= from;
+    }
     let size = user.len() as u8 + 2;
-    let mut request = vec![ACCESS_REQUEST, id, 0, HEADER as u8 + size];
+    let mut request = vec![ACCESS_REQUEST, id, 0, HEADER as u8 + size + 18];
     request.extend_from_slice(authenticator);
-    request.extend_from_slice(&[1, size]);
+    request.extend_from_slice(&[USER_NAME, size]);
     request.extend_from_slice(user);
+    request.extend_from_slice(&[USER_PASSWORD, 18]);
+    request.extend_from_slice(&hidden);
     request
 }
 
@@ -109,7 +120,7 @@ mod tests {
     #[test]
     fn an_access_request_is_accepted_with_a_valid_authenticator_by_a_server_that_names_itself() {
         let authenticator = [7; 16];
-        let reply = answer(&access_request(9, &authenticator, "alice"), "pc1").unwrap();
+        let reply = answer(&access_request(9, &authenticator, "alice", "wonderland"), "pc1").unwrap();
         assert_eq!(reply[..2], [ACCESS_ACCEPT, 9]);
         assert_eq!(reply_message(&reply, &authenticator).as_deref(), Some("pc1"));
         assert_eq!(reply_message(&reply, &[8; 16]), None, "of another question");
@@ -134,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_request_cut_anywhere_is_discarded() {
-        let request = access_request(9, &[7; 16], "alice");
+        let request = access_request(9, &[7; 16], "alice", "wonderland");
         for length in 0..request.len() {
             assert_eq!(answer(&request[..length], "pc1"), None, "cut to {length}");
         }
