@@ -25,10 +25,11 @@ use crate::core::network::IfIndex;
 const FRAME_MIN: usize = 60;
 pub(crate) const ETHERNET: usize = 14;
 const VLAN_TAG: usize = 4;
-pub(crate) const ARP: usize = 28;
+const ARP: usize = 28;
 pub(crate) const IPV6: usize = 40;
 /// A neighbour advertisement or solicitation with one option, a link-layer address.
-const ADVERT: usize = 24 + 8;
+const ADVERT: usize = 24 + OPTION;
+const OPTION: usize = 8;
 /// ff02::1 and its MAC (RFC 2464, section 7).
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: MacAddr = MacAddr(0x33, 0x33, 0, 0, 0, 1);
@@ -53,7 +54,8 @@ pub fn arp_probe(mac: Mac, target: Ipv4Addr) -> Vec<u8> {
     arp_request(mac, Ipv4Addr::UNSPECIFIED, target)
 }
 
-fn arp_request(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+/// Asks who has an address (RFC 826), and tells that `sender` is at `mac`.
+pub fn arp_request(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let mut frame = ethernet(mac, MacAddr::broadcast(), EtherTypes::Arp, ARP);
     if let Some(mut arp) = frame.get_mut(ETHERNET..).and_then(MutableArpPacket::new) {
         arp.set_hardware_type(ArpHardwareTypes::Ethernet);
@@ -71,15 +73,17 @@ fn arp_request(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Asks who has an address, by a neighbour solicitation (RFC 4861, section 4.3) from an own one, `source`, to the
-/// target's solicited-node group.
+/// target's solicited-node group. From the unspecified address nobody learns (RFC 4862, section 5.4.2).
 pub fn solicitation(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = target.octets();
     // ff02::1:ff00:0/104 (RFC 4291, section 2.7.1), and its MAC.
     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
-    let mut frame = ethernet(mac, MacAddr(0x33, 0x33, 0xff, a, b, c), EtherTypes::Ipv6, IPV6 + ADVERT);
+    // A source that is unspecified must not name a link-layer address (RFC 4861, section 4.3).
+    let length = if source.is_unspecified() { ADVERT - OPTION } else { ADVERT };
+    let mut frame = ethernet(mac, MacAddr(0x33, 0x33, 0xff, a, b, c), EtherTypes::Ipv6, IPV6 + length);
     if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
         ip.set_version(6);
-        ip.set_payload_length(ADVERT as u16);
+        ip.set_payload_length(length as u16);
         ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
         ip.set_hop_limit(255);
         ip.set_source(source);
@@ -89,12 +93,11 @@ pub fn solicitation(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
         solicit.set_icmpv6_type(Icmpv6Types::NeighborSolicit);
         solicit.set_icmpv6_code(Icmpv6Code(0));
         solicit.set_target_addr(target);
-        // Option 1 (source link-layer address), length 1 (in units of 8 bytes).
-        solicit.set_options(&[NdpOption {
-            option_type: NdpOptionTypes::SourceLLAddr,
-            length: 1,
-            data: mac.0.to_vec(),
-        }]);
+        if length == ADVERT {
+            // Option 1 (source link-layer address), length 1 (in units of 8 bytes).
+            let option = NdpOption { option_type: NdpOptionTypes::SourceLLAddr, length: 1, data: mac.0.to_vec() };
+            solicit.set_options(&[option]);
+        }
         if let Some(packet) = Icmpv6Packet::new(solicit.packet()) {
             let checksum = icmpv6::checksum(&packet, &source, &group);
             solicit.set_checksum(checksum);
@@ -143,8 +146,7 @@ pub fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
     out
 }
 
-/// A frame with its header, of `payload` zero bytes and the padding that it needs.
-pub(crate) fn ethernet(mac: Mac, to: MacAddr, kind: EtherType, payload: usize) -> Vec<u8> {
+fn ethernet(mac: Mac, to: MacAddr, kind: EtherType, payload: usize) -> Vec<u8> {
     let mut frame = vec![0; (ETHERNET + payload).max(FRAME_MIN)];
     if let Some(mut header) = MutableEthernetPacket::new(&mut frame) {
         header.set_destination(to);
@@ -154,7 +156,7 @@ pub(crate) fn ethernet(mac: Mac, to: MacAddr, kind: EtherType, payload: usize) -
     frame
 }
 
-pub(crate) fn mac_addr(mac: Mac) -> MacAddr {
+fn mac_addr(mac: Mac) -> MacAddr {
     mac.0.into()
 }
 

@@ -3,28 +3,25 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pnet::packet::Packet;
-use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket};
+use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, ArpPacket};
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
-use pnet::packet::icmpv6::ndp::{
-    MutableNeighborSolicitPacket, NdpOption, NdpOptionPacket, NdpOptionTypes, NeighborAdvertPacket,
-};
+use pnet::packet::icmpv6::ndp::{NdpOptionPacket, NdpOptionTypes, NeighborAdvertPacket};
 use pnet::packet::icmpv6::{self, Icmpv6Code, Icmpv6Packet, Icmpv6Types};
 use pnet::packet::ip::IpNextHeaderProtocols;
-use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
+use pnet::packet::ipv6::Ipv6Packet;
 use pnet::packet::vlan::VlanPacket;
 use pnet::util::MacAddr;
 
 use crate::config::Mac;
 use crate::core::check::{Failure, FailureKind, Verdict};
-use crate::os::arp::{ARP, ETHERNET, IPV6, ethernet, mac_addr};
+use crate::os::arp::{ETHERNET, IPV6, arp_request, solicitation};
 
-/// A solicitation, without its option: bytes.
-const SOLICIT: usize = 24;
-/// The option with the sender's link-layer address (RFC 4861, 4.6.1), bytes.
-const SOURCE_OPTION: usize = 8;
+/// A neighbour advertisement without options, bytes.
+const ADVERT: usize = 24;
 
 /// A frame that asks who has `address`. `mac` and `from` are the asker's own, and `from` of the same family; the
-/// unspecified address makes it one that changes no receiver's tables (RFC 5227, 2.1.1; RFC 4862, 5.4.2).
+/// unspecified address, or one of the other family, makes it a question from which no receiver learns (RFC 5227, 2.1.1; RFC
+/// 4862, 5.4.2).
 pub fn request(mac: Mac, from: IpAddr, address: IpAddr) -> Vec<u8> {
     match (from, address) {
         (IpAddr::V4(from), IpAddr::V4(address)) => arp_request(mac, from, address),
@@ -32,52 +29,6 @@ pub fn request(mac: Mac, from: IpAddr, address: IpAddr) -> Vec<u8> {
         (IpAddr::V6(_), IpAddr::V4(address)) => arp_request(mac, Ipv4Addr::UNSPECIFIED, address),
         (IpAddr::V4(_), IpAddr::V6(address)) => solicitation(mac, Ipv6Addr::UNSPECIFIED, address),
     }
-}
-
-fn arp_request(mac: Mac, from: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet(mac, MacAddr::broadcast(), EtherTypes::Arp, ARP);
-    if let Some(mut arp) = frame.get_mut(ETHERNET..).and_then(MutableArpPacket::new) {
-        arp.set_hardware_type(ArpHardwareTypes::Ethernet);
-        arp.set_protocol_type(EtherTypes::Ipv4);
-        arp.set_hw_addr_len(6);
-        arp.set_proto_addr_len(4);
-        arp.set_operation(ArpOperations::Request);
-        arp.set_sender_hw_addr(mac_addr(mac));
-        arp.set_sender_proto_addr(from);
-        arp.set_target_proto_addr(address);
-    }
-    frame
-}
-
-/// To the solicited-node multicast address (RFC 4291, 2.7.1), and its MAC (RFC 2464, section 7).
-fn solicitation(mac: Mac, from: Ipv6Addr, address: Ipv6Addr) -> Vec<u8> {
-    let [.., a, b, c] = address.octets();
-    let group = Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]);
-    // A source that is unspecified has no link-layer address to give (RFC 4861, 4.3).
-    let length = if from.is_unspecified() { SOLICIT } else { SOLICIT + SOURCE_OPTION };
-    let mut frame = ethernet(mac, MacAddr(0x33, 0x33, 0xff, a, b, c), EtherTypes::Ipv6, IPV6 + length);
-    if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
-        ip.set_version(6);
-        ip.set_payload_length(length as u16);
-        ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
-        ip.set_hop_limit(255);
-        ip.set_source(from);
-        ip.set_destination(group);
-    }
-    if let Some(mut solicit) = frame.get_mut(ETHERNET + IPV6..).and_then(MutableNeighborSolicitPacket::new) {
-        solicit.set_icmpv6_type(Icmpv6Types::NeighborSolicit);
-        solicit.set_icmpv6_code(Icmpv6Code(0));
-        solicit.set_target_addr(address);
-        if length > SOLICIT {
-            let option = NdpOption { option_type: NdpOptionTypes::SourceLLAddr, length: 1, data: mac.0.to_vec() };
-            solicit.set_options(&[option]);
-        }
-        if let Some(packet) = Icmpv6Packet::new(solicit.packet()) {
-            let checksum = icmpv6::checksum(&packet, &from, &group);
-            solicit.set_checksum(checksum);
-        }
-    }
-    frame
 }
 
 /// Whose answer a frame is to the question who has `address`: the MAC that it names; `None`: it is no such
@@ -122,7 +73,7 @@ fn advertisement(payload: &[u8], address: Ipv6Addr, source: MacAddr) -> Option<M
     if !sound || advert.get_target_addr() != address {
         return None;
     }
-    match target_option(message.get(SOLICIT..)?) {
+    match target_option(message.get(ADVERT..)?) {
         Ok(named) => Some(named.unwrap_or(mac_of(source))),
         Err(Unsound) => None,
     }

@@ -100,9 +100,9 @@ fn an_advertisement_without_the_option_speaks_for_the_frames_sender_and_a_broken
     let target: Ipv6Addr = "2001:db8::25".parse().unwrap();
     let with = |options: &[u8]| {
         let mut frame = unsolicited_na(THEIRS, target);
-        frame.truncate(ETHERNET + IPV6 + SOLICIT);
+        frame.truncate(ETHERNET + IPV6 + ADVERT);
         frame.extend_from_slice(options);
-        let length = u16::try_from(SOLICIT + options.len()).unwrap();
+        let length = u16::try_from(ADVERT + options.len()).unwrap();
         frame[18..20].copy_from_slice(&length.to_be_bytes());
         let (source, destination) = (target, "ff02::1".parse().unwrap());
         let sum = icmpv6::checksum(&Icmpv6Packet::new(&frame[ETHERNET + IPV6..]).unwrap(), &source, &destination);
