@@ -374,9 +374,8 @@ impl Asker {
         let token = token(number, self.generation);
         let mut means = Means { marked: slot.marked, files: &mut self.files, now, token, finished: &self.finished };
         let begun = slot.prepared.begin(&mut means).and_then(|asking| {
-            match asking.fd() {
-                Some(fd) => self.poll.registry().register(&mut SourceFd(&fd), token, asking.interest())?,
-                None => {}
+            if let Some(fd) = asking.fd() {
+                self.poll.registry().register(&mut SourceFd(&fd), token, asking.interest())?;
             }
             Ok(asking)
         });

@@ -76,7 +76,8 @@ fn in_dsr_the_client_gets_a_rst_with_its_latest_ack() {
     assert!(site.dp.has_resets());
     let mut frames = resets(&mut site);
     let mut expected = BOTH.map(|f| rst(at(vip(f, 1), 25), at(client(f, 1), 4000), ROUTER, 1000)).to_vec();
-    (frames.sort(), expected.sort());
+    frames.sort();
+    expected.sort();
     assert_eq!(frames, expected);
     assert_eq!(site.dp.reset_of(&server_name(1)), Some(reset(2, 0)));
     assert!(site.connections().is_empty() && !site.dp.has_resets());
@@ -91,7 +92,8 @@ fn in_nat_the_server_gets_one_too_with_its_own() {
     let mut frames = resets(&mut site);
     let mut expected = BOTH.map(|f| rst(at(vip(f, 1), 25), at(client(f, 1), 4000), ROUTER, 1000)).to_vec();
     expected.extend(BOTH.map(|f| rst(at(client(f, 1), 4000), at(server(f, 1), 25), server_mac(1), 2000)));
-    (frames.sort(), expected.sort());
+    frames.sort();
+    expected.sort();
     assert_eq!(frames, expected);
     for family in BOTH {
         // The way back has gone as well.
@@ -138,7 +140,8 @@ fn in_full_nat_the_server_gets_it_from_the_address_that_it_knows() {
     let mut frames = resets(&mut site);
     let mut expected = BOTH.map(|f| rst(at(vip(f, 1), 25), at(client(f, 1), 4000), ROUTER, 1000)).to_vec();
     expected.extend(BOTH.map(|f| rst(at(snat(f), 40_000), at(server(f, 1), 25), server_mac(1), 2000)));
-    (frames.sort(), expected.sort());
+    frames.sort();
+    expected.sort();
     assert_eq!(frames, expected);
 }
 

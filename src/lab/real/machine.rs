@@ -232,7 +232,8 @@ pub fn user(name: &str) -> Result<(Uid, Gid), LabError> {
 /// What this network listens at.
 fn open_ports() -> io::Result<Vec<Port>> {
     // States of /proc/net/tcp (proc(5)): 0A listens; an unconnected UDP socket has 07.
-    let tables: [(&str, &str, fn(u16) -> Port); 4] =
+    type Table = (&'static str, &'static str, fn(u16) -> Port);
+    let tables: [Table; 4] =
         [("tcp", "0A", Port::Tcp), ("tcp6", "0A", Port::Tcp), ("udp", "07", Port::Udp), ("udp6", "07", Port::Udp)];
     let mut open = Vec::new();
     for (table, listens, port) in tables {
