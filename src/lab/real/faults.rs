@@ -23,7 +23,7 @@ const PACE: Duration = Duration::from_millis(50);
 /// How often the balancer is asked: so much later than it happened may a change be seen.
 const LOOK: Duration = Duration::from_millis(20);
 /// What comes on top of what the balancer promises, until the API's answer has been read.
-const SLACK: Duration = Duration::from_millis(250);
+const SLACK: Duration = Duration::from_secs(1);
 /// Customers before the fault, and after it was found.
 const CALM: Duration = Duration::from_millis(700);
 /// A balancer that has not found a fault within this does not find it.
