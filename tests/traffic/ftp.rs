@@ -202,7 +202,7 @@ fn conf(scheduler: &str) -> String {
         let (word, four, six) = (mode.word(), mode.vip(false), mode.vip(true));
         text += &format!(
             "  {word}:\n    addresses: [{four}, \"{six}\"]\n    services:\n      ftp: {{pool: ftp, mode: {word}, \
-             persistence: {{prefix6: 128}}, passive: {}-{}}}\n",
+             passive: {}-{}}}\n",
             PASSIVE.start,
             PASSIVE.end - 1
         );
