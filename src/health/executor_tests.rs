@@ -310,7 +310,7 @@ fn a_conversation_goes_on_under_tls_where_it_asks_for_it() {
     assert_eq!(words(verdict(probe(Security::Tls(tls(None, None))), from_start, 5000)), "250 after EHLO");
     let on_demand = tls_server(config, &["220 mx1 ESMTP\r\n", "250-mx1\r\n250 STARTTLS\r\n"], &["250 mx1\r\n"]);
     let starttls = |days| probe(Security::StartTls(tls(None, days)));
-    assert_eq!(words(verdict(starttls(None), on_demand, 5000)), "250 after EHLO");
+    assert_eq!(words(verdict(starttls(None), on_demand, 5000)), "250 after STARTTLS and EHLO");
     assert_eq!(failure(starttls(Some(365)), on_demand, 5000).0, FailureKind::Certificate);
 }
 
