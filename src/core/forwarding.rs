@@ -112,10 +112,15 @@ impl Migration {
 }
 
 impl Service {
+    /// Its share of new connections now, in the one pool or the other; `None`: it gets none.
+    pub fn weight_of(&self, server: &Name) -> Option<Weight> {
+        let second = || self.migration.as_ref()?.schedule.get(server);
+        self.schedule.get(server).or_else(second).copied()
+    }
+
     /// Whether the server gets new connections in this service, in the one pool or the other.
     pub fn schedules(&self, server: &Name) -> bool {
-        self.schedule.contains_key(server)
-            || self.migration.as_ref().is_some_and(|migration| migration.schedule.contains_key(server))
+        self.weight_of(server).is_some()
     }
 }
 

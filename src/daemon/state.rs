@@ -98,7 +98,8 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
 
 fn pool_state(config: &Config, name: &Name, pool: &Pool) -> PoolState {
     let users = config.virtual_servers.iter().flat_map(|(virtual_server, v)| {
-        let services = v.services.iter().filter(|(_, service)| service.pool == *name);
+        let uses = |pool: &Name| behind(config, pool).any(|(behind, _)| behind == name);
+        let services = v.services.iter().filter(move |(_, service)| uses(&service.pool));
         services.map(move |(service, _)| format!("{virtual_server}/{service}"))
     });
     let check = &pool.check;
@@ -152,13 +153,28 @@ fn interfaces(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) -> 
         .collect()
 }
 
+/// The pools that a service with this pool may send its clients to: itself, the one behind it, and the one that
+/// clients migrate to.
+fn behind<'a>(config: &'a Config, pool: &'a Name) -> impl Iterator<Item = (&'a Name, &'a Pool)> {
+    let own = config.pools.get(pool);
+    let backup = own.and_then(|own| own.backup_pool.as_ref());
+    let new = own.and_then(|own| Some(&own.migrate.as_ref()?.to));
+    let names = std::iter::once(pool).chain(backup).chain(new);
+    names.filter_map(|name| config.pools.get_key_value(name))
+}
+
 impl Scene<'_> {
+    /// Whether one pool stands behind the other.
+    fn is_backup(&self, pool: &Name, behind: &Name) -> bool {
+        let pool = self.appliance.config.pools.get(pool);
+        pool.is_some_and(|pool| pool.backup_pool.as_ref() == Some(behind))
+    }
+
     fn services(&self) -> Vec<ServiceState> {
         let mut services = Vec::new();
         for (key, planned) in &self.appliance.plan.state.services {
             let virtual_server = self.appliance.config.virtual_servers.get(&key.virtual_server);
             let Some(service) = virtual_server.and_then(|v| v.services.get(&key.service)) else { continue };
-            let Some(pool) = self.appliance.config.pools.get(&service.pool) else { continue };
             services.push(ServiceState {
                 virtual_server: key.virtual_server.to_string(),
                 service: key.service.to_string(),
@@ -170,7 +186,10 @@ impl Scene<'_> {
                 scheduler: planned.scheduler,
                 pool: service.pool.to_string(),
                 connections: self.sum(key),
-                members: pool.members.iter().map(|member| self.member(key, service, pool, member)).collect(),
+                members: behind(&self.appliance.config, &service.pool)
+                    .flat_map(|(name, pool)| pool.members.iter().map(move |member| (name, pool, member)))
+                    .map(|(name, pool, member)| self.member(key, service, (name, pool), member))
+                    .collect(),
             });
         }
         services
@@ -186,7 +205,13 @@ impl Scene<'_> {
         })
     }
 
-    fn member(&self, key: &ServiceKey, service: &Service, pool: &Pool, member: &Member) -> MemberState {
+    fn member(
+        &self,
+        key: &ServiceKey,
+        service: &Service,
+        (pool_name, pool): (&Name, &Pool),
+        member: &Member,
+    ) -> MemberState {
         let appliance = self.appliance;
         let now = clock::now();
         let dest_key = DestKey { service: key.clone(), server: member.server.clone() };
@@ -201,17 +226,18 @@ impl Scene<'_> {
         let health = appliance.health.of(&targets, now);
         let counts = self.connections.get(&dest_key).copied().unwrap_or_default();
         let traffic = self.traffic.get(&dest_key).copied().unwrap_or_default();
-        let effective = planned.and_then(|s| s.schedule.get(&member.server)).map_or(0, |weight| weight.0);
+        let effective = planned.and_then(|s| s.weight_of(&member.server)).map_or(0, |weight| weight.0);
         MemberState {
             server: member.server.to_string(),
+            pool: pool_name.to_string(),
             address,
             port: if service.mode == Mode::Dsr { None } else { member.port.or(pool.port) },
             weight: member.weight.or(server.map(|s| s.weight)).unwrap_or(1),
             effective_weight: f64::from(effective) / 1000.0,
-            backup: member.backup,
+            backup: member.backup || self.is_backup(&service.pool, pool_name),
             state: health.as_ref().map_or(check::State::Unknown, |h| h.state),
             since_seconds: health.as_ref().map_or(0, |h| now.since(h.since).as_secs()),
-            admin: appliance.admin.of_member(&service.pool, &member.server),
+            admin: appliance.admin.of_member(pool_name, &member.server),
             scheduled: standing.is_some_and(|s| s.is_scheduled()),
             why: standing.map_or_else(String::new, ToString::to_string),
             checks: targets.iter().filter_map(|t| Some(check_state(t, appliance.health.get(t)?, now))).collect(),

@@ -28,12 +28,15 @@ pub struct Member {
     /// `mx/smtp ipv4`.
     pub service: String,
     pub server: String,
+    pub pool: String,
     /// Its probe is answered.
     pub up: bool,
     /// It gets new connections.
     pub scheduled: bool,
     /// Why it does or does not, in words.
     pub why: String,
+    /// What the probe that speaks against it found, in words; empty if none does.
+    pub found: String,
     /// Established ones.
     pub connections: u64,
 }
@@ -62,9 +65,11 @@ impl Api {
                 members.push(Member {
                     service: format!("{vs}/{name} {family}"),
                     server: text(member, "server"),
+                    pool: text(member, "pool"),
                     up: text(member, "state") == "up",
                     scheduled: member.get("scheduled").and_then(Value::as_bool).unwrap_or(false),
                     why: text(member, "why"),
+                    found: found(member),
                     connections: member.pointer("/connections/active").and_then(Value::as_u64).unwrap_or(0),
                 });
             }
@@ -76,6 +81,19 @@ impl Api {
     pub async fn set_admin(&self, server: &str, state: &str) -> anyhow::Result<()> {
         let body = serde_json::json!({ "state": state }).to_string();
         self.request("PUT", &format!("/api/v1/servers/{server}/admin"), &body).await?;
+        Ok(())
+    }
+
+    /// Drains a server; what is left at the deadline is reset, and `then` it may be removed.
+    pub async fn drain(&self, server: &str, deadline: &str, then: &str) -> anyhow::Result<()> {
+        let body = serde_json::json!({ "deadline": deadline, "then": then }).to_string();
+        self.request("POST", &format!("/api/v1/servers/{server}/drain"), &body).await?;
+        Ok(())
+    }
+
+    /// Has the configuration file loaded.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        self.request("POST", "/api/v1/config/reload", "").await?;
         Ok(())
     }
 
@@ -97,6 +115,14 @@ impl Api {
         }
         Ok(body.to_owned())
     }
+}
+
+/// The cause that the first probe which is down gives.
+fn found(member: &Value) -> String {
+    let checks = member.get("checks").and_then(Value::as_array).into_iter().flatten();
+    let down = |check: &&Value| check.get("state").and_then(Value::as_str) == Some("down");
+    let cause = checks.into_iter().find(down).and_then(|check| check.get("cause")?.as_str());
+    cause.unwrap_or_default().to_owned()
 }
 
 async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u8>> {

@@ -192,10 +192,15 @@ servers:
         text += &format!("  pc{n}: {{address: {}, address6: \"{}\"}}\n", pc_address(n), pc_address6(n));
     }
     text += "pools:\n";
-    let timing = format!("interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}");
+    // The tour breaks one server three times in a row: one that flaps is held down, here for a few seconds only.
+    let timing = format!("interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}, flap-hold: 2s");
     for offer in OFFERS {
-        // A UDP service is as well as the DNS server of its PC, which can be asked by TCP.
-        let check = if offer.udp { "type: tcp, port: 53, " } else { "" };
+        // Each is asked in its own language. RADIUS is as well as the DNS server of its PC: a probe with the
+        // shared secret wants a file that holds it, which the real lab has.
+        let check = match offer.kind {
+            Kind::Radius => "type: tcp, port: 53, ".to_owned(),
+            kind => format!("type: {kind}, "),
+        };
         text += &format!("  {}:\n    members: [{}]\n", offer.service(), offer.servers().join(", "));
         text += &format!("    slow-start: 0s\n    check: {{{check}{timing}}}\n");
     }
@@ -235,6 +240,11 @@ impl MailSite {
 
     /// Starts (again) what a PC serves.
     pub fn start_server(&mut self, pc: &str) -> Result<(), LabError> {
+        self.start_server_that(pc, &[])
+    }
+
+    /// With further arguments for its program.
+    pub fn start_server_that(&mut self, pc: &str, arguments: &[&str]) -> Result<(), LabError> {
         let serve: Vec<Responder> = if matches!(pc, "pc1" | "pc3") {
             [Kind::Smtp, Kind::Dns, Kind::Radius, Kind::Echo].map(usual).into()
         } else {
@@ -242,7 +252,7 @@ impl MailSite {
             serve.push(Responder { kind: Kind::Http, port: 8080 });
             serve
         };
-        let process = start_server(&self.site, pc, &self.program, &serve)?;
+        let process = start_server_that(&self.site, pc, &self.program, &serve, arguments)?;
         self.servers.insert(pc.into(), process);
         Ok(())
     }
@@ -280,8 +290,18 @@ fn usual(kind: Kind) -> Responder {
 
 /// Starts the lab's servers on a host of any site; returns when all their ports are open.
 pub fn start_server(site: &Site, host: &str, program: &Path, serve: &[Responder]) -> Result<Process, LabError> {
+    start_server_that(site, host, program, serve, &[])
+}
+
+fn start_server_that(
+    site: &Site,
+    host: &str,
+    program: &Path,
+    serve: &[Responder],
+    arguments: &[&str],
+) -> Result<Process, LabError> {
     let mut command = site.host(host)?.command(program);
-    command.args(["lab-server", "--name", host]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["lab-server", "--name", host]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     for responder in serve {
         command.arg("--serve").arg(responder.to_string());
     }

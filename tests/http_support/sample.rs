@@ -109,6 +109,7 @@ fn server(name: &str) -> ServerState {
 fn smtp() -> ServiceState {
     let up = MemberState {
         server: "pc2".into(),
+        pool: "mx".into(),
         address: Some([10, 1, 0, 2].into()),
         port: Some(25),
         weight: 10,

@@ -15,6 +15,10 @@ fn plan() -> Plan {
     plan.cable("client:eth0", "lb1:up0").cable("lb1:p1", "pc1:eth0").cable("lb1:p2", "pc2:eth0");
     plan.address("client:eth0", "192.0.2.10/24").address("client:eth0", "2001:db8::10/64");
     plan.address("lb1:up0", "192.0.2.2/24").address("lb1:up0", "2001:db8::2/64");
+    for pc in ["pc1", "pc2"] {
+        // Behind one switch a server that speaks for the virtual address would take customers past the balancer.
+        plan.sysctl(pc, "net.ipv4.conf.all.arp_ignore", "1").sysctl(pc, "net.ipv4.conf.all.arp_announce", "2");
+    }
     // One network on two cables: 10.1.0.11 and 10.1.0.12 cannot reach each other.
     for n in [1_u8, 2] {
         let (pc, port) = (format!("pc{n}"), format!("p{n}"));

@@ -85,6 +85,7 @@ pub struct ServiceState {
     pub pool: String,
     /// Sum over the members, those that have left the pool and still have connections included.
     pub connections: Connections,
+    /// Those of the pools behind its own one, too.
     pub members: Vec<MemberState>,
 }
 
@@ -92,6 +93,8 @@ pub struct ServiceState {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct MemberState {
     pub server: String,
+    /// The service's own pool, its `backup-pool`, or the one that clients migrate to.
+    pub pool: String,
     /// None when the server has no address of the family.
     pub address: Option<IpAddr>,
     /// None: the client's destination port is kept.
@@ -205,7 +208,7 @@ pub struct PoolState {
     pub check: String,
     /// Names of its servers.
     pub members: Vec<String>,
-    /// The services that use it, as `virtual-server/service`.
+    /// The services that use it, as `virtual-server/service`; also as a pool behind their own one.
     pub services: Vec<String>,
 }
 

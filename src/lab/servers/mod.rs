@@ -136,6 +136,9 @@ pub struct ServerArgs {
     /// A server and its port, `smtp` or `smtp:2525`; may be repeated. Default: all, at their usual ports.
     #[arg(long = "serve", value_name = "KIND[:PORT]")]
     pub serve: Vec<Responder>,
+    /// SMTP turns everybody away with 421, as a server with too many connections does.
+    #[arg(long)]
+    pub too_busy: bool,
 }
 
 /// Serves until the process ends; prints `ready` when every port is open.
@@ -150,9 +153,10 @@ pub async fn serve(args: ServerArgs) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for responder in responders {
         let Responder { kind, port } = responder;
+        let too_busy = args.too_busy;
         if kind.has_tcp() {
             let listener = listen(port).with_context(|| format!("{responder}/tcp"))?;
-            tokio::spawn(accept(listener, kind, name.clone(), places.clone()));
+            tokio::spawn(accept(listener, kind, name.clone(), too_busy, places.clone()));
         }
         if kind.has_udp() {
             for address in own_addresses()? {
@@ -190,7 +194,7 @@ fn own_addresses() -> anyhow::Result<BTreeSet<IpAddr>> {
     Ok(nix::ifaddrs::getifaddrs()?.filter_map(of).filter(|a| !link_local(a)).collect())
 }
 
-async fn accept(listener: TcpListener, kind: Kind, name: Arc<str>, places: Arc<Semaphore>) {
+async fn accept(listener: TcpListener, kind: Kind, name: Arc<str>, too_busy: bool, places: Arc<Semaphore>) {
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
@@ -201,16 +205,17 @@ async fn accept(listener: TcpListener, kind: Kind, name: Arc<str>, places: Arc<S
         let name = name.clone();
         tokio::spawn(async move {
             // What goes wrong in a conversation ends that conversation.
-            let _ = converse(kind, stream, &name).await;
+            let _ = converse(kind, stream, &name, too_busy).await;
             drop(place);
         });
     }
 }
 
-async fn converse(kind: Kind, stream: TcpStream, name: &str) -> io::Result<()> {
+async fn converse(kind: Kind, stream: TcpStream, name: &str, too_busy: bool) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let client = stream.peer_addr()?.ip().to_canonical();
     match kind {
+        Kind::Smtp if too_busy => smtp::turn_away(stream, name).await,
         Kind::Smtp => smtp::converse(stream, name, client).await,
         Kind::Pop3 => pop3::converse(stream, name, client).await,
         Kind::Imap => imap::converse(stream, name, client).await,

@@ -60,6 +60,11 @@ pub async fn converse(stream: TcpStream, name: &str, client: IpAddr) -> io::Resu
     Ok(())
 }
 
+/// A greeting that is none: come back later (RFC 5321, 3.8).
+pub async fn turn_away(stream: TcpStream, name: &str) -> io::Result<()> {
+    Lines::new(stream).write(&format!("421 4.3.2 {name}.lab.example too busy, try again later")).await
+}
+
 /// Reads to the lone dot; the mail's size, or `None` if the client went away.
 async fn mail(lines: &mut Lines) -> io::Result<Option<usize>> {
     let mut bytes = 0_usize;
