@@ -73,6 +73,12 @@ pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Ports that the data plane sits on.
 pub const INTERFACES_MAX: usize = 256;
+/// This box's own addresses on a managed bridge.
+pub const OWN_ADDRESSES_MAX: usize = 64;
+/// Ports towards routers. With those towards the other box no more than `core::gates` has room for.
+pub const UPLINKS_MAX: usize = 32;
+/// Ports towards the other box of a pair.
+pub const CROSS_CONNECT_MAX: usize = 32;
 /// Floating inside addresses.
 pub const INSIDE_MAX: usize = 256;
 /// Entries of `source-nat`.

@@ -164,8 +164,19 @@ pub struct Interfaces {
     pub bridge: Option<String>,
     /// Interface names, as the kernel has them (1 to 15 bytes).
     pub ports: Vec<String>,
+    /// lbd sets the bridge up itself; then `bridge` and `mac` are there. Otherwise somebody else has made it.
+    pub manage: bool,
     /// The box's one fixed MAC. Without it: the bridge's or the port's own, as found at start.
     pub mac: Option<Mac>,
+    /// This box's own addresses on a managed bridge.
+    pub addresses: Vec<Prefix>,
+    /// Spanning tree of the kernel on a managed bridge. `None`: a bridge that lbd makes has none, another is left
+    /// as it is. Never true together with `uplinks`.
+    pub stp: Option<bool>,
+    /// Ports towards the customers' routers; one of them blocks where two boxes make a loop. Among `ports`.
+    pub uplinks: Vec<String>,
+    /// Ports towards the other box of a pair. Among `ports`, and not among `uplinks`.
+    pub cross_connect: Vec<String>,
     /// Floating inside addresses: the gateway of NAT servers, answered for by the data plane.
     /// Their networks are the servers' own segments, whose clients need full NAT (hairpin).
     pub inside: Vec<Prefix>,

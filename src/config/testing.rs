@@ -35,13 +35,7 @@ pub fn config(seed: u64, size: usize) -> Config {
     let host: IpAddr = if d.coin() { Ipv4Addr::new(127, 0, 0, 9).into() } else { Ipv6Addr::LOCALHOST.into() };
     Config {
         hostname: d.name(),
-        interfaces: Interfaces {
-            bridge: d.maybe(|_| "br0".to_owned()),
-            ports: PORTS.map(str::to_owned).to_vec(),
-            mac: d.maybe(mac),
-            inside: inside.into_iter().filter(|_| d.coin()).collect(),
-            xdp: d.one_of(&[XdpMode::Auto, XdpMode::Native, XdpMode::Generic]),
-        },
+        interfaces: interfaces(d, inside.into_iter()),
         source_nat,
         limits: Limits {
             connections: d.number(limits::CONNECTIONS),
@@ -53,6 +47,30 @@ pub fn config(seed: u64, size: usize) -> Config {
         servers,
         pools,
         virtual_servers,
+    }
+}
+
+fn interfaces(d: &mut Dice, inside: impl Iterator<Item = Prefix>) -> Interfaces {
+    let manage = d.coin();
+    let bridge = d.maybe(|_| "br0".to_owned()).or(manage.then(|| "br1".to_owned()));
+    let own = [Prefix { address: address(true, 5, 0), length: 24 }, Prefix { address: address(false, 5, 0), length: 64 }];
+    let cross = d.below(PORTS.len());
+    let uplinks: Vec<String> = if bridge.is_some() {
+        PORTS.iter().enumerate().filter(|(n, _)| *n != cross && d.coin()).map(|(_, port)| (*port).to_owned()).collect()
+    } else {
+        Vec::new()
+    };
+    Interfaces {
+        ports: PORTS.map(str::to_owned).to_vec(),
+        manage,
+        mac: d.maybe(mac).or(manage.then_some(Mac([2, 0, 0, 0, 0, 1]))),
+        addresses: own.into_iter().filter(|_| manage && d.coin()).collect(),
+        stp: d.maybe(|d| uplinks.is_empty() && d.coin()).filter(|_| manage),
+        cross_connect: PORTS.iter().skip(cross).take(1).filter(|_| bridge.is_some()).map(|p| (*p).to_owned()).collect(),
+        uplinks,
+        bridge,
+        inside: inside.filter(|_| d.coin()).collect(),
+        xdp: d.one_of(&[XdpMode::Auto, XdpMode::Native, XdpMode::Generic]),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod control;
 pub mod drain;
 pub mod forwarding;
+pub mod gates;
 pub mod hash;
 pub mod marks;
 pub mod moment;

@@ -10,6 +10,7 @@ use crate::config::model::{Config, Prefix};
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let mut owners = Owners { inside: &config.interfaces.inside, taken: BTreeMap::new(), findings };
     inside(config, &mut owners);
+    own(config, &mut owners);
     source_nat(config, &mut owners);
     for (name, entry) in &config.servers {
         let at = server(name);
@@ -71,7 +72,16 @@ impl Owners<'_> {
 
 fn inside(config: &Config, owners: &mut Owners) {
     let at = KeyPath::root().key("interfaces").key("inside");
-    let list = &config.interfaces.inside;
+    prefixes(&config.interfaces.inside, at, "the inside (`interfaces.inside`)", owners);
+}
+
+/// This box's own: the kernel answers for them, the data plane for all others.
+fn own(config: &Config, owners: &mut Owners) {
+    let at = KeyPath::root().key("interfaces").key("addresses");
+    prefixes(&config.interfaces.addresses, at, "this box (`interfaces.addresses`)", owners);
+}
+
+fn prefixes(list: &[Prefix], at: KeyPath, owner: &str, owners: &mut Owners) {
     for (index, prefix) in list.iter().enumerate() {
         let at = at.key(index);
         let longest = if prefix.address.is_ipv4() { 32 } else { 128 };
@@ -80,7 +90,7 @@ fn inside(config: &Config, owners: &mut Owners) {
                 .help(format!("the length goes from 1 to {longest}"));
             owners.findings.error(at, complaint);
         } else {
-            owners.take(prefix.address, at, "the inside (`interfaces.inside`)".into());
+            owners.take(prefix.address, at, owner.to_owned());
         }
     }
 }

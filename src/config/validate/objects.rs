@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Findings, server};
 use crate::config::diagnostic::{Complaint, Finding, KeyPath};
 use crate::config::limits;
-use crate::config::model::{Config, Mac, Name};
+use crate::config::model::{Config, Interfaces, Mac, Name};
 
 pub(super) fn interfaces(config: &Config, findings: &mut Findings) {
     let at = KeyPath::root().key("interfaces");
@@ -33,6 +33,63 @@ pub(super) fn interfaces(config: &Config, findings: &mut Findings) {
     }
     if let Some(mac) = interfaces.mac {
         unicast(mac, at.key("mac"), findings);
+    }
+    managed(interfaces, &at, findings);
+    paired(interfaces, &at, findings);
+}
+
+/// What lbd needs to know of a bridge that it sets up, and what means nothing where it does not.
+fn managed(interfaces: &Interfaces, at: &KeyPath, findings: &mut Findings) {
+    if interfaces.manage {
+        let missing = [
+            ("bridge", interfaces.bridge.is_none(), "br0"),
+            ("mac", interfaces.mac.is_none(), "\"02:00:5e:00:00:01\""),
+        ];
+        for (key, _, example) in missing.into_iter().filter(|(_, is_missing, _)| *is_missing) {
+            let complaint = Complaint::new(format!("`manage` needs `{key}`")).help(format!("such as {key}: {example}"));
+            findings.error(at.key("manage"), complaint);
+        }
+        return;
+    }
+    for (key, given) in [("addresses", !interfaces.addresses.is_empty()), ("stp", interfaces.stp.is_some())] {
+        if given {
+            let complaint = Complaint::new(format!("`{key}` means nothing on a bridge that lbd does not manage"))
+                .help(format!("say manage: true, or remove `{key}` and set it where the bridge is made"));
+            findings.error(at.key(key), complaint);
+        }
+    }
+}
+
+/// The ports that a pair opens and blocks.
+fn paired(interfaces: &Interfaces, at: &KeyPath, findings: &mut Findings) {
+    let mut seen = BTreeMap::new();
+    for (key, list) in [("uplinks", &interfaces.uplinks), ("cross-connect", &interfaces.cross_connect)] {
+        for (index, port) in list.iter().enumerate() {
+            let at_port = at.key(key).key(index);
+            if !interfaces.ports.contains(port) {
+                let mut complaint = Complaint::new(format!("`{port}` is not one of `interfaces.ports`"));
+                complaint.help = findings.did_you_mean(port, interfaces.ports.iter().map(String::as_str));
+                let finding = Finding::error(at_port.clone(), complaint);
+                findings.list.push(finding.related(at.key("ports"), "the ports"));
+            }
+            if let Some(first) = seen.insert(port, at_port.clone()) {
+                let complaint = Complaint::new(format!("port `{port}` is an uplink or cross-connect already"))
+                    .help("a port leads to a router or to the other box, and stands in one list once");
+                findings.list.push(Finding::error(at_port, complaint).related(first, "here first"));
+            }
+        }
+        if interfaces.bridge.is_none() && !list.is_empty() {
+            let complaint = Complaint::new(format!("`{key}` needs `bridge`"))
+                .help("only a port of a bridge can be blocked; name the bridge, such as bridge: br0");
+            findings.error(at.key(key), complaint);
+        }
+    }
+    if interfaces.stp == Some(true) && !interfaces.uplinks.is_empty() {
+        let complaint = Complaint::new("spanning tree and `uplinks` exclude each other").help(
+            "the kernel refuses to block or open a port while it runs spanning tree; lbd keeps the loop open itself, \
+             see docs/switch.md",
+        );
+        findings.list.push(Finding::error(at.key("stp"), complaint).related(at.key("uplinks"), "the uplinks"));
     }
 }
 

@@ -18,6 +18,11 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     };
     count(interfaces.key("ports"), "ports", config.interfaces.ports.len(), limits::INTERFACES_MAX);
     count(interfaces.key("inside"), "inside addresses", config.interfaces.inside.len(), limits::INSIDE_MAX);
+    let own = config.interfaces.addresses.len();
+    count(interfaces.key("addresses"), "own addresses", own, limits::OWN_ADDRESSES_MAX);
+    count(interfaces.key("uplinks"), "uplinks", config.interfaces.uplinks.len(), limits::UPLINKS_MAX);
+    let cross = config.interfaces.cross_connect.len();
+    count(interfaces.key("cross-connect"), "cross-connect ports", cross, limits::CROSS_CONNECT_MAX);
     count(root.key("source-nat"), "entries of `source-nat`", config.source_nat.len(), limits::SOURCE_NAT_MAX);
     count(root.key("servers"), "servers", config.servers.len(), limits::SERVERS_MAX);
     for (name, entry) in &config.pools {

@@ -140,7 +140,12 @@ impl Reading {
         Interfaces {
             bridge: self.read(&at.key("bridge"), &raw.bridge),
             ports: self.leaves(&at.key("ports"), &raw.ports),
+            manage: self.read(&at.key("manage"), &raw.manage).unwrap_or_default(),
             mac: self.read(&at.key("mac"), &raw.mac),
+            addresses: self.leaves(&at.key("addresses"), &raw.addresses),
+            stp: self.read(&at.key("stp"), &raw.stp),
+            uplinks: self.leaves(&at.key("uplinks"), &raw.uplinks),
+            cross_connect: self.leaves(&at.key("cross-connect"), &raw.cross_connect),
             inside: self.leaves(&at.key("inside"), &raw.inside),
             xdp: self.read(&at.key("xdp"), &raw.xdp).unwrap_or_default(),
         }

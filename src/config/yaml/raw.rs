@@ -57,8 +57,22 @@ pub struct RawInterfaces {
     /// Interfaces that face customers and servers.
     #[schemars(extend("minItems" = 1, "maxItems" = l::INTERFACES_MAX, "uniqueItems" = true))]
     pub ports: Given<Vec<Leaf<InterfaceText>>>,
+    /// Whether lbd sets the bridge up: makes it, puts the ports into it, gives it MAC and addresses. Wants `bridge` and `mac`.
+    #[schemars(extend("default" = false))]
+    pub manage: Given<Leaf<YesNo>>,
     /// The box's one fixed MAC address; without it the bridge's or the port's own, as found at start.
     pub mac: Given<Leaf<MacText>>,
+    /// This box's own addresses with the length of their network, on a bridge that lbd manages.
+    #[schemars(extend("default" = [], "maxItems" = l::OWN_ADDRESSES_MAX))]
+    pub addresses: Given<Vec<Leaf<PrefixText>>>,
+    /// Spanning tree of the kernel, on a bridge that lbd manages. Without it a bridge that lbd makes has none.
+    pub stp: Given<Leaf<YesNo>>,
+    /// Ports towards the customers' routers; the pair decides which of them blocks.
+    #[schemars(extend("default" = [], "maxItems" = l::UPLINKS_MAX, "uniqueItems" = true))]
+    pub uplinks: Given<Vec<Leaf<InterfaceText>>>,
+    /// Ports towards the other box of a pair.
+    #[schemars(extend("default" = [], "maxItems" = l::CROSS_CONNECT_MAX, "uniqueItems" = true))]
+    pub cross_connect: Given<Vec<Leaf<InterfaceText>>>,
     /// Floating inside addresses with the length of their network: the gateway of servers behind NAT.
     #[schemars(extend("default" = [], "maxItems" = l::INSIDE_MAX))]
     pub inside: Given<Vec<Leaf<PrefixText>>>,

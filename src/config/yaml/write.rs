@@ -96,8 +96,22 @@ fn interfaces(interfaces: &Interfaces, out: &mut Lines) {
         out.line(1, "bridge", quoted(bridge));
     }
     out.line(1, "ports", list(interfaces.ports.iter().map(quoted)));
+    if interfaces.manage {
+        out.line(1, "manage", true);
+    }
     if let Some(mac) = interfaces.mac {
         out.line(1, "mac", quoted(mac));
+    }
+    if !interfaces.addresses.is_empty() {
+        out.line(1, "addresses", list(interfaces.addresses.iter().map(quoted)));
+    }
+    if let Some(stp) = interfaces.stp {
+        out.line(1, "stp", stp);
+    }
+    for (key, ports) in [("uplinks", &interfaces.uplinks), ("cross-connect", &interfaces.cross_connect)] {
+        if !ports.is_empty() {
+            out.line(1, key, list(ports.iter().map(quoted)));
+        }
     }
     if !interfaces.inside.is_empty() {
         out.line(1, "inside", list(interfaces.inside.iter().map(quoted)));

@@ -1,0 +1,5 @@
+//! The pair: two balancers, one of them the owner of the virtual IPs.
+//!
+//! `docs/high-availability.md` has the rules of ownership and what they promise.
+pub mod heartbeat;
+pub mod time;
