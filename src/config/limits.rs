@@ -62,6 +62,19 @@ pub const COMMAND_WORDS_MAX: usize = 64;
 /// Networks of clients that a pool sends to another one.
 pub const MIGRATE_CLIENTS_MAX: usize = 256;
 
+/// Of a pair: how often a heartbeat goes out.
+pub const HEARTBEAT: Range = range(20, SECOND);
+/// Besides, five heartbeats at least.
+pub const DEAD: Range = range(100, 10 * SECOND);
+pub const ORPHAN_AFTER: Range = range(2 * SECOND, HOUR);
+pub const PREEMPT: Range = range(0, HOUR);
+pub const FENCE_TIMEOUT: Range = range(100, 60 * SECOND);
+pub const PRIORITY: Range = range(0, 255);
+/// Ways on which heartbeats go.
+pub const PATHS_MAX: usize = 8;
+/// Routers that an owner must reach.
+pub const GATEWAYS_MAX: usize = 8;
+
 /// Longest interface name: IFNAMSIZ less its NUL (linux/if.h).
 pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
 

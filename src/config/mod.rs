@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod edit;
 pub mod limits;
 pub mod model;
+pub mod pair;
 pub mod probe;
 pub mod profile;
 pub mod resolve;
@@ -19,6 +20,7 @@ pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Refused, Severity};
 pub use model::*;
+pub use pair::Pair;
 pub use probe::*;
 pub use profile::{Defaults, Profile};
 pub use yaml::{Loaded, json_schema, load, parse, to_yaml};

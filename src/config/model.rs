@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pair::Pair;
 use super::probe::Probe;
 use super::profile::Profile;
 
@@ -150,6 +151,8 @@ pub struct Config {
     pub hostname: Name,
     pub interfaces: Interfaces,
     pub source_nat: Vec<SourceNat>,
+    /// The other balancer; `None`: this box is alone.
+    pub pair: Option<Pair>,
     pub limits: Limits,
     pub http: Http,
     pub servers: BTreeMap<Name, Server>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::limits::{self, Range};
 use super::model::*;
+use super::pair::{Fence, Pair, Path};
 use super::probe::*;
 use super::profile::{Defaults, Profile};
 
@@ -33,10 +34,12 @@ pub fn config(seed: u64, size: usize) -> Config {
         [Prefix { address: address(true, 1, 0), length: 16 }, Prefix { address: address(false, 1, 0), length: 64 }];
     let port = d.number(Range { min: 0, max: 65_535 }) as u16;
     let host: IpAddr = if d.coin() { Ipv4Addr::new(127, 0, 0, 9).into() } else { Ipv6Addr::LOCALHOST.into() };
+    let interfaces = interfaces(d, inside.into_iter());
     Config {
         hostname: d.name(),
-        interfaces: interfaces(d, inside.into_iter()),
         source_nat,
+        pair: d.maybe(pair).filter(|_| interfaces.mac.is_some()),
+        interfaces,
         limits: Limits {
             connections: d.number(limits::CONNECTIONS),
             embryonic: d.number(limits::EMBRYONIC),
@@ -53,7 +56,8 @@ pub fn config(seed: u64, size: usize) -> Config {
 fn interfaces(d: &mut Dice, inside: impl Iterator<Item = Prefix>) -> Interfaces {
     let manage = d.coin();
     let bridge = d.maybe(|_| "br0".to_owned()).or(manage.then(|| "br1".to_owned()));
-    let own = [Prefix { address: address(true, 5, 0), length: 24 }, Prefix { address: address(false, 5, 0), length: 64 }];
+    let own =
+        [Prefix { address: address(true, 5, 0), length: 24 }, Prefix { address: address(false, 5, 0), length: 64 }];
     let cross = d.below(PORTS.len());
     let uplinks: Vec<String> = if bridge.is_some() {
         PORTS.iter().enumerate().filter(|(n, _)| *n != cross && d.coin()).map(|(_, port)| (*port).to_owned()).collect()
@@ -71,6 +75,34 @@ fn interfaces(d: &mut Dice, inside: impl Iterator<Item = Prefix>) -> Interfaces 
         bridge,
         inside: inside.filter(|_| d.coin()).collect(),
         xdp: d.one_of(&[XdpMode::Auto, XdpMode::Native, XdpMode::Generic]),
+    }
+}
+
+fn pair(d: &mut Dice) -> Pair {
+    let file = |d: &mut Dice| PathBuf::from(d.one_of(&["/etc/lbd/pair.key", "/a \"b\"#/c: d", "/dev/ttyS1"]));
+    let udp = Path::Udp {
+        local: address(true, 6, 0),
+        peer: address(true, 6, 1),
+        port: d.maybe(port).unwrap_or(Path::PORT_DEFAULT),
+        interface: d.maybe(|d| d.one_of(&PORTS).to_owned()),
+    };
+    let serial = Path::Serial { device: file(d), baud: d.one_of(&[115_200, 921_600]) };
+    let heartbeat = d.number(Range { min: 50, ..limits::HEARTBEAT });
+    Pair {
+        peer_mac: Mac([6, 0, 0, 0, 0, 1]),
+        key_file: file(d),
+        priority: d.number(limits::PRIORITY) as u8,
+        preempt: d.maybe(|d| d.time(limits::PREEMPT)),
+        heartbeat: Duration::from_millis(heartbeat.into()),
+        dead: Duration::from_millis(d.number(Range { min: 5 * heartbeat, ..limits::DEAD }).into()),
+        paths: d.names(2).into_iter().zip([udp, serial]).collect(),
+        track: PORTS.iter().filter(|_| d.coin()).map(|port| (*port).to_owned()).collect(),
+        gateways: [address(true, 7, 0), address(false, 7, 0)].into_iter().filter(|_| d.coin()).collect(),
+        orphan_after: d.time(limits::ORPHAN_AFTER),
+        fence: d.maybe(|d| Fence {
+            command: vec!["/bin/fence".into(), d.one_of(&["", "off", "a b", "'#: \"", "- x"]).to_owned()],
+            timeout: d.time(limits::FENCE_TIMEOUT),
+        }),
     }
 }
 

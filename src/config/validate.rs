@@ -5,6 +5,7 @@
 
 mod addresses;
 mod objects;
+mod pair;
 mod pools;
 mod probe;
 mod services;
@@ -32,6 +33,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     }
     objects::interfaces(config, &mut findings);
     objects::limits(config, &mut findings);
+    pair::check(config, &mut findings);
     objects::http(config, &mut findings);
     objects::servers(config, &mut findings);
     pools::check_all(config, &mut findings);

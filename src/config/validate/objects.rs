@@ -94,7 +94,7 @@ fn paired(interfaces: &Interfaces, at: &KeyPath, findings: &mut Findings) {
 }
 
 /// As the kernel judges (`dev_valid_name`, net/core/dev.c).
-fn interface_name(name: &str, at: KeyPath, findings: &mut Findings) {
+pub(super) fn interface_name(name: &str, at: KeyPath, findings: &mut Findings) {
     let wrong = if name.is_empty() || name == "." || name == ".." {
         format!("{name:?} cannot be the name of an interface")
     } else if name.len() > limits::INTERFACE_NAME_BYTES_MAX {
@@ -111,7 +111,7 @@ fn interface_name(name: &str, at: KeyPath, findings: &mut Findings) {
     findings.error(at, Complaint::new(wrong).help("`ip link` shows the names"));
 }
 
-fn unicast(mac: Mac, at: KeyPath, findings: &mut Findings) {
+pub(super) fn unicast(mac: Mac, at: KeyPath, findings: &mut Findings) {
     let kind = if mac.0 == [0; 6] {
         "is all zeros"
     } else if mac.0[0] & 1 != 0 {

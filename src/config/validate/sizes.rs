@@ -25,6 +25,11 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     count(interfaces.key("cross-connect"), "cross-connect ports", cross, limits::CROSS_CONNECT_MAX);
     count(root.key("source-nat"), "entries of `source-nat`", config.source_nat.len(), limits::SOURCE_NAT_MAX);
     count(root.key("servers"), "servers", config.servers.len(), limits::SERVERS_MAX);
+    if let Some(pair) = &config.pair {
+        count(root.key("pair").key("paths"), "paths", pair.paths.len(), limits::PATHS_MAX);
+        count(root.key("pair").key("gateways"), "gateways", pair.gateways.len(), limits::GATEWAYS_MAX);
+        count(root.key("pair").key("track"), "tracked ports", pair.track.len(), limits::INTERFACES_MAX);
+    }
     for (name, entry) in &config.pools {
         if entry.scheduler == Scheduler::LeastConnections {
             let what = "members of a pool with `least-connections`";

@@ -8,10 +8,11 @@ use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
 use super::places::Places;
 use super::raw::{
-    RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPersistence, RawPool, RawServer,
-    RawService, RawSourceNat, RawTimeouts, RawUdp, RawVirtualServer,
+    RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPair, RawPath, RawPersistence,
+    RawPool, RawServer, RawService, RawSourceNat, RawTimeouts, RawUdp, RawVirtualServer,
 };
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
+use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
     Check, Config, Defaults, Http, Interfaces, Limits, Link, Member, Migrate, Name, Persistence, Pool, Ports, Protocol,
@@ -40,6 +41,7 @@ pub fn convert(raw: &RawConfig) -> (Config, Reading) {
         hostname: r.read(&root.key("hostname"), &raw.hostname).unwrap_or_else(Name::of_a_box),
         interfaces: raw.interfaces.0.as_ref().map_or_else(Interfaces::default, |raw| r.interfaces(raw)),
         source_nat: r.list(&root.key("source-nat"), &raw.source_nat, Reading::source_nat),
+        pair: raw.pair.0.as_ref().and_then(|raw| r.pair(&root.key("pair"), raw)),
         limits: raw.limits.0.as_ref().map_or_else(Limits::default, |raw| r.limits(raw)),
         http: raw.http.0.as_ref().map_or_else(Http::default, |raw| Http {
             listen: r.read(&root.key("http").key("listen"), &raw.listen).unwrap_or(Http::default().listen),
@@ -158,6 +160,63 @@ impl Reading {
         let address = self.read(&at.key("address"), &raw.address);
         let ports = self.read(&at.key("ports"), &raw.ports).unwrap_or(SourceNat::PORTS_DEFAULT);
         Some(SourceNat { address: address?, ports })
+    }
+
+    fn pair(&mut self, at: &KeyPath, raw: &RawPair) -> Option<Pair> {
+        let keys = [
+            ("peer-mac", raw.peer_mac.0.is_some(), "\"02:00:5e:00:00:02\""),
+            ("key-file", raw.key_file.0.is_some(), "/etc/lbd/pair.key"),
+        ];
+        self.require(at, "`pair`", &keys);
+        let peer_mac = self.read(&at.key("peer-mac"), &raw.peer_mac);
+        let key_file = self.read(&at.key("key-file"), &raw.key_file);
+        let priority = self.small(&at.key("priority"), &raw.priority);
+        let pair = Pair {
+            peer_mac: peer_mac.unwrap_or_default(),
+            key_file: key_file.clone().unwrap_or_default(),
+            priority: priority.unwrap_or(Pair::PRIORITY_DEFAULT),
+            preempt: self.read(&at.key("preempt"), &raw.preempt),
+            heartbeat: self.read(&at.key("heartbeat"), &raw.heartbeat).unwrap_or(Pair::HEARTBEAT_DEFAULT),
+            dead: self.read(&at.key("dead"), &raw.dead).unwrap_or(Pair::DEAD_DEFAULT),
+            paths: self.named(&at.key("paths"), &raw.paths, |r, at, raw, _| r.path(at, raw)),
+            track: self.leaves(&at.key("track"), &raw.track),
+            gateways: self.leaves(&at.key("gateways"), &raw.gateways),
+            orphan_after: self.read(&at.key("orphan-after"), &raw.orphan_after).unwrap_or(Pair::ORPHAN_AFTER_DEFAULT),
+            fence: raw.fence.0.as_ref().map(|raw| Fence {
+                command: self.leaves(&at.key("fence").key("command"), &raw.command),
+                timeout: self.read(&at.key("fence").key("timeout"), &raw.timeout).unwrap_or(Fence::TIMEOUT_DEFAULT),
+            }),
+        };
+        (peer_mac.is_some() && key_file.is_some()).then_some(pair)
+    }
+
+    fn path(&mut self, at: &KeyPath, raw: &RawPath) -> Option<Path> {
+        let device = self.read(&at.key("device"), &raw.device);
+        let baud = self.read(&at.key("baud"), &raw.baud);
+        let local = self.read(&at.key("local"), &raw.local);
+        let peer = self.read(&at.key("peer"), &raw.peer);
+        let port = self.read(&at.key("port"), &raw.port);
+        let interface = self.read(&at.key("interface"), &raw.interface);
+        let udp = [
+            ("local", raw.local.0.is_some()),
+            ("peer", raw.peer.0.is_some()),
+            ("port", raw.port.0.is_some()),
+            ("interface", raw.interface.0.is_some()),
+        ];
+        if raw.device.0.is_some() {
+            for (key, _) in udp.into_iter().filter(|(_, given)| *given) {
+                let complaint = Complaint::new(format!("`{key}` means nothing on a serial line"));
+                self.refuse(at.key(key), complaint.help("a path has either `device`, or `local` and `peer`"));
+            }
+            return Some(Path::Serial { device: device?, baud: baud.unwrap_or(Path::BAUD_DEFAULT) });
+        }
+        if raw.baud.0.is_some() {
+            let complaint = Complaint::new("`baud` means nothing without `device`");
+            self.refuse(at.key("baud"), complaint.help("it is the speed of a serial line"));
+        }
+        let keys = [("local", raw.local.0.is_some(), "10.9.0.1"), ("peer", raw.peer.0.is_some(), "10.9.0.2")];
+        self.require(at, "a path", &keys);
+        Some(Path::Udp { local: local?, peer: peer?, port: port.unwrap_or(Path::PORT_DEFAULT), interface })
     }
 
     fn limits(&mut self, raw: &RawLimits) -> Limits {

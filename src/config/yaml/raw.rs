@@ -34,6 +34,7 @@ pub struct RawConfig {
     /// Addresses and ports that full NAT and hairpinned NAT may use as a source.
     #[schemars(extend("default" = []))]
     pub source_nat: Given<Vec<Placed<RawSourceNat>>>,
+    pub pair: Given<RawPair>,
     pub limits: Given<RawLimits>,
     pub http: Given<RawHttp>,
     /// Real servers by name: each is one machine, in any number of pools.
@@ -91,6 +92,73 @@ pub struct RawSourceNat {
     /// Ports that may be used at it.
     #[schemars(extend("default" = "1024-65535"))]
     pub ports: Given<Leaf<PortsText>>,
+}
+
+/// The other balancer, and how this box speaks with it. Without it this box is alone.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "pair", extend("required" = ["peer-mac", "key-file", "paths"]))]
+pub struct RawPair {
+    /// `interfaces.mac` of the other box.
+    pub peer_mac: Given<Leaf<MacText>>,
+    /// The key that both boxes share; `lbd pair-key` makes one.
+    pub key_file: Given<Leaf<FileText>>,
+    /// The box with the greater number should own, if both are equally well.
+    #[schemars(extend("default" = 100))]
+    pub priority: Given<Leaf<Number<{ l::PRIORITY.min }, { l::PRIORITY.max }>>>,
+    /// The box of higher priority takes over so long after it became ready; without it the owner stays.
+    pub preempt: Given<Leaf<Time<{ l::PREEMPT.min }, { l::PREEMPT.max }>>>,
+    /// How often a heartbeat goes out on every path.
+    #[schemars(extend("default" = "50ms"))]
+    pub heartbeat: Given<Leaf<Time<{ l::HEARTBEAT.min }, { l::HEARTBEAT.max }>>>,
+    /// A peer that has been silent for so long is dead; five heartbeats at least.
+    #[schemars(extend("default" = "250ms"))]
+    pub dead: Given<Leaf<Time<{ l::DEAD.min }, { l::DEAD.max }>>>,
+    /// Ways on which heartbeats go, by name.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = l::PATHS_MAX))]
+    pub paths: Given<Named<RawPath>>,
+    /// Ports without which this box does not want to own.
+    #[schemars(extend("default" = [], "maxItems" = l::INTERFACES_MAX))]
+    pub track: Given<Vec<Leaf<InterfaceText>>>,
+    /// Routers of which an owner must reach one, by ARP or neighbour discovery.
+    #[schemars(extend("default" = [], "maxItems" = l::GATEWAYS_MAX))]
+    pub gateways: Given<Vec<Leaf<AddressText>>>,
+    /// A data plane whose daemon is dead keeps the addresses for so long.
+    #[schemars(extend("default" = "2s"))]
+    pub orphan_after: Given<Leaf<Time<{ l::ORPHAN_AFTER.min }, { l::ORPHAN_AFTER.max }>>>,
+    pub fence: Given<RawFence>,
+}
+
+/// A way on which heartbeats go: UDP (`local` and `peer`), or a serial line (`device`).
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "path", extend("oneOf" = [{"required": ["local", "peer"]}, {"required": ["device"]}]))]
+pub struct RawPath {
+    /// UDP: an address of this box.
+    pub local: Given<Leaf<AddressText>>,
+    /// UDP: an address of the other box.
+    pub peer: Given<Leaf<AddressText>>,
+    /// UDP: the port, the same at both ends. Default 7946.
+    pub port: Given<Leaf<PortText>>,
+    /// UDP: the interface to use, whatever the routes say.
+    pub interface: Given<Leaf<InterfaceText>>,
+    /// Serial: the line.
+    pub device: Given<Leaf<FileText>>,
+    /// Serial: its speed. Default 115200.
+    pub baud: Given<Leaf<Number<0, { u32::MAX }>>>,
+}
+
+/// A command that switches the other box off, called before a takeover for which every path was cut.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "fence", extend("required" = ["command"]))]
+pub struct RawFence {
+    /// Program and arguments; exit status 0 says that the other box is off.
+    #[schemars(extend("minItems" = 1, "maxItems" = l::COMMAND_WORDS_MAX))]
+    pub command: Given<Vec<Leaf<ArgumentText>>>,
+    /// It is killed after this.
+    #[schemars(extend("default" = "5s"))]
+    pub timeout: Given<Leaf<Time<{ l::FENCE_TIMEOUT.min }, { l::FENCE_TIMEOUT.max }>>>,
 }
 
 /// Sizes of the kernel's tables, fixed when the data plane is first loaded.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::choice::{Choice, UdpLifeKind};
+use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::time;
 use crate::config::{
     BelowMin, Check, Config, Defaults, Http, Interfaces, Limits, Member, Migrate, Name, OnFailure, Persistence, Pool,
@@ -21,6 +22,9 @@ pub fn to_yaml(config: &Config) -> String {
             let ports = (source.ports != SourceNat::PORTS_DEFAULT).then(|| pair("ports", source.ports));
             out.item(1, map([Some(pair("address", quoted(source.address))), ports]));
         }
+    }
+    if let Some(pair) = &config.pair {
+        paired(pair, &mut out);
     }
     limits(&config.limits, &mut out);
     if config.http != Http::default() {
@@ -88,6 +92,56 @@ fn unless_default<T: PartialEq>(key: &str, value: &T, default: &T, text: impl Fn
 
 fn unless_default_time(key: &str, value: Duration, default: Duration) -> Option<String> {
     unless_default(key, &value, &default, |value| time(*value))
+}
+
+fn paired(of: &Pair, out: &mut Lines) {
+    let time_unless = |out: &mut Lines, key: &str, value: Duration, default: Duration| {
+        if value != default {
+            out.line(1, key, time(value));
+        }
+    };
+    out.open(0, "pair");
+    out.line(1, "peer-mac", quoted(of.peer_mac));
+    out.line(1, "key-file", quoted(of.key_file.display()));
+    if of.priority != Pair::PRIORITY_DEFAULT {
+        out.line(1, "priority", of.priority);
+    }
+    if let Some(delay) = of.preempt {
+        out.line(1, "preempt", time(delay));
+    }
+    time_unless(out, "heartbeat", of.heartbeat, Pair::HEARTBEAT_DEFAULT);
+    time_unless(out, "dead", of.dead, Pair::DEAD_DEFAULT);
+    time_unless(out, "orphan-after", of.orphan_after, Pair::ORPHAN_AFTER_DEFAULT);
+    out.open(1, "paths");
+    for (key, path) in &of.paths {
+        out.line(2, &name(key), map(self::path(path)));
+    }
+    if !of.track.is_empty() {
+        out.line(1, "track", list(of.track.iter().map(quoted)));
+    }
+    if !of.gateways.is_empty() {
+        out.line(1, "gateways", list(of.gateways.iter().map(quoted)));
+    }
+    if let Some(fence) = &of.fence {
+        let command = pair("command", list(fence.command.iter().map(quoted)));
+        let timeout = unless_default_time("timeout", fence.timeout, Fence::TIMEOUT_DEFAULT);
+        out.line(1, "fence", map([Some(command), timeout]));
+    }
+}
+
+fn path(path: &Path) -> Vec<Option<String>> {
+    match path {
+        Path::Udp { local, peer, port, interface } => vec![
+            Some(pair("local", quoted(local))),
+            Some(pair("peer", quoted(peer))),
+            (*port != Path::PORT_DEFAULT).then(|| pair("port", port)),
+            interface.as_ref().map(|interface| pair("interface", quoted(interface))),
+        ],
+        Path::Serial { device, baud } => vec![
+            Some(pair("device", quoted(device.display()))),
+            (*baud != Path::BAUD_DEFAULT).then(|| pair("baud", baud)),
+        ],
+    }
 }
 
 fn interfaces(interfaces: &Interfaces, out: &mut Lines) {

@@ -77,6 +77,7 @@ pub fn config(servers: usize, services: usize) -> Config {
             ..Interfaces::default()
         },
         source_nat: Vec::new(),
+        pair: None,
         limits: Limits::default(),
         http: Http::default(),
         servers: BTreeMap::new(),
