@@ -49,7 +49,7 @@ fn main() -> Result<()> {
 fn case(programs: &mut Programs, case: Case) -> Result<()> {
     let mut plane = DataPlane::load(&common::limits(MILLION), None)?;
     plane.apply_tables(&common::site(PORT, PORT, lbd::config::Mac([2, 0, 0, 0, 0, 11]), &Timeouts::default())?)?;
-    plane.set_lease(u64::MAX);
+    plane.own_alone();
     programs.aim_at(&plane)?;
     for (flows, step, label) in FLOWS {
         programs.establish(&plane, case, PORT, flows)?;

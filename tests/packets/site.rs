@@ -13,6 +13,7 @@ pub use lbd::core::forwarding::Family::{self, V4, V6};
 use lbd::core::forwarding::{Dest, DestKey, ForwardingState, Port, ServerEntry, Service, ServiceKey, Weight};
 use lbd::core::network::Place;
 use lbd::dataplane::flows::{Connection, ConnectionReader};
+use lbd::dataplane::lease::LeaseWriter;
 use lbd::dataplane::reasons::{REASONS, Verdict};
 use lbd::dataplane::{ConnectionCounts, DataPlane};
 
@@ -163,7 +164,7 @@ impl Site {
         state.inside = BOTH.map(|f| Prefix { address: inside(f), length: if f == V4 { 24 } else { 64 } }).into();
         let mut site = Self { dp, state, counters: vec![] };
         site.apply();
-        site.dp.set_lease(u64::MAX);
+        site.dp.own_alone();
         site.counters = site.dp.reasons().unwrap();
         site
     }
@@ -221,6 +222,10 @@ impl Site {
         self.state.source_nat =
             BOTH.map(|f| SourceNat { address: snat(f), ports: Ports { first, last } }).into_iter().collect();
         self.apply();
+    }
+
+    pub fn lease(&self) -> LeaseWriter {
+        self.dp.lease_writer().unwrap()
     }
 
     pub fn apply(&mut self) {
