@@ -1,5 +1,10 @@
 //! The pair: two balancers, one of them the owner of the virtual IPs.
 //!
 //! `docs/high-availability.md` has the rules of ownership and what they promise.
+pub mod election;
 pub mod heartbeat;
 pub mod time;
+pub mod timers;
+
+#[cfg(test)]
+mod simulation;
