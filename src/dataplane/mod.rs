@@ -7,6 +7,7 @@ mod ids;
 mod kernel;
 mod layout;
 mod loader;
+mod port_flags;
 mod probe;
 pub mod reasons;
 mod reset;
@@ -19,10 +20,12 @@ use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{Limits, Mac, Name, OnFailure, XdpMode};
 use crate::core::forwarding::{DestKey, ForwardingState};
+use crate::core::gates::Gates;
 use crate::core::marks::ProbePlace;
 use crate::core::network::IfIndex;
 
@@ -33,6 +36,7 @@ use reset::Resets;
 use tables::Tables;
 
 pub use kernel::Run;
+pub use port_flags::PortFlags;
 pub use reset::{ResetBatch, ResetStep, ServerReset};
 
 /// What can go wrong at the kernel boundary, in words that an operator can act on.
@@ -221,6 +225,17 @@ impl DataPlane {
         if let Some(word) = self.loaded.maps.control.word(0, offset_of!(layout::control, lease_until)) {
             word.store(until, Ordering::Release);
         }
+    }
+
+    /// The word on ports that a pair opens and blocks is this one from now on: what `apply` writes of such a port
+    /// follows the gate and not the plan, which may be older.
+    pub fn use_gates(&mut self, gates: Arc<Gates>) {
+        self.tables.use_gates(gates);
+    }
+
+    /// To have ports forward or not, past this structure and its lock.
+    pub fn port_flags(&self) -> Result<PortFlags, DataPlaneError> {
+        PortFlags::new(&self.loaded.maps)
     }
 
     /// Whether the program is on a port: natively (`true`) or generically.
