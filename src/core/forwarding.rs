@@ -55,7 +55,10 @@ pub struct ForwardingState {
 pub struct Port {
     /// What this box answers with on this port.
     pub mac: Mac,
+    /// Up, with a carrier, and not blocked by its bridge.
     pub forwarding: bool,
+    /// Up, and with a carrier, whatever its bridge says: for ports that a pair opens and blocks (`core::gates`).
+    pub running: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -45,13 +45,15 @@ fn is_of(word: u64, port: IfIndex) -> bool {
 
 impl Gates {
     /// From now on the port is to be open or blocked. False: there is no room for one more port, and nothing has
-    /// changed. One thread sets; any number read.
+    /// changed. Only one thread gives a port its first gate.
     #[must_use]
     pub fn set(&self, port: IfIndex, gate: Gate) -> bool {
-        let of = |wanted: &dyn Fn(u64) -> bool| self.slots.iter().find(|slot| wanted(slot.load(Ordering::SeqCst)));
-        let Some(slot) = of(&|held| is_of(held, port)).or_else(|| of(&|held| held == 0)) else { return false };
-        slot.store(word(port, gate), Ordering::SeqCst);
-        true
+        let new = word(port, gate);
+        if let Some(slot) = self.slots.iter().find(|slot| is_of(slot.load(Ordering::SeqCst), port)) {
+            slot.store(new, Ordering::SeqCst);
+            return true;
+        }
+        self.slots.iter().any(|slot| slot.compare_exchange(0, new, Ordering::SeqCst, Ordering::SeqCst).is_ok())
     }
 
     /// `None`: nobody has said anything about this port.

@@ -67,7 +67,7 @@ fn probes_go_where_customers_frames_go_and_those_of_a_server_without_a_place_now
     let place = Place { mac: Mac([2, 0, 0, 0, 0, 9]), port: 3, vlan: 7 };
     let own = Mac([2, 0, 0, 0, 1, 1]);
     let mut state = ForwardingState::default();
-    state.ports.insert(3, Port { mac: own, forwarding: true });
+    state.ports.insert(3, Port { mac: own, forwarding: true, running: true });
     let service = ServiceKey { virtual_server: name("mx"), service: name("smtp"), family: Family::V4 };
     for (server, place, mode) in [
         ("known", Ok(place), Mode::Dsr),

@@ -66,6 +66,8 @@ pub struct Appliance {
     probe_ways: BTreeMap<marks::Marked, Option<IpAddr>>,
     /// Woken when the targets have changed.
     pub retargeted: Arc<Notify>,
+    /// Woken when another configuration is in force.
+    pub reconfigured: Arc<Notify>,
     /// Machines that speak for a virtual address of DSR, and must not.
     pub vip_claims: BTreeSet<VipClaim>,
     announcer: FrameSender,
@@ -117,6 +119,7 @@ impl Appliance {
             marks: Marks::default(),
             probe_ways: BTreeMap::new(),
             retargeted: Arc::new(Notify::new()),
+            reconfigured: Arc::new(Notify::new()),
             vip_claims: BTreeSet::new(),
             announcer: FrameSender::open()?,
             announced: BTreeMap::new(),
@@ -251,6 +254,7 @@ impl Appliance {
         self.revision += 1;
         self.configured = self.last_reload;
         self.retarget();
+        self.reconfigured.notify_one();
         // New questions want their first answers, as at the start: until then the tables stay as they are.
         self.begun = false;
         self.start = clock::now();

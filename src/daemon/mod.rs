@@ -17,10 +17,13 @@ mod control;
 mod drains;
 mod dsr;
 mod housekeeping;
+mod port_gates;
 mod state;
 mod store;
+mod switch;
 
 pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
+pub use port_gates::{GateError, PortGates};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +35,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::yaml;
+use crate::core::gates::Gates;
 use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
@@ -42,6 +46,7 @@ use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
 use store::Store;
+use switch::Switch;
 
 /// Where `lbd run` finds and keeps its things.
 #[derive(Clone, Debug)]
@@ -74,11 +79,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     eprint!("{}", loaded.render_warnings());
     let config = loaded.config;
     let store = Store::open(&options.state_dir, &options.run_dir)?;
+    // Before anything looks at the ports, and the data plane sits on them.
+    let gates = Arc::new(Gates::default());
+    let mut switch = Switch::open(&options.run_dir, gates.clone(), None)?;
+    for problem in switch.bring(&config.interfaces).await.problems {
+        warn!("the switch is not as configured: {problem}");
+    }
     let (network, os) = netlink::watch(netlink::Options::default()).await?;
     let listener = http::bind(config.http.listen).await?;
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
-    let dataplane = DataPlane::load(&config.limits, Some(&options.run_dir.join("bpf")))?;
+    let mut dataplane = DataPlane::load(&config.limits, Some(&options.run_dir.join("bpf")))?;
+    dataplane.use_gates(gates);
     for note in dataplane.notes() {
         warn!("{note}");
     }
@@ -113,6 +125,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
+    let reconfigured = lock(&appliance).reconfigured.clone();
+    let switcher = tokio::spawn(switch::keep(switch, appliance.clone(), network.clone(), reconfigured));
     let retargeted = lock(&appliance).retargeted.clone();
     let prober = tokio::spawn(dsr::keep(
         appliance.clone(),
@@ -162,6 +176,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
     prober.abort();
+    switcher.abort();
     let _ = stop_http.send(());
     http.await?;
     Ok(())

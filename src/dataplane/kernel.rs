@@ -39,6 +39,11 @@ impl<K: Raw, V: Raw> Table<K, V> {
         &self.map
     }
 
+    /// The same map by another descriptor, for another thread.
+    pub fn share(&self) -> Result<Self, DataPlaneError> {
+        Ok(Self::new(MapHandle::try_from(&self.map).map_err(|e| self.error("share", e))?))
+    }
+
     /// Most entries that it can hold.
     pub fn capacity(&self) -> u32 {
         self.map.max_entries()

@@ -8,6 +8,7 @@ mod kernel;
 mod layout;
 pub mod lease;
 mod loader;
+mod port_flags;
 mod probe;
 pub mod question;
 pub mod reasons;
@@ -21,10 +22,12 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{Limits, Mac, Name, OnFailure, XdpMode};
 use crate::core::forwarding::{DestKey, ForwardingState};
+use crate::core::gates::Gates;
 use crate::core::marks::ProbePlace;
 use crate::core::network::IfIndex;
 
@@ -36,6 +39,7 @@ use reset::Resets;
 use tables::Tables;
 
 pub use kernel::Run;
+pub use port_flags::PortFlags;
 pub use reset::{ResetBatch, ResetStep, ServerReset};
 
 /// What can go wrong at the kernel boundary, in words that an operator can act on.
@@ -241,6 +245,17 @@ impl DataPlane {
     /// agreed with a peer.
     pub fn own_alone(&self) {
         self.lease.own_alone();
+    }
+
+    /// The word on ports that a pair opens and blocks is this one from now on: what `apply` writes of such a port
+    /// follows the gate and not the plan, which may be older.
+    pub fn use_gates(&mut self, gates: Arc<Gates>) {
+        self.tables.use_gates(gates);
+    }
+
+    /// To have ports forward or not, past this structure and its lock.
+    pub fn port_flags(&self) -> Result<PortFlags, DataPlaneError> {
+        PortFlags::new(&self.loaded.maps)
     }
 
     /// Whether the program is on a port: natively (`true`) or generically.

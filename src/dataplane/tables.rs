@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::offset_of;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use libbpf_rs::{MapCore, MapFlags};
@@ -18,8 +19,10 @@ use super::ids::Ids;
 use super::kernel;
 use super::layout::{self, *};
 use super::loader::{Maps, pair};
+use super::port_flags::write_port;
 use crate::config::{Mac, Mode, Name, OnFailure, Persistence, Ports, Prefix, SourceNat, UdpLife};
 use crate::core::forwarding::{Dest, DestKey, Family, ForwardingState, Service, ServiceKey};
+use crate::core::gates::{Gate, Gates};
 use crate::core::network::IfIndex;
 use crate::core::scheduler::{self, Entries, Table};
 
@@ -64,6 +67,8 @@ pub struct Tables {
     settings: HashMap<u32, Vec<u8>>,
     members: BTreeMap<(u32, u32), u32>,
     ports: BTreeMap<u32, ([u8; 6], bool)>,
+    /// Ports that a pair opens and blocks, past the plan.
+    gates: Arc<Gates>,
     inside: BTreeSet<Prefix>,
     /// Clients that migrate, by number of service.
     migrants: BTreeSet<(u32, Prefix)>,
@@ -91,6 +96,7 @@ impl Default for Tables {
             settings: HashMap::new(),
             members: BTreeMap::new(),
             ports: BTreeMap::new(),
+            gates: Arc::default(),
             inside: BTreeSet::new(),
             migrants: BTreeSet::new(),
             actives: BTreeMap::new(),
@@ -229,6 +235,11 @@ impl Tables {
     /// The number of a destination as it is planned.
     pub fn dest_id(&self, key: &DestKey, dest: &Dest) -> Option<u32> {
         self.dests.get(&Destination::new(key, dest))
+    }
+
+    /// The word on ports that a pair opens and blocks is this one from now on.
+    pub fn use_gates(&mut self, gates: Arc<Gates>) {
+        self.gates = gates;
     }
 
     /// What this box answers with on a port; `None` if nothing may be sent there.
@@ -473,18 +484,26 @@ impl Tables {
     }
 
     fn put_ports(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
+        let gates = self.gates.clone();
         for (index, port) in &state.ports {
-            if self.ports.get(index) != Some(&(port.mac.0, port.forwarding)) {
-                // The way out before the way in: a packet that comes in may have to leave there.
-                if port.forwarding {
-                    maps.tx_ports.put(index, index)?;
-                } else {
-                    maps.tx_ports.delete(index)?;
+            gates.settle(*index, |gate| {
+                let forwarding = match gate {
+                    None => port.forwarding,
+                    // The plan may be older than the takeover: the gate is the latest word.
+                    Some(Gate::Open) => port.running,
+                    Some(Gate::Blocked) => false,
+                };
+                let known = match gate {
+                    None => self.ports.get(index).copied(),
+                    // Written past this cache as well (`PortFlags`).
+                    Some(_) => maps.ports.get(index)?.map(|held| (held.mac, held.flags & PORT_FORWARDING != 0)),
+                };
+                if known != Some((port.mac.0, forwarding)) {
+                    write_port(&maps.ports, &maps.tx_ports, *index, port.mac.0, forwarding)?;
                 }
-                let flags = if port.forwarding { PORT_FORWARDING } else { 0 };
-                maps.ports.put(index, &layout::port { mac: port.mac.0, pad: 0, flags })?;
-                self.ports.insert(*index, (port.mac.0, port.forwarding));
-            }
+                self.ports.insert(*index, (port.mac.0, forwarding));
+                Ok::<(), DataPlaneError>(())
+            })?;
         }
         let gone: Vec<u32> = self.ports.keys().copied().filter(|index| !state.ports.contains_key(index)).collect();
         for index in gone {

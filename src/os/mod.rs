@@ -2,6 +2,8 @@
 //! told and report what they find; decisions are made in `core`.
 
 pub mod arp;
+pub mod bridge;
+pub mod burst;
 pub mod clock;
 pub mod ethtool;
 pub mod netlink;
@@ -27,6 +29,11 @@ pub enum OsError {
     InterfaceGone { what: String },
     #[error("{address} has no neighbour entry to keep: {reason}")]
     NotDirect { address: IpAddr, reason: netlink::NotDirect },
+    #[error(
+        "{what}: the kernel runs spanning tree on the bridge, and decides itself; stop it there (`stp: false` where \
+         lbd manages the bridge)"
+    )]
+    SpanningTree { what: String },
     #[error("{path}: no such network namespace; `ip netns` shows those with a name", path = path.display())]
     NoNamespace { path: PathBuf },
     #[error("{path} is not a network namespace", path = path.display())]

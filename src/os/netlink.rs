@@ -17,7 +17,7 @@ mod events;
 mod keeper;
 mod messages;
 mod probe_route;
-mod requests;
+pub(in crate::os) mod requests;
 mod tables;
 
 pub use probe_route::{PROBE_LINK, PROBE_RULE_PRIORITY, PROBE_TABLE, ProbeObstacle, ProbeRoute, Way};

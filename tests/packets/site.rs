@@ -160,7 +160,7 @@ impl Site {
         );
         let dp = DataPlane::load(limits, None).unwrap_or_else(|e| panic!("{e}"));
         let mut state = ForwardingState::default();
-        state.ports.insert(LO, Port { mac: Mac(OWN), forwarding: true });
+        state.ports.insert(LO, Port { mac: Mac(OWN), forwarding: true, running: true });
         state.inside = BOTH.map(|f| Prefix { address: inside(f), length: if f == V4 { 24 } else { 64 } }).into();
         let mut site = Self { dp, state, counters: vec![] };
         site.apply();

@@ -79,7 +79,7 @@ pub(super) fn ports(interfaces: &Interfaces, network: &Network) -> (BTreeMap<IfI
             problems.push(Problem::NotInBridge { port, bridge: bridge.clone() });
         }
         let mac = interfaces.mac.or(bridge.map(|(.., link)| link.mac)).unwrap_or_else(|| own_mac(link, network));
-        ports.insert(index, Port { mac, forwarding: network.usable(index).is_ok() });
+        ports.insert(index, Port { mac, forwarding: network.usable(index).is_ok(), running: link.running });
     }
     (ports, problems)
 }

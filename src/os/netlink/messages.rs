@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
-    AfSpecBridge, BridgePortState, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoVlan,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkProtoInfoBridge,
+    AfSpecBridge, BridgeVlanInfoFlags, InfoBridge, InfoData, InfoPortData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -14,9 +13,8 @@ use rtnetlink::packet_route::neighbour::{
 
 use crate::config::Mac;
 use crate::core::network::{IfIndex, Link, LinkKind};
+use crate::os::bridge::PortView;
 
-/// `include/uapi/linux/if_link.h`; netlink-packet-route leaves it undecoded in IFLA_PROTINFO.
-const IFLA_BRPORT_STATE: u16 = 1;
 /// Bridge times come in units of USER_HZ, 1/100 s, on every architecture that lbd runs on.
 const MS_PER_TICK: u32 = 10;
 /// The bridge's own default, 300 s (IEEE 802.1D), where the message does not say.
@@ -97,9 +95,7 @@ fn whole_link(message: &LinkMessage) -> LinkChange {
     // Last: a port is a port, whatever it is made of.
     for part in info {
         if let (LinkInfo::PortData(InfoPortData::BridgePort(parts)), Some(bridge)) = (part, master) {
-            let forwarding =
-                parts.iter().any(|part| matches!(part, InfoBridgePort::State(BridgePortState::Forwarding)));
-            kind = LinkKind::BridgePort { bridge, forwarding };
+            kind = LinkKind::BridgePort { bridge, forwarding: PortView::of_info(parts).is_forwarding() };
         }
     }
     LinkChange::Whole { index: message.header.index, link: Link { name, mac: link_mac, mtu, running, kind }, filtering }
@@ -117,7 +113,10 @@ fn bridge_port(message: &LinkMessage) -> Option<LinkChange> {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Controller(index) => bridge = Some(*index),
-            LinkAttribute::ProtoInfoBridge(parts) => forwarding = parts.iter().find_map(port_state),
+            LinkAttribute::ProtoInfoBridge(parts) => {
+                let view = PortView::of_protinfo(parts);
+                forwarding = view.state.map(|_| view.is_forwarding());
+            }
             LinkAttribute::AfSpecBridge(parts) => untagged = parts.iter().find_map(untagged_vlan),
             _ => {}
         }
@@ -126,18 +125,6 @@ fn bridge_port(message: &LinkMessage) -> Option<LinkChange> {
     // A bridge names itself as its own master.
     let bridge = bridge.filter(|bridge| *bridge != index)?;
     Some(LinkChange::Port { index, bridge, forwarding, untagged })
-}
-
-fn port_state(part: &LinkProtoInfoBridge) -> Option<bool> {
-    match part {
-        LinkProtoInfoBridge::Other(nla) if nla.kind() == IFLA_BRPORT_STATE && nla.value_len() == 1 => {
-            let mut state = [0];
-            nla.emit_value(&mut state);
-            let [state] = state;
-            Some(BridgePortState::from(state) == BridgePortState::Forwarding)
-        }
-        _ => None,
-    }
 }
 
 /// The VLAN in which untagged frames come in, if it also goes out untagged.

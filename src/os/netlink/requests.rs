@@ -26,7 +26,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// A connection for requests, shared by its clones. It ends with the last of them.
 #[derive(Clone, Debug)]
-pub(super) struct Requests {
+pub(in crate::os) struct Requests {
     handle: rtnetlink::Handle,
 }
 
@@ -41,7 +41,7 @@ impl Requests {
     }
 
     /// Everything: links, bridge ports, neighbours of both families, bridge tables.
-    pub async fn dump(&self) -> Result<Tables, OsError> {
+    pub(super) async fn dump(&self) -> Result<Tables, OsError> {
         let mut tables = Tables::default();
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
@@ -150,7 +150,7 @@ impl Requests {
     }
 
     /// Sends one request, and hands over what comes back until its end.
-    pub(super) async fn ask(
+    pub(in crate::os) async fn ask(
         &self,
         what: &str,
         message: RouteNetlinkMessage,
@@ -227,7 +227,7 @@ pub(super) mod way {
     }
 }
 
-pub(super) fn family(address: IpAddr) -> (AddressFamily, u8) {
+pub(in crate::os) fn family(address: IpAddr) -> (AddressFamily, u8) {
     match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),

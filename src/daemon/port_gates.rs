@@ -1,0 +1,69 @@
+//! Opens and blocks ports of the switch in one go: the bridge of the kernel, and what the data plane knows of it.
+
+use std::sync::Arc;
+
+use crate::core::gates::{Gate, Gates};
+use crate::core::network::IfIndex;
+use crate::dataplane::{DataPlane, DataPlaneError, PortFlags};
+use crate::os::OsError;
+use crate::os::bridge::PortStates;
+
+/// Why a port is not as it was ordered.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error("there are more ports to open and block than lbd keeps")]
+    NoRoom,
+    #[error(transparent)]
+    Bridge(#[from] OsError),
+    #[error(transparent)]
+    DataPlane(#[from] DataPlaneError),
+}
+
+/// For the thread of a takeover: it has descriptors of its own, takes no lock of this process, and waits for nothing
+/// but the kernel's lock on the configuration of links. Made in the network namespace of the ports.
+pub struct PortGates {
+    gates: Arc<Gates>,
+    states: PortStates,
+    flags: PortFlags,
+}
+
+impl PortGates {
+    /// `gates` is the one that the data plane uses (`DataPlane::use_gates`).
+    pub fn open(gates: Arc<Gates>, dataplane: &DataPlane) -> Result<Self, GateError> {
+        Ok(Self { gates, states: PortStates::open()?, flags: dataplane.port_flags()? })
+    }
+
+    /// No frame goes through any more. On an error the port counts as blocked all the same: the data plane leaves it
+    /// alone, and the switch's next reconciliation tries again.
+    pub fn block(&mut self, port: IfIndex) -> Result<(), GateError> {
+        if !self.gates.set(port, Gate::Blocked) {
+            return Err(GateError::NoRoom);
+        }
+        let flagged = self.flags.set(port, false);
+        self.states.block(port)?;
+        flagged?;
+        Ok(())
+    }
+
+    /// Frames go through: first those that cross the switch, then the data plane's. On an error of the bridge the
+    /// port counts as blocked.
+    pub fn unblock(&mut self, port: IfIndex) -> Result<(), GateError> {
+        if !self.gates.set(port, Gate::Open) {
+            return Err(GateError::NoRoom);
+        }
+        if let Err(error) = self.states.unblock(port) {
+            let _ = self.gates.set(port, Gate::Blocked);
+            return Err(error.into());
+        }
+        self.flags.set(port, true)?;
+        Ok(())
+    }
+
+    /// Blocks the ones before it opens the others, so that no loop closes in between. All are tried; the first error
+    /// is told. Nothing is opened where something could not be blocked.
+    pub fn swap(&mut self, block: &[IfIndex], open: &[IfIndex]) -> Result<(), GateError> {
+        let blocked = block.iter().map(|port| self.block(*port)).fold(Ok(()), Result::and);
+        blocked?;
+        open.iter().map(|port| self.unblock(*port)).fold(Ok(()), Result::and)
+    }
+}

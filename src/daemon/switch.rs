@@ -1,0 +1,119 @@
+//! The switch: brings the bridge to what the configuration says, and keeps it there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use super::appliance::Appliance;
+use super::{lock, store};
+use crate::config::Interfaces;
+use crate::core::gates::{Gate, Gates};
+use crate::core::network::{IfIndex, Link, Network};
+use crate::os::bridge::{Bridge, Outcome, Record, Wanted};
+
+/// Addresses are not watched: what somebody has removed is added again within this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// After something was done: whoever undoes it at once is not fought a thousand times a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub struct Switch {
+    bridge: Bridge,
+    gates: Arc<Gates>,
+    record: Record,
+    path: PathBuf,
+    /// Ports that a pair opens and blocks, with the numbers that they had last.
+    known: BTreeMap<String, IfIndex>,
+    /// What such ports are until the pair has said something.
+    preset: Option<Gate>,
+}
+
+impl Switch {
+    /// The record of what lbd has set up is in the run directory: a boot forgets both. `preset`: the gate of uplinks
+    /// and cross-connects of which nobody has said anything, from before they join the bridge.
+    pub fn open(run_dir: &Path, gates: Arc<Gates>, preset: Option<Gate>) -> anyhow::Result<Self> {
+        let path = run_dir.join("switch.json");
+        let record = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                warn!("{}: {error}; ports that lbd has put into the bridge stay there", path.display());
+                Record::default()
+            }),
+            Err(_) => Record::default(),
+        };
+        Ok(Self { bridge: Bridge::open()?, gates, record, path, known: BTreeMap::new(), preset })
+    }
+
+    /// Brings the bridge to what is wanted; nothing where lbd is not to manage it.
+    pub async fn bring(&mut self, interfaces: &Interfaces) -> Outcome {
+        let Some(wanted) = Wanted::of(interfaces) else { return Outcome::default() };
+        match self.bridge.seen().await {
+            Ok(seen) => {
+                let named = seen.links.iter().map(|(index, link)| (link.name.clone(), *index));
+                self.follow(named.filter(|(name, _)| wanted.gated.contains(name)).collect());
+            }
+            Err(error) => return Outcome { problems: vec![error.to_string()], ..Outcome::default() },
+        }
+        let path = self.path.clone();
+        let keep = |record: &Record| {
+            let bytes = serde_json::to_vec(record).map_err(|error| error.to_string())?;
+            tokio::task::block_in_place(|| store::replace(&path, &bytes, None)).map_err(|error| format!("{error:#}"))
+        };
+        let outcome = self.bridge.reconcile(&wanted, &self.gates, &mut self.record, keep).await;
+        if !outcome.done.is_empty() {
+            info!("the switch: {}", outcome.done.join(", "));
+        }
+        outcome
+    }
+
+    /// A port that has come again has another number, and the gate that it had.
+    fn follow(&mut self, now: BTreeMap<String, IfIndex>) {
+        for (name, index) in &now {
+            let before = self.known.get(name).copied().filter(|before| before != index);
+            let gate = before.and_then(|before| self.gates.get(before));
+            if self.gates.get(*index).is_none()
+                && let Some(gate) = gate.or(self.preset)
+                && !self.gates.set(*index, gate)
+            {
+                warn!("{name} can be neither opened nor blocked: there are more such ports than lbd keeps");
+            }
+            if let Some(before) = before {
+                self.gates.forget(before);
+            }
+        }
+        // One that is gone keeps its number, by which it is followed when it returns.
+        self.known.extend(now);
+    }
+}
+
+/// Keeps the switch as it should be, until the daemon ends: after a reload, when a link changes, and now and then.
+pub async fn keep(
+    mut switch: Switch,
+    appliance: Arc<Mutex<Appliance>>,
+    mut network: watch::Receiver<Arc<Network>>,
+    reconfigured: Arc<Notify>,
+) {
+    loop {
+        let interfaces = lock(&appliance).config.interfaces.clone();
+        let links = network.borrow_and_update().links.clone();
+        let outcome = switch.bring(&interfaces).await;
+        let problems = outcome.problems.join("; ");
+        let words = if problems.is_empty() { problems } else { format!("the switch is not as configured: {problems}") };
+        lock(&appliance).set_alarm("switch", words);
+        if !outcome.done.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::select! {
+            () = reconfigured.notified() => {}
+            changed = changed(&mut network, &links) => if !changed { return },
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Waits until the links are others; false when the watcher has ended.
+async fn changed(network: &mut watch::Receiver<Arc<Network>>, links: &BTreeMap<IfIndex, Link>) -> bool {
+    network.wait_for(|now| now.links != *links).await.is_ok()
+}

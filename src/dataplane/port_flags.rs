@@ -1,0 +1,46 @@
+//! Whether a port forwards, as the program sees it, written at once and from any thread: past `DataPlane`, which
+//! whoever holds it may hold for long.
+
+use super::DataPlaneError;
+use super::kernel::Table;
+use super::layout::{self, PORT_FORWARDING};
+use super::loader::Maps;
+use crate::core::network::IfIndex;
+
+/// The program's two tables of ports, by descriptors of its own.
+pub struct PortFlags {
+    ports: Table<u32, layout::port>,
+    tx_ports: Table<u32, u32>,
+}
+
+impl PortFlags {
+    pub(super) fn new(maps: &Maps) -> Result<Self, DataPlaneError> {
+        Ok(Self { ports: maps.ports.share()?, tx_ports: maps.tx_ports.share()? })
+    }
+
+    /// From now on the program handles the frames of a port, and sends there, or leaves them to the kernel. False:
+    /// the program is not on that port. In the network namespace of the ports only: the kernel looks for the way out
+    /// in that of the caller.
+    pub fn set(&self, port: IfIndex, forwarding: bool) -> Result<bool, DataPlaneError> {
+        let Some(held) = self.ports.get(&port)? else { return Ok(false) };
+        write_port(&self.ports, &self.tx_ports, port, held.mac, forwarding)?;
+        Ok(true)
+    }
+}
+
+/// The way out before the way in: a packet that comes in may have to leave there.
+pub(super) fn write_port(
+    ports: &Table<u32, layout::port>,
+    tx_ports: &Table<u32, u32>,
+    index: IfIndex,
+    mac: [u8; 6],
+    forwarding: bool,
+) -> Result<(), DataPlaneError> {
+    if forwarding {
+        tx_ports.put(&index, &index)?;
+    } else {
+        tx_ports.delete(&index)?;
+    }
+    let flags = if forwarding { PORT_FORWARDING } else { 0 };
+    ports.put(&index, &layout::port { mac, pad: 0, flags })
+}
