@@ -76,6 +76,8 @@ pub struct Appliance {
     announced_on: BTreeMap<IfIndex, Mac>,
     dirty: bool,
     applied: bool,
+    /// Of a pair's two boxes this one owns the addresses; the pair's thread announces them then.
+    owner: bool,
     /// What is read at start only, as it is in force.
     at_start: (Http, Limits),
     /// The first plan has been applied.
@@ -126,6 +128,7 @@ impl Appliance {
             announced_on: BTreeMap::new(),
             dirty: true,
             applied: false,
+            owner: false,
         })
     }
 
@@ -137,9 +140,10 @@ impl Appliance {
         self.ask();
         self.retargeted.notify_one();
         let neighbours = self.config.servers.values().filter(|server| server.link.is_none());
-        self.os.set_wanted(
-            neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6))).collect(),
-        );
+        let servers =
+            neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6)));
+        let gateways = self.config.pair.iter().flat_map(|pair| pair.gateways.iter().copied());
+        self.os.set_wanted(servers.chain(gateways).collect());
         self.dirty = true;
     }
 
@@ -261,6 +265,20 @@ impl Appliance {
         Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
+    /// The data plane has tables to serve by: those of this daemon, or of the one before.
+    pub fn holds_tables(&self) -> bool {
+        self.applied || lock(&self.dataplane).adopted()
+    }
+
+    /// Owning has begun or ended.
+    pub fn owns(&mut self, owns: bool) {
+        self.owner = owns;
+    }
+
+    pub fn is_owner(&self) -> bool {
+        self.owner
+    }
+
     /// Keeps a changed administrative state; on any error nothing has changed.
     pub(super) fn set_admin(&mut self, admin: Admin) -> anyhow::Result<()> {
         self.store.keep_admin(&admin)?;
@@ -329,15 +347,18 @@ impl Appliance {
         }
         if !self.applied {
             self.applied = true;
-            // No pair is configured: the lease does not expire.
-            dataplane.own_alone();
+            if self.config.pair.is_none() {
+                // The lease of a box that is alone does not expire.
+                dataplane.own_alone();
+                self.owner = true;
+            }
         }
         Ok(())
     }
 
     /// Tells the network where our addresses are, some times over, from when they are ours.
     fn announce(&mut self, now: Moment) {
-        if !self.applied {
+        if !self.applied || self.config.pair.is_some() {
             return;
         }
         let state = &self.plan.state;

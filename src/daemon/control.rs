@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 
 use super::appliance::Appliance;
 use super::drains::Course;
-use super::lock;
+use super::{lock, pair};
 use super::state::{self, Losses};
 use crate::config::Protocol;
 use crate::core::control::{
-    CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, ReloadError,
+    CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, PairOrder, ReloadError,
     ReloadReport, State,
 };
 use crate::core::forwarding::DestKey;
@@ -24,6 +24,7 @@ use crate::dataplane::flows::{Connection, ConnectionReader};
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::os::ethtool::{Ethtool, xdp_losses};
 use crate::os::netlink;
+use crate::pair::election::Command;
 
 /// For the connections of a server that is removed by force. At 50,000 resets in a second, a full table of the
 /// default size takes half of it.
@@ -38,6 +39,8 @@ pub struct ApplianceControl {
     os: netlink::Handle,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
+    /// None: this box is alone.
+    pair: Option<pair::Handle>,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -54,8 +57,9 @@ impl ApplianceControl {
         dataplane: Arc<Mutex<DataPlane>>,
         os: netlink::Handle,
         kick: mpsc::Sender<()>,
+        pair: Option<pair::Handle>,
     ) -> Self {
-        Self { appliance, dataplane, os, kick }
+        Self { appliance, dataplane, os, kick, pair }
     }
 
     /// What drivers and links say that they have lost, by port.
@@ -86,7 +90,8 @@ impl Control for ApplianceControl {
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
-                state::compose(&appliance, &dataplane, &losses).map(Arc::new).map_err(failed)
+                let pair = self.pair.as_ref().and_then(pair::Handle::report);
+                state::compose(&appliance, &dataplane, &losses, pair.as_ref()).map(Arc::new).map_err(failed)
             })
         }
         .boxed()
@@ -114,6 +119,23 @@ impl Control for ApplianceControl {
             let result = tokio::task::block_in_place(|| lock(&self.appliance).finish_removal(&subject, report));
             let _ = self.kick.try_send(());
             result
+        }
+        .boxed()
+    }
+
+    fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
+        async move {
+            let pair = self.pair.as_ref().ok_or(OperationError::NoPair)?;
+            let command = match order {
+                PairOrder::HandOver => {
+                    let report = pair.report();
+                    pair::hand_over_possible(report.as_ref()).map_err(OperationError::NoHandOver)?;
+                    Command::HandOver
+                }
+                PairOrder::Maintenance(on) => Command::Maintenance(on),
+            };
+            let busy = || OperationError::Unavailable("the pair's thread has too many orders waiting".to_owned());
+            pair.order(command).then_some(()).ok_or_else(busy)
         }
         .boxed()
     }

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::appliance::Appliance;
 use super::lock;
-use crate::config::Mode;
+use crate::config::{Mac, Mode};
 use crate::core::forwarding::{Family, ForwardingState};
 use crate::core::marks::Marked;
 use crate::core::network::{IfIndex, Network};
@@ -65,7 +65,8 @@ pub async fn keep(
                 ),
             }
         }
-        watch.set(segments(&route, &state, &seen).await);
+        let peer = lock(&appliance).config.pair.as_ref().map(|pair| pair.peer_mac);
+        watch.set(segments(&route, &state, &seen, peer).await);
         tokio::select! {
             () = changed.notified() => {}
             _ = network.changed() => tokio::time::sleep(SOON).await,
@@ -125,8 +126,8 @@ async fn ready(
     Ok((sources, obstacles))
 }
 
-/// Where to ask who has the virtual addresses.
-async fn segments(route: &ProbeRoute, state: &ForwardingState, network: &Network) -> Wanted {
+/// Where to ask who has the virtual addresses. Of a pair the other box may.
+async fn segments(route: &ProbeRoute, state: &ForwardingState, network: &Network, peer: Option<Mac>) -> Wanted {
     let mut segments = Vec::new();
     for (link, vips) in vip_claims::to_ask(state, network) {
         let Some(known) = network.links.get(&link) else { continue };
@@ -139,7 +140,8 @@ async fn segments(route: &ProbeRoute, state: &ForwardingState, network: &Network
         segments.push(Segment { link, mac: known.mac, source6, vips });
     }
     let own = network.links.values().map(|link| link.mac);
-    Wanted { segments, excluded: own.chain(state.ports.values().map(|port| port.mac)).collect() }
+    let own = own.chain(state.ports.values().map(|port| port.mac));
+    Wanted { segments, excluded: own.chain(peer).collect() }
 }
 
 fn is_unicast6(address: &IpAddr) -> bool {

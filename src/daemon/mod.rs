@@ -17,6 +17,7 @@ mod control;
 mod drains;
 mod dsr;
 mod housekeeping;
+mod pair;
 mod port_gates;
 mod state;
 mod store;
@@ -45,6 +46,7 @@ use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
+use pair::{News, Pair};
 use store::Store;
 use switch::Switch;
 
@@ -90,7 +92,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
     let mut dataplane = DataPlane::load(&config.limits, Some(&options.run_dir.join("bpf")))?;
-    dataplane.use_gates(gates);
+    dataplane.use_gates(gates.clone());
     for note in dataplane.notes() {
         warn!("{note}");
     }
@@ -114,9 +116,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     appliance.retarget();
     // Whoever asks from now on is told what there is.
     appliance.settle()?;
+    let mut pair = Pair::start(&appliance, &dataplane, gates, &options.state_dir)?;
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
-    let control = Arc::new(ApplianceControl::new(appliance.clone(), dataplane.clone(), os.clone(), kick_in));
+    let control = Arc::new(ApplianceControl::new(
+        appliance.clone(),
+        dataplane.clone(),
+        os.clone(),
+        kick_in,
+        pair.as_ref().map(Pair::handle),
+    ));
     info!("HTTP on http://{}/", listener.local_addr()?);
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
@@ -163,6 +172,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 }
                 Err(refused) => error!("configuration refused, nothing has changed:\n{refused}"),
             },
+            news = pair_news(&mut pair) => {
+                if let Some(pair) = &pair {
+                    pair.heed(news, &mut lock(&appliance));
+                }
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wake) => {}
@@ -172,6 +186,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
         tokio::task::block_in_place(|| lock(&appliance).look_at_drains());
         resetter.wake();
+        if let Some(pair) = &mut pair {
+            pair.follow(&lock(&appliance));
+        }
+    }
+    if let Some(pair) = &mut pair {
+        pair.leave().await;
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     learner.abort();
@@ -180,6 +200,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _ = stop_http.send(());
     http.await?;
     Ok(())
+}
+
+/// News of the pair's thread; never, without a pair.
+async fn pair_news(pair: &mut Option<Pair>) -> News {
+    match pair {
+        Some(pair) => pair.news().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends a data plane that runs on without its daemon. Refused while a daemon runs, which would go on with

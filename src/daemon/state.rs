@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::appliance::Appliance;
 use super::control::unix;
 use super::drains;
+use super::pair::{self, Report};
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::State;
@@ -34,7 +35,12 @@ struct Scene<'a> {
     traffic: BTreeMap<DestKey, Counted>,
 }
 
-pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) -> Result<State, DataPlaneError> {
+pub fn compose(
+    appliance: &Appliance,
+    dataplane: &DataPlane,
+    losses: &Losses,
+    pair: Option<&Report>,
+) -> Result<State, DataPlaneError> {
     let scene = Scene { appliance, connections: dataplane.connections(), traffic: dataplane.traffic()? };
     let table = table(dataplane, &scene)?;
     let mut warnings: Vec<String> = appliance.alarms.values().cloned().collect();
@@ -54,7 +60,7 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
     Ok(State {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: config.hostname.to_string(),
-        role: Role::Active,
+        role: if appliance.is_owner() { Role::Active } else { Role::Standby },
         config: ConfigState {
             revision: appliance.revision,
             loaded_at: unix(appliance.configured),
@@ -92,6 +98,7 @@ pub fn compose(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) ->
                 count,
             })
             .collect(),
+        pair: pair.map(|report| pair::shown(report, appliance)),
         warnings,
     })
 }

@@ -28,7 +28,7 @@ pub struct App {
     operating: Arc<Semaphore>,
 }
 
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 16] = [
     "/metrics",
     "/healthz",
     "/api/v1/state",
@@ -43,17 +43,31 @@ const ROUTES: [&str; 14] = [
     "/api/v1/pools/{pool}/members/{server}/enable",
     "/api/v1/pools/{pool}/members/{server}/drain",
     "/api/v1/pools/{pool}/members/{server}/disable",
+    "/api/v1/pair/handover",
+    "/api/v1/pair/maintenance",
 ];
 
 pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
-    let [metrics_path, health_path, state_path, connections_path, reload_path, admin_path, subjects @ ..] = ROUTES;
+    let [
+        metrics_path,
+        health_path,
+        state_path,
+        connections_path,
+        reload_path,
+        admin_path,
+        subjects @ ..,
+        handover_path,
+        maintenance_path,
+    ] = ROUTES;
     let mut router = Router::new()
         .route(metrics_path, get(metrics))
         .route(health_path, get(health))
         .route(state_path, get(state))
         .route(connections_path, get(connections))
         .route(reload_path, post(reload))
-        .route(admin_path, put(orders::admin));
+        .route(admin_path, put(orders::admin))
+        .route(handover_path, post(orders::hand_over))
+        .route(maintenance_path, put(orders::maintenance));
     let [server @ .., _, _, _, _] = subjects;
     let [_, _, _, _, member @ ..] = subjects;
     for [itself, enable, drain, disable] in [server, member] {

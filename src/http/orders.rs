@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::Uri;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::api::App;
 use super::body;
@@ -15,7 +16,7 @@ use super::problem::{Problem, quoted};
 use crate::config::limits::DRAIN_DEADLINE;
 use crate::config::yaml;
 use crate::core::admin::{AdminState, Then};
-use crate::core::control::{Action, Order, OrderReport};
+use crate::core::control::{Action, Order, OrderReport, PairOrder};
 
 type Answer = Result<Json<OrderReport>, Problem>;
 /// `server`, and `pool` where the order is about a member.
@@ -78,6 +79,32 @@ pub async fn drain(State(app): State<App>, names: Names, request: Request) -> An
 pub async fn disable(State(app): State<App>, names: Names, request: Request) -> Answer {
     let DisableOrder { force } = body::json(request, &app.limits, Some(DisableOrder::default())).await?;
     carry_out(app, names, Action::Disable, force).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an empty object, {}")]
+struct HandOverOrder {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object like {\"on\": true}")]
+struct MaintenanceOrder {
+    on: bool,
+}
+
+pub async fn hand_over(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
+    let HandOverOrder {} = body::json(request, &app.limits, Some(HandOverOrder {})).await?;
+    pair_order(app, PairOrder::HandOver).await
+}
+
+pub async fn maintenance(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
+    let MaintenanceOrder { on } = body::json(request, &app.limits, None).await?;
+    pair_order(app, PairOrder::Maintenance(on)).await
+}
+
+async fn pair_order(app: App, order: PairOrder) -> Result<Json<Value>, Problem> {
+    let control = Arc::clone(&app.control);
+    app.operate(async move { control.pair_order(order).await }).await??;
+    Ok(Json(json!({ "ordered": true })))
 }
 
 /// Without a body: a browser asks before it sends any DELETE across origins, and gets no permission.

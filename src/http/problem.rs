@@ -85,6 +85,8 @@ impl From<OperationError> for Problem {
                 .with("state", state.to_string())
                 .with("connections", connections),
             OperationError::NotRemoved { server, .. } => Self::new(StatusCode::CONFLICT, text).with("server", server),
+            OperationError::NoPair => Self::new(StatusCode::NOT_FOUND, text),
+            OperationError::NoHandOver(_) => Self::new(StatusCode::CONFLICT, text),
             OperationError::Unavailable(_) => Self::unavailable(text),
             OperationError::Failed(_) => Self::internal(text),
         }

@@ -113,17 +113,9 @@ pub fn customers(v6: bool) -> Vec<IpAddr> {
 pub fn plan(pcs: u8) -> Plan {
     let mut plan = Plan::new();
     plan.router(ROUTER).router(BALANCER);
-    plan.cable("client:eth0", "router:cust").cable("router:lan", "lb1:up0");
-    plan.address("client:eth0", "203.0.113.10/24").address("client:eth0", "2001:db8:c::10/64");
-    plan.ip(CLIENT, "route add default via 203.0.113.1").ip(CLIENT, "-6 route add default via 2001:db8:c::1");
-    for (four, six) in customers(false).into_iter().zip(customers(true)) {
-        plan.ip(CLIENT, &format!("addr add {four}/32 dev eth0"));
-        // Deprecated: never the kernel's own choice, so that a customer who does not say has one address.
-        plan.ip(CLIENT, &format!("addr add {six}/128 dev eth0 nodad preferred_lft 0"));
-    }
-    plan.address("router:cust", "203.0.113.1/24").address("router:cust", "2001:db8:c::1/64");
-    plan.address("router:lan", "192.0.2.1/24").address("router:lan", "2001:db8::1/64");
-    plan.address("router:lan", "10.1.0.254/24").address("router:lan", "fd00:1::254/64");
+    client(&mut plan);
+    plan.cable("router:lan", "lb1:up0");
+    router_inside(&mut plan);
 
     let mut ports = vec!["up0".to_owned()];
     for n in 1..=pcs {
@@ -140,7 +132,26 @@ pub fn plan(pcs: u8) -> Plan {
     plan
 }
 
-fn pc(plan: &mut Plan, name: &str, n: u8) {
+/// The customer, with all of his addresses, behind `router:cust`.
+pub(super) fn client(plan: &mut Plan) {
+    plan.cable("client:eth0", "router:cust");
+    plan.address("client:eth0", "203.0.113.10/24").address("client:eth0", "2001:db8:c::10/64");
+    plan.ip(CLIENT, "route add default via 203.0.113.1").ip(CLIENT, "-6 route add default via 2001:db8:c::1");
+    for (four, six) in customers(false).into_iter().zip(customers(true)) {
+        plan.ip(CLIENT, &format!("addr add {four}/32 dev eth0"));
+        // Deprecated: never the kernel's own choice, so that a customer who does not say has one address.
+        plan.ip(CLIENT, &format!("addr add {six}/128 dev eth0 nodad preferred_lft 0"));
+    }
+    plan.address("router:cust", "203.0.113.1/24").address("router:cust", "2001:db8:c::1/64");
+}
+
+/// The router's addresses towards the site.
+pub(super) fn router_inside(plan: &mut Plan) {
+    plan.address("router:lan", "192.0.2.1/24").address("router:lan", "2001:db8::1/64");
+    plan.address("router:lan", "10.1.0.254/24").address("router:lan", "fd00:1::254/64");
+}
+
+pub(super) fn pc(plan: &mut Plan, name: &str, n: u8) {
     // A virtual IP on the loopback must not be answered for by ARP, nor be an ARP question's source.
     plan.sysctl(name, "net.ipv4.conf.all.arp_ignore", "1").sysctl(name, "net.ipv4.conf.all.arp_announce", "2");
     let eth0 = format!("{name}:eth0");
@@ -172,16 +183,24 @@ pub fn pc_address6(n: u8) -> Ipv6Addr {
 
 /// The balancer's configuration file.
 pub fn config() -> String {
-    let [check_ms, timeout_ms] = [CHECK_INTERVAL, CHECK_TIMEOUT].map(|d| d.as_millis());
-    let mut text = format!(
-        "# The lab's balancer: lbd check --config with this file says whether it is right.
-hostname: lb1
-interfaces:
+    let interfaces = format!(
+        "interfaces:
   bridge: br0
   ports: [up0, p1, p2, p3, p4]
   mac: \"{BALANCER_MAC}\"
   inside: [10.1.0.1/24, \"fd00:1::1/64\"]
-source-nat:
+"
+    );
+    config_of(BALANCER, &interfaces)
+}
+
+/// The configuration of a balancer of this site that has these interfaces.
+pub(super) fn config_of(hostname: &str, interfaces: &str) -> String {
+    let [check_ms, timeout_ms] = [CHECK_INTERVAL, CHECK_TIMEOUT].map(|d| d.as_millis());
+    let mut text = format!(
+        "# The lab's balancer: lbd check --config with this file says whether it is right.
+hostname: {hostname}
+{interfaces}source-nat:
   - address: {}
   - address: \"{}\"
 servers:

@@ -5,6 +5,7 @@
 //! - [`site`] builds any site from a plain description, [`host`] acts inside one machine of it,
 //!   [`claim`] sees to it that nothing is left behind, [`process`] that no child survives;
 //! - [`mail`] describes the mail cluster and its configuration;
+//! - [`pair`] is the same cluster with two balancers;
 //! - [`servers`] are small mail servers that name themselves, [`real`] is the site with the true ones;
 //! - [`balancer`] runs `lbd` in it;
 //! - [`customer`] plays the customers and counts who answered;
@@ -18,6 +19,7 @@ pub mod customer;
 pub mod error;
 pub mod host;
 pub mod mail;
+pub mod pair;
 pub mod process;
 pub mod real;
 pub mod servers;

@@ -110,6 +110,8 @@ pub struct Heartbeat {
     pub extend: Option<Span>,
     /// Asks the owner for a hand-over (preemption, or more healthy pools).
     pub want: bool,
+    /// The sender's uplinks are open: of the two, one box's are. See `uplink`.
+    pub uplink_open: bool,
     /// Pools healthy as the sender sees them now; [`Rank::healthy_pools`] may be held back for a while.
     pub pools_healthy: u16,
     /// Revision of the configuration in force; the peer's should be the same.

@@ -5,6 +5,7 @@ pub mod election;
 pub mod heartbeat;
 pub mod time;
 pub mod timers;
+pub mod uplink;
 
 #[cfg(test)]
 mod simulation;

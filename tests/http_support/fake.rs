@@ -125,6 +125,20 @@ impl Control for Fake {
         .boxed()
     }
 
+    fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
+        async move {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            match order {
+                PairOrder::HandOver => Err(OperationError::NoHandOver("the other box is in maintenance".into())),
+                PairOrder::Maintenance(_) => {
+                    self.done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }
+            }
+        }
+        .boxed()
+    }
+
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>> {
         async {
             tokio::time::sleep(self.delay).await;

@@ -87,6 +87,7 @@ pub fn state() -> State {
                 count: 1,
             },
         ],
+        pair: None,
         warnings: vec![
             "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
         ],

@@ -6,11 +6,13 @@
 //! has its own answer and its own errors.
 pub mod connections;
 pub mod order;
+pub mod pair;
 pub mod state;
 pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use order::{Action, Order, OrderReport};
+pub use pair::{PairOrder, PairState, PathState, PeerState};
 pub use state::State;
 
 use std::sync::Arc;
@@ -31,6 +33,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Carries out an order about a server or a member, to its end.
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>>;
+
+    /// Carries out an order about the pair: it is on its way when this returns, and the state shows what came of it.
+    fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>>;
 
     /// Reads the configuration file again and applies what has changed; all of it, or nothing.
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>>;
@@ -86,6 +91,10 @@ pub enum OperationError {
     /// The configuration file was not changed, in words that say why.
     #[error("{server:?} was not taken out of the configuration: {why}")]
     NotRemoved { server: String, why: String },
+    #[error("this box has no pair: there is no `pair` in its configuration")]
+    NoPair,
+    #[error("no hand-over: {0}")]
+    NoHandOver(String),
     /// The daemon does not answer now: it starts, stops, or hangs.
     #[error("not available now: {0}")]
     Unavailable(String),

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::pair::PairState;
+
 use super::word::{self, Word};
 use crate::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use crate::core::admin::{AdminState, Then};
@@ -34,6 +36,8 @@ pub struct State {
     pub table: TableState,
     /// What became of the packets, by reason; in the order in which the data plane decides.
     pub packets: Vec<PacketCount>,
+    /// None: this box is alone.
+    pub pair: Option<PairState>,
     /// What an operator should look at, in words.
     pub warnings: Vec<String>,
 }

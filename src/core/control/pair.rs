@@ -1,0 +1,85 @@
+//! The pair, as faces show it, and what an operator may order of it.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// An order about who of the pair owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairOrder {
+    /// The other box shall own, now.
+    HandOver,
+    /// This box shall own nothing, or may again.
+    Maintenance(bool),
+}
+
+/// What this box knows of the pair.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct PairState {
+    /// init, standby, claiming, active, fault, maintenance or leaving.
+    pub state: &'static str,
+    /// How long it has been in `state`.
+    pub since_seconds: f64,
+    /// The data plane of this box answers for the virtual addresses.
+    pub owns: bool,
+    /// It owns because the other box is silent.
+    pub alone: bool,
+    /// none, finite or endless.
+    pub lease: &'static str,
+    /// Until a finite lease ends by itself.
+    pub lease_seconds: Option<f64>,
+    /// It could take over at once, or owns.
+    pub ready: bool,
+    /// Why not, in words; none if it is.
+    pub unready: Option<String>,
+    /// None: the other box was not heard since the daemon started.
+    pub peer: Option<PeerState>,
+    /// This box's uplinks are open; of the two boxes', one is.
+    pub uplink_open: bool,
+    /// Version of the protocol that is spoken with the other box.
+    pub protocol: u8,
+    pub paths: Vec<PathState>,
+    /// Since the daemon started.
+    pub became_owner: u64,
+    /// Since the daemon started.
+    pub handed_over: u64,
+    /// Times that the thread of the heartbeats did not run for a while, since the daemon started.
+    pub pauses: u64,
+    /// Heartbeats that were proved to be old, since the daemon started.
+    pub stale: u64,
+}
+
+/// The other box, by its latest heartbeat.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct PeerState {
+    pub state: &'static str,
+    pub owns: bool,
+    pub ready: bool,
+    /// How long ago it was heard.
+    pub heard_seconds: f64,
+    /// Age of the latest heartbeat of this box that it has confirmed; none: it has confirmed none.
+    pub hears_us_seconds: Option<f64>,
+    pub healthy_pools: u16,
+    pub uplink_open: bool,
+    /// It has the same configuration, apart from what is of one box alone.
+    pub same_config: bool,
+}
+
+/// A way on which heartbeats go.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct PathState {
+    pub name: String,
+    /// Something came in the dead interval.
+    pub alive: bool,
+    pub sent: u64,
+    pub received: u64,
+    /// Heartbeats of the other box that did not come this way.
+    pub lost: u64,
+    /// Messages that were refused: not of this pair, damaged, replayed.
+    pub refused: u64,
+    /// Half of the latest round trip.
+    pub delay_seconds: Option<f64>,
+    /// How long ago something came; none: never.
+    pub heard_seconds: Option<f64>,
+    /// What keeps the path from working, in words.
+    pub trouble: Option<String>,
+}

@@ -1,0 +1,284 @@
+//! The pair, as the daemon sees it: what its thread is told of this box, and what follows from its news.
+//!
+//! `thread.rs` drives the election; here is what the daemon's loop does beside it.
+
+mod incarnation;
+mod inputs;
+mod shown;
+mod thread;
+
+use std::path::Path as FsPath;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::appliance::Appliance;
+use super::lock;
+use super::port_gates::PortGates;
+use crate::config::pair::Fence;
+use crate::config::{Mac, Pair as PairConfig};
+use crate::core::gates::Gates;
+use crate::dataplane::DataPlane;
+use crate::dataplane::question::PairId;
+use crate::os::questions::Questions;
+use crate::pair::election::{Command, Settings};
+use crate::pair::key::Keys;
+use crate::pair::paths::{self, Path};
+use crate::pair::time::Span;
+use crate::pair::timers::{LEASE_MARGIN, Timers};
+use crate::pair::version::SPOKEN;
+use crate::pair::wire::{Codec, Identity};
+use thread::{Driver, box_id};
+
+pub use shown::{hand_over_possible, shown};
+pub use thread::{Handle, News, Report};
+
+/// EtherType of questions and answers.
+const ETHERTYPE: u16 = 0x88b5;
+/// News that wait for the loop.
+const NEWS: usize = 64;
+/// After any change of ownership no hand-over comes by itself for so long.
+const HOLD: Span = Span::from_secs(30);
+/// A planned restart waits for the peer's consent no longer than this.
+const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The pair of a box that has one.
+pub struct Pair {
+    handle: Handle,
+    news: mpsc::Receiver<News>,
+    inputs: inputs::Watch,
+    fence: Option<Fence>,
+}
+
+/// Times of the rules from those of the configuration.
+fn timers(config: &PairConfig) -> Timers {
+    let dead = span(config.dead);
+    let question = if dead < Timers::DEFAULT.dead { Timers::FAST.question } else { Timers::DEFAULT.question };
+    Timers { heartbeat: span(config.heartbeat), lease: dead.saturating_sub(LEASE_MARGIN), dead, question }
+}
+
+fn span(time: Duration) -> Span {
+    Span(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The number of the pair is the same on both boxes: of their MACs.
+fn pair_id(own: Mac, peer: Mac) -> PairId {
+    PairId(box_id(own).0 ^ box_id(peer).0.rotate_left(16) ^ box_id(peer).0 ^ box_id(own).0.rotate_left(16))
+}
+
+impl Pair {
+    /// Starts the thread, if a pair is configured. `adopted`: the data plane of this boot was found.
+    pub fn start(
+        appliance: &Appliance,
+        dataplane: &Mutex<DataPlane>,
+        gates: Arc<Gates>,
+        state_dir: &FsPath,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(config) = appliance.config.pair.clone() else { return Ok(None) };
+        // Validation has seen to it.
+        let own = appliance.config.interfaces.mac.context("a pair needs `interfaces.mac`")?;
+        let (lease, adopted, port_gates) = {
+            let dataplane = lock(dataplane);
+            (dataplane.lease_writer()?, dataplane.adopted(), PortGates::open(gates, &dataplane)?)
+        };
+        let keys = Keys::load(&config.key_file)?;
+        let token_key = keys.sending().release_key();
+        let incarnation = incarnation::next(state_dir, adopted)?;
+        let (own_id, peer_id) = (box_id(own), box_id(config.peer_mac));
+        let identity = Identity {
+            own: own_id,
+            incarnation,
+            peer: peer_id,
+            peer_floor: Default::default(),
+            versions: SPOKEN,
+        };
+        let codec = Codec::new(&identity, keys)?;
+        let paths = config
+            .paths
+            .iter()
+            .map(|(name, path)| open(name.as_str(), path, config.heartbeat))
+            .collect::<anyhow::Result<Vec<Path>>>()?;
+        let settings = Settings {
+            priority: config.priority,
+            preempt: config.preempt.is_some(),
+            preempt_delay: config.preempt.map_or(Span::ZERO, span),
+            detection: inputs::detection(&appliance.config),
+            hold: HOLD,
+            orphan_after: span(config.orphan_after),
+            fence: config.fence.as_ref().map(|fence| span(fence.timeout)),
+            booted: !adopted,
+            ..Settings::new(own_id, peer_id, incarnation, timers(&config))
+        };
+        let (news_in, news) = mpsc::channel(NEWS);
+        // Of a data plane that was found and owns, the uplinks stay as they are; else they begin blocked.
+        let uplink_open = lease.read().owned_since.is_some() && inputs::uplinks_forward(appliance);
+        let driver = Driver {
+            settings,
+            heartbeat: span(config.heartbeat),
+            lease,
+            codec,
+            paths,
+            questions: Questions::open(ETHERTYPE)?,
+            peer_mac: config.peer_mac,
+            pair: pair_id(own, config.peer_mac),
+            token_key,
+            gates: port_gates,
+            news: news_in,
+        };
+        let mut watch = inputs::Watch::default();
+        let (inputs, scene) = watch.first(appliance)?;
+        let handle = thread::start(driver, inputs, scene, uplink_open)?;
+        info!("the pair: box {own}, life {}.{}, peer {}", incarnation.boot, incarnation.start, config.peer_mac);
+        Ok(Some(Self { handle, news, inputs: watch, fence: config.fence }))
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Tells the thread what has changed of this box.
+    pub fn follow(&mut self, appliance: &Appliance) {
+        match self.inputs.changed(appliance) {
+            Ok((None, None)) => {}
+            Ok((inputs, scene)) => self.handle.tell(|mailbox| {
+                if inputs.is_some() {
+                    mailbox.inputs = inputs;
+                }
+                if scene.is_some() {
+                    mailbox.scene = scene;
+                }
+            }),
+            Err(error) => warn!("the pair's thread was not told of a change: {error}"),
+        }
+    }
+
+    /// The next news; never, if the thread has ended.
+    pub async fn news(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does what news ask for. True: the restart that was ordered can be done.
+    pub fn heed(&self, news: News, appliance: &mut Appliance) -> bool {
+        match news {
+            News::Alarm(alarm) => warn!("pair: {}", alarm.words()),
+            News::Owns(true) => {
+                info!("pair: this box owns the virtual addresses now");
+                appliance.owns(true);
+            }
+            News::Owns(false) => {
+                warn!("pair: this box owns the virtual addresses no longer");
+                appliance.owns(false);
+            }
+            News::Fence => self.fence(),
+            News::Exit => return true,
+            News::Trouble(words) => {
+                error!("pair: {words}");
+                appliance.set_alarm("pair", words);
+            }
+        }
+        false
+    }
+
+    fn fence(&self) {
+        let Some(fence) = self.fence.clone() else { return };
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let ok = run_fence(&fence).await;
+            handle.tell(|mailbox| mailbox.fenced = Some(ok));
+        });
+    }
+
+    /// Before the daemon ends on purpose: has the peer give it time to come back, and waits for its consent.
+    pub async fn leave(&mut self) {
+        self.handle.order(Command::Restart);
+        let consent = async {
+            loop {
+                if let News::Exit = self.news().await {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(EXIT_PATIENCE, consent).await.is_err() {
+            warn!("pair: the peer did not consent to a restart within {EXIT_PATIENCE:?}; it may take over");
+        }
+        self.handle.tell(|mailbox| mailbox.stop = true);
+    }
+}
+
+fn open(name: &str, path: &crate::config::pair::Path, heartbeat: Duration) -> anyhow::Result<Path> {
+    paths::open(name, path, span(heartbeat)).with_context(|| format!("path `{name}` of the pair"))
+}
+
+/// Whether the command says that the other box is off. It has a process group of its own, which does not outlive
+/// its time.
+async fn run_fence(fence: &Fence) -> bool {
+    let [program, arguments @ ..] = fence.command.as_slice() else { return false };
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(std::process::Stdio::null()).process_group(0).kill_on_drop(true);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            error!("pair: the fence command {program} cannot be run: {error}");
+            return false;
+        }
+    };
+    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    match tokio::time::timeout(fence.timeout, child.wait()).await {
+        Ok(Ok(status)) => {
+            if !status.success() {
+                error!("pair: the fence command {program} ended with {status}");
+            }
+            status.success()
+        }
+        Ok(Err(error)) => {
+            error!("pair: the fence command {program}: {error}");
+            false
+        }
+        Err(_) => {
+            error!("pair: the fence command {program} was killed after {:?}", fence.timeout);
+            if let Some(group) = group {
+                _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL);
+            }
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_boxes_compute_the_same_number_of_the_pair() {
+        let (a, b) = (Mac([2, 0, 0x5e, 0, 0, 1]), Mac([2, 0, 0x5e, 0, 0, 2]));
+        assert_eq!(pair_id(a, b), pair_id(b, a));
+        assert_ne!(pair_id(a, b), pair_id(a, Mac([2, 0, 0x5e, 0, 0, 3])));
+        assert_ne!(pair_id(a, b), PairId::NONE);
+    }
+
+    #[test]
+    fn the_times_of_the_configuration_hold_the_relations_of_the_rules() {
+        for (heartbeat, dead) in [(50, 250), (20, 100), (50, 400), (1_000, 10_000)] {
+            let config = PairConfig {
+                peer_mac: Mac([2; 6]),
+                key_file: "/k".into(),
+                priority: 100,
+                preempt: None,
+                heartbeat: Duration::from_millis(heartbeat),
+                dead: Duration::from_millis(dead),
+                paths: Default::default(),
+                track: Vec::new(),
+                gateways: Vec::new(),
+                orphan_after: PairConfig::ORPHAN_AFTER_DEFAULT,
+                fence: None,
+            };
+            assert_eq!(timers(&config).check(Span::from_millis(40), Span::from_millis(10)), Ok(()), "{dead} ms");
+        }
+    }
+}

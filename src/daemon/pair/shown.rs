@@ -1,0 +1,79 @@
+//! The pair in words and figures, for faces.
+
+use super::thread::Report;
+use crate::core::control::{PairState, PathState, PeerState};
+use crate::daemon::appliance::Appliance;
+use crate::pair::heartbeat::{LeaseLeft, State};
+use crate::pair::time::Span;
+
+pub fn shown(report: &Report, appliance: &Appliance) -> PairState {
+    let status = &report.status;
+    let dead = appliance.config.pair.as_ref().map_or(Span::ZERO, |pair| super::span(pair.dead));
+    let own_revision = super::inputs::shared_revision(&appliance.config);
+    PairState {
+        state: word(status.state),
+        since_seconds: seconds(report.at.since(status.since)),
+        owns: status.owns,
+        alone: status.solo,
+        lease: match status.lease {
+            LeaseLeft::None => "none",
+            LeaseLeft::Finite(_) => "finite",
+            LeaseLeft::Endless => "endless",
+        },
+        lease_seconds: match status.lease {
+            LeaseLeft::Finite(left) => Some(seconds(left)),
+            _ => None,
+        },
+        ready: status.ready,
+        unready: status.unready.map(str::to_owned),
+        peer: status.peer.zip(status.peer_heard).map(|(peer, heard)| PeerState {
+            state: word(peer.state),
+            owns: peer.owns,
+            ready: peer.ready,
+            heard_seconds: seconds(heard),
+            hears_us_seconds: status.peer_hears_us.map(seconds),
+            healthy_pools: peer.pools_healthy,
+            uplink_open: peer.uplink_open,
+            same_config: peer.config_revision == own_revision,
+        }),
+        uplink_open: report.uplink_open,
+        protocol: report.version,
+        paths: report.paths.iter().map(|path| shown_path(path, dead)).collect(),
+        became_owner: status.counters.became_owner,
+        handed_over: status.counters.handed_over,
+        pauses: status.counters.pauses,
+        stale: status.counters.stale,
+    }
+}
+
+/// Whether the other box could own; else why not.
+pub fn hand_over_possible(report: Option<&Report>) -> Result<(), String> {
+    let Some(report) = report else { return Err("the pair's thread has not begun yet".into()) };
+    let status = &report.status;
+    if !status.owns {
+        return Err("this box owns nothing; order it on the other one".into());
+    }
+    match &status.peer {
+        None => Err("the other box was never heard".into()),
+        Some(peer) if !peer.ready => {
+            Err(format!("the other box is not ready to own, its state is {}", word(peer.state)))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Init => "init",
+        State::Standby => "standby",
+        State::Claiming => "claiming",
+        State::Active => "active",
+        State::Fault => "fault",
+        State::Maintenance => "maintenance",
+        State::Leaving => "leaving",
+    }
+}
+
+fn seconds(span: Span) -> f64 {
+    std::time::Duration::from_nanos(span.0).as_secs_f64()
+}

@@ -1,0 +1,521 @@
+//! The thread of the heartbeats: carries events to the election, and its actions to data plane, paths and ports.
+//!
+//! ```text
+//!   paths (UDP, serial) ──heartbeats──┐                ┌──> paths
+//!   answers to questions ─────────────┼──> election ───┼──> lease in the data plane, questions, announcements
+//!   inputs and orders of the loop ────┘                └──> status and alarms, for the loop
+//! ```
+//!
+//! It runs on a thread of its own, with a real-time priority where it may have one, and waits for nothing but its
+//! sockets: what the daemon's loop has for it lies in a mailbox, which is left alone while somebody else has it.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use tokio::sync::mpsc;
+
+use crate::config::Mac;
+use crate::core::network::IfIndex;
+use crate::daemon::port_gates::PortGates;
+use crate::dataplane::lease::{self, LeaseWriter, boottime_ns};
+use crate::dataplane::question::{self, Between, Holds, PairId};
+use crate::dataplane::release::{Token, TokenOf};
+use crate::os::burst::Burst;
+use crate::os::questions::Questions;
+use crate::pair::election::{
+    Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status,
+};
+use crate::pair::heartbeat::{BoxId, Heartbeat, LeaseLeft};
+use crate::pair::paths::{Path, PathReport};
+use crate::pair::seal::Channel;
+use crate::pair::time::{Instant, Span};
+use crate::pair::uplink::{self, Peer, Situation};
+use crate::pair::wire::Codec;
+
+/// Orders and the like that wait; more are refused.
+const ORDERS_MAX: usize = 16;
+/// After the first, announcements of a takeover are repeated so much later each: a frame may be lost, and a router
+/// may have been busy.
+const ANNOUNCE_AGAIN: [Span; 4] =
+    [Span::from_millis(50), Span::from_millis(200), Span::from_millis(1_000), Span::from_millis(2_000)];
+/// The loop reads the status no more often.
+const PUBLISH_EVERY: Span = Span::from_millis(20);
+/// Numbers of tokens that are tried in turn: a daemon that saw one on the wire has armed the next.
+const TOKENS: u64 = 4;
+
+/// What the daemon's loop knows, and the thread needs.
+#[derive(Default)]
+pub struct Mailbox {
+    pub inputs: Option<Inputs>,
+    pub orders: Vec<Command>,
+    pub fenced: Option<bool>,
+    /// Ports to ask on, and to announce on with what.
+    pub scene: Option<Scene>,
+    pub stop: bool,
+}
+
+/// What depends on ports and addresses of now.
+pub struct Scene {
+    /// Where questions are asked: each with the MAC that this box has there.
+    pub ask: Vec<(IfIndex, Mac)>,
+    /// One burst for each port.
+    pub announcements: Vec<(IfIndex, Burst)>,
+    /// Uplinks and cross-connects that are there, each with whether it has a carrier.
+    pub uplinks: BTreeMap<IfIndex, bool>,
+    pub cross_connects: BTreeMap<IfIndex, bool>,
+}
+
+/// What the thread tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub at: Instant,
+    pub status: Status,
+    pub paths: Vec<PathReport>,
+    pub uplink_open: bool,
+    /// The protocol's version that is spoken with the peer.
+    pub version: u8,
+}
+
+/// News that are not to be missed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    Alarm(Alarm),
+    /// Owning has begun or ended.
+    Owns(bool),
+    /// Run the fence command, and put how it ended into the mailbox.
+    Fence,
+    /// The restart that was ordered can be done now.
+    Exit,
+    /// Something did not work, in words.
+    Trouble(String),
+}
+
+/// The loop's end.
+#[derive(Clone)]
+pub struct Handle {
+    mailbox: Arc<Mutex<Mailbox>>,
+    wake: Arc<EventFd>,
+    report: Arc<Mutex<Option<Report>>>,
+}
+
+impl Handle {
+    /// Puts something into the mailbox.
+    pub fn tell(&self, what: impl FnOnce(&mut Mailbox)) {
+        what(&mut crate::daemon::lock(&self.mailbox));
+        // A full counter wakes, too.
+        _ = self.wake.arm();
+    }
+
+    /// `false`: too many orders wait already.
+    pub fn order(&self, command: Command) -> bool {
+        let mut taken = false;
+        self.tell(|mailbox| {
+            taken = mailbox.orders.len() < ORDERS_MAX;
+            if taken {
+                mailbox.orders.push(command);
+            }
+        });
+        taken
+    }
+
+    /// The latest; `None` before the first.
+    pub fn report(&self) -> Option<Report> {
+        crate::daemon::lock(&self.report).clone()
+    }
+}
+
+/// All that the thread works with.
+pub struct Driver {
+    pub settings: Settings,
+    pub heartbeat: Span,
+    pub lease: LeaseWriter,
+    pub codec: Codec,
+    pub paths: Vec<Path>,
+    pub questions: Questions,
+    pub peer_mac: Mac,
+    pub pair: PairId,
+    pub token_key: [u8; 32],
+    pub gates: PortGates,
+    pub news: mpsc::Sender<News>,
+}
+
+/// Starts the thread with what is known now.
+pub fn start(driver: Driver, inputs: Inputs, scene: Scene, uplink_open: bool) -> std::io::Result<Handle> {
+    let mailbox = Arc::new(Mutex::new(Mailbox { scene: Some(scene), ..Mailbox::default() }));
+    let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+    let handle = Handle { mailbox, wake, report: Arc::new(Mutex::new(None)) };
+    let own = handle.clone();
+    std::thread::Builder::new().name("lbd-pair".into()).spawn(move || {
+        let trouble = crate::os::realtime::prepare_thread();
+        for words in trouble {
+            _ = driver.news.try_send(News::Trouble(words));
+        }
+        Thread::new(driver, inputs, own, uplink_open).run();
+    })?;
+    Ok(handle)
+}
+
+struct Thread {
+    driver: Driver,
+    election: Election,
+    actions: Vec<Action>,
+    handle: Handle,
+    scene: Option<Scene>,
+    inputs: Inputs,
+    uplink_open: bool,
+    uplink_since: Instant,
+    /// When the peer's data plane answered last.
+    answered: Option<Instant>,
+    owned: bool,
+    /// Announcements that are still to be repeated: which is next, counted from the first.
+    announcing: Option<(Instant, usize)>,
+    published: Instant,
+    /// The number of the token that is armed here, and how many were shown to the peer.
+    token: u64,
+    releases: u64,
+    stop: bool,
+}
+
+fn now() -> Instant {
+    Instant(boottime_ns())
+}
+
+fn held(reading: &lease::Reading) -> Lease {
+    match reading.lease {
+        lease::Lease::Nothing => Lease::None,
+        lease::Lease::Until(end) => Lease::Until(Instant(end)),
+        lease::Lease::Endless => Lease::Endless,
+    }
+}
+
+impl Thread {
+    fn new(driver: Driver, inputs: Inputs, handle: Handle, uplink_open: bool) -> Self {
+        driver.lease.show_life();
+        driver.lease.set_pair(driver.pair);
+        let reading = driver.lease.read();
+        let start = Instant(reading.now);
+        let owned = start.since(Instant(reading.owned_since.unwrap_or(reading.now)));
+        let promised = Instant(reading.promised_until);
+        let election = Election::new(driver.settings, inputs, start, held(&reading), owned, promised);
+        let this = Self {
+            election,
+            actions: Vec::new(),
+            handle,
+            scene: None,
+            inputs,
+            uplink_open,
+            uplink_since: start,
+            answered: None,
+            owned: reading.lease != lease::Lease::Nothing,
+            announcing: None,
+            published: Instant(0),
+            token: 0,
+            releases: 0,
+            stop: false,
+            driver,
+        };
+        this.arm();
+        this
+    }
+
+    fn run(mut self) {
+        self.read_mailbox();
+        self.set_uplinks(self.uplink_open);
+        while !self.stop {
+            self.wait();
+            self.driver.lease.show_life();
+            self.read_mailbox();
+            self.hear();
+            if now() >= self.election.next_deadline() {
+                self.event(Event::Tick);
+            }
+            self.turn_uplinks();
+            self.announce_again();
+            self.publish();
+        }
+    }
+
+    /// Until something comes, or is due.
+    fn wait(&mut self) {
+        let mut until = self.election.next_deadline();
+        if let Some((next, _)) = self.announcing {
+            until = until.min(next);
+        }
+        let left = Duration::from_nanos(until.since(now()).0);
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.driver.paths.len() + 2);
+        fds.push(PollFd::new(self.handle.wake.as_fd(), PollFlags::POLLIN));
+        fds.push(PollFd::new(self.driver.questions.as_fd(), PollFlags::POLLIN));
+        for fd in self.driver.paths.iter().filter_map(Path::fd) {
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        }
+        // Whatever it says: all are looked at.
+        _ = ppoll(&mut fds, Some(TimeSpec::from_duration(left)), None);
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        let reading = self.driver.lease.read();
+        let mut actions = std::mem::take(&mut self.actions);
+        self.election.handle(Instant(reading.now), held(&reading), event, &mut actions);
+        for action in actions.drain(..) {
+            self.carry_out(action);
+        }
+        self.actions = actions;
+        let owns = self.driver.lease.read().lease != lease::Lease::Nothing;
+        if owns != self.owned {
+            self.owned = owns;
+            self.news(News::Owns(owns));
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let lease = &self.driver.lease;
+        match action {
+            Action::Send(heartbeat) => self.send(&heartbeat),
+            Action::SetLease(until) => {
+                // A lease that is held is renewed, and not taken anew where it has just been lost.
+                if lease.read().lease == lease::Lease::Nothing {
+                    lease.set_until(until.0);
+                } else {
+                    lease.renew_until(until.0);
+                }
+            }
+            Action::MakeEndless => {
+                if let Err(error) = lease.make_endless() {
+                    self.news(News::Trouble(error.to_string()));
+                }
+            }
+            Action::DropLease => lease.drop_lease(),
+            Action::KeepPromise(until) => lease.promise(until.0),
+            Action::Serve { what: Serve::All, until } => {
+                lease.hand_over(Duration::from_nanos(until.since(now()).0));
+            }
+            // The data plane does so by itself after any other loss.
+            Action::Serve { what: Serve::Known, .. } => {}
+            Action::Ask { nonce } => self.ask(|way, pair| question::question(way, pair, nonce)),
+            Action::Release { nonce } => {
+                let token = self.token_of_peer(self.releases % TOKENS);
+                self.releases += 1;
+                self.ask(|way, pair| question::release(way, pair, nonce, &token));
+            }
+            Action::Announce => {
+                self.announce();
+                self.announcing = ANNOUNCE_AGAIN.first().map(|after| (now() + *after, 0));
+            }
+            Action::Fence => self.news(News::Fence),
+            Action::Exit => self.news(News::Exit),
+            Action::Alarm(alarm) => self.news(News::Alarm(alarm)),
+        }
+    }
+
+    fn news(&self, news: News) {
+        // A loop that does not read its news has worse troubles; the status shows the same.
+        _ = self.driver.news.try_send(news);
+    }
+
+    // Heartbeats.
+
+    fn send(&mut self, heartbeat: &Heartbeat) {
+        let heartbeat = Heartbeat { uplink_open: self.uplink_open, ..*heartbeat };
+        for (number, path) in self.driver.paths.iter_mut().enumerate() {
+            let Some(channel) = u8::try_from(number).ok().and_then(Channel::new) else { continue };
+            let at = now();
+            let Ok((counter, sealed)) = self.driver.codec.seal(&heartbeat, channel, path.echo(at)) else { continue };
+            path.send(sealed, counter, at);
+        }
+    }
+
+    fn hear(&mut self) {
+        let mut heard = Vec::new();
+        let codec = &mut self.driver.codec;
+        for (number, path) in self.driver.paths.iter_mut().enumerate() {
+            let id = PathId(u8::try_from(number).unwrap_or(u8::MAX));
+            path.receive(now(), codec, |heartbeat| heard.push((id, heartbeat)));
+        }
+        for (path, heartbeat) in &heard {
+            self.event(Event::Heartbeat { path: *path, heartbeat });
+        }
+        let mut answers = Vec::new();
+        self.driver.questions.drain(|frame| answers.extend(question::parse_answer(frame, 0)));
+        for answer in answers {
+            if answer.pair != self.driver.pair {
+                continue;
+            }
+            if answer.way.from == self.driver.peer_mac {
+                self.answered = Some(now());
+            }
+            let lease = match answer.holds {
+                Holds::Nothing => LeaseLeft::None,
+                Holds::For(time) => LeaseLeft::Finite(span(time)),
+                Holds::Endlessly => LeaseLeft::Endless,
+            };
+            let (nonce, from) = (answer.nonce, box_id(answer.way.from));
+            let age = span(answer.owned_for);
+            self.event(Event::Answer { path: PathId(0), nonce, from, lease, age });
+        }
+    }
+
+    // Questions and tokens.
+
+    fn ask(&self, frame: impl Fn(Between, PairId) -> Vec<u8>) {
+        for (port, own) in self.scene.iter().flat_map(|scene| &scene.ask) {
+            let way = Between { from: *own, to: self.driver.peer_mac, vlan: 0 };
+            self.driver.questions.send(*port, &frame(way, self.driver.pair));
+        }
+    }
+
+    fn arm(&self) {
+        let Settings { id, incarnation, .. } = self.driver.settings;
+        let number = self.token;
+        let of = TokenOf { owner: id.0, boot: incarnation.boot.into(), start: incarnation.start.into(), number };
+        self.driver.lease.arm(&Token::new(&self.driver.token_key, &of));
+    }
+
+    fn token_of_peer(&self, number: u64) -> Token {
+        let status = self.election.status();
+        let (boot, start) = status.peer.map_or((0, 0), |peer| (peer.incarnation.boot, peer.incarnation.start));
+        let owner = box_id(self.driver.peer_mac).0;
+        Token::new(&self.driver.token_key, &TokenOf { owner, boot: boot.into(), start: start.into(), number })
+    }
+
+    // Announcements.
+
+    fn announce(&self) {
+        for (port, burst) in self.scene.iter().flat_map(|scene| &scene.announcements) {
+            // Out of a blocked port the switches would learn a way that is none.
+            if self.uplink_open || !self.is_uplink(*port) {
+                burst.send();
+            }
+        }
+    }
+
+    fn announce_again(&mut self) {
+        let Some((next, count)) = self.announcing else { return };
+        if now() < next {
+            return;
+        }
+        if !self.owned {
+            self.announcing = None;
+            return;
+        }
+        self.announce();
+        self.announcing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
+    }
+
+    // Uplinks.
+
+    fn is_uplink(&self, port: IfIndex) -> bool {
+        self.scene.as_ref().is_some_and(|scene| scene.uplinks.contains_key(&port))
+    }
+
+    fn turn_uplinks(&mut self) {
+        let Some(scene) = &self.scene else { return };
+        if scene.uplinks.is_empty() {
+            return;
+        }
+        let at = now();
+        let status = self.election.status();
+        let dead = self.driver.settings.timers.dead;
+        let peer = match status.peer {
+            Some(peer) if status.peer_heard.is_some_and(|heard| heard < dead) => {
+                Peer::Heard { owns: peer.owns, open: peer.uplink_open }
+            }
+            _ if self.answered.is_some_and(|answered| at.since(answered) < dead) => Peer::Answers,
+            _ => Peer::Silent,
+        };
+        let open = uplink::should_be_open(
+            Situation {
+                owns: self.owned,
+                greater: self.driver.settings.id > box_id(self.driver.peer_mac),
+                usable: scene.uplinks.values().any(|running| *running),
+                crossed: scene.cross_connects.values().any(|running| *running),
+                open: self.uplink_open,
+                since: at.since(self.uplink_since),
+                peer,
+            },
+            self.driver.heartbeat,
+        );
+        if open == self.uplink_open {
+            return;
+        }
+        self.set_uplinks(open);
+        self.uplink_since = at;
+        if open && self.owned {
+            self.carry_out(Action::Announce);
+        }
+    }
+
+    fn set_uplinks(&mut self, open: bool) {
+        let Some(scene) = &self.scene else { return };
+        let ports: Vec<IfIndex> = scene.uplinks.keys().copied().collect();
+        for port in ports {
+            let done = if open { self.driver.gates.unblock(port) } else { self.driver.gates.block(port) };
+            if let Err(error) = done {
+                self.news(News::Trouble(error.to_string()));
+            }
+        }
+        self.uplink_open = open;
+    }
+
+    // The loop's end.
+
+    fn read_mailbox(&mut self) {
+        _ = self.handle.wake.read();
+        // Whoever holds it wakes us when he has let go. To wait for him could be for ever, with our priority.
+        let Ok(mut mailbox) = self.handle.mailbox.try_lock() else { return };
+        let taken = std::mem::take(&mut *mailbox);
+        drop(mailbox);
+        if let Some(scene) = taken.scene {
+            self.scene = Some(scene);
+        }
+        if let Some(inputs) = taken.inputs
+            && inputs != self.inputs
+        {
+            self.inputs = inputs;
+            self.event(Event::Inputs(inputs));
+        }
+        for order in taken.orders {
+            self.event(Event::Command(order));
+        }
+        if let Some(ok) = taken.fenced {
+            self.event(Event::Fenced { ok });
+        }
+        self.stop |= taken.stop;
+    }
+
+    fn publish(&mut self) {
+        let at = now();
+        if at.since(self.published) < PUBLISH_EVERY {
+            return;
+        }
+        self.published = at;
+        if self.driver.lease.read().token_shown_at.is_some() {
+            // It has been on the wire: whoever listened could use it.
+            self.token = (self.token + 1) % TOKENS;
+            self.arm();
+        }
+        let report = Report {
+            at,
+            status: self.election.status(),
+            paths: self.driver.paths.iter().map(|path| path.report(at)).collect(),
+            uplink_open: self.uplink_open,
+            version: self.driver.codec.version(),
+        };
+        if let Ok(mut place) = self.handle.report.try_lock() {
+            *place = Some(report);
+        }
+    }
+}
+
+fn span(time: Duration) -> Span {
+    Span(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A box is known by its one MAC.
+pub fn box_id(mac: Mac) -> BoxId {
+    BoxId(mac.0.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}

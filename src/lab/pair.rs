@@ -1,0 +1,147 @@
+//! The mail cluster with two balancers: router, two boxes that are switches, a cross-connect, a heartbeat cable, and
+//! two PCs behind each box.
+//!
+//! ```text
+//!                ┌─ up0 lb1 p1, p2 ── pc1, pc2
+//!   client ─ router    x0 │ hb0
+//!                └─ up0 lb2 p1, p2 ── pc3, pc4
+//! ```
+//!
+//! Each balancer sets up its own bridge from its configuration. The router is a switch towards the two, so that there
+//! is a loop, which the pair keeps open.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::balancer::Balancer;
+use super::error::LabError;
+use super::mail::{self, ROUTER};
+use super::process::Process;
+use super::servers::Responder;
+use super::site::{Plan, Site};
+
+pub const BOXES: [&str; 2] = ["lb1", "lb2"];
+pub const MACS: [&str; 2] = ["02:00:00:00:01:01", "02:00:00:00:01:02"];
+/// All that each box has: pulled at once, it is off.
+pub const PORTS: [&str; 5] = ["up0", "x0", "hb0", "p1", "p2"];
+
+/// The cables and machines.
+pub fn plan() -> Plan {
+    let mut plan = Plan::new();
+    plan.router(ROUTER).router(BOXES[0]).router(BOXES[1]);
+    mail::client(&mut plan);
+    plan.cable("router:lan1", "lb1:up0").cable("router:lan2", "lb2:up0");
+    plan.bridge("router:lan", "02:00:00:00:02:01", &["lan1", "lan2"]);
+    mail::router_inside(&mut plan);
+    plan.cable("lb1:x0", "lb2:x0").cable("lb1:hb0", "lb2:hb0");
+    plan.address("lb1:hb0", "10.9.0.1/30").address("lb2:hb0", "10.9.0.2/30");
+    for (n, at) in [(1, "lb1:p1"), (2, "lb1:p2"), (3, "lb2:p1"), (4, "lb2:p2")] {
+        plan.cable(&format!("pc{n}:eth0"), at);
+        mail::pc(&mut plan, &format!("pc{n}"), n);
+    }
+    plan
+}
+
+/// The configuration of box 0 or 1; `pair`: further lines of its section, each indented by two.
+pub fn config(index: usize, key: &Path, pair: &str) -> String {
+    let (own, other) = if index == 0 { (1, 2) } else { (2, 1) };
+    let interfaces = format!(
+        "interfaces:
+  bridge: br0
+  manage: true
+  ports: [up0, x0, p1, p2]
+  mac: \"{mac}\"
+  addresses: [192.0.2.{lan}/24, \"2001:db8::{lan}/64\", 10.1.0.{lan}/24, \"fd00:1::{lan}/64\"]
+  uplinks: [up0]
+  cross-connect: [x0]
+  inside: [10.1.0.1/24, \"fd00:1::1/64\"]
+pair:
+  peer-mac: \"{peer_mac}\"
+  key-file: \"{key}\"
+  paths:
+    lan: {{local: 10.1.0.{lan}, peer: 10.1.0.{peer_lan}}}
+    cable: {{local: 10.9.0.{own}, peer: 10.9.0.{other}, interface: hb0}}
+{pair}",
+        mac = MACS[own - 1],
+        peer_mac = MACS[other - 1],
+        lan = own + 1,
+        peer_lan = other + 1,
+        key = key.display(),
+    );
+    mail::config_of(BOXES[index.min(1)], &interfaces)
+}
+
+/// The site with its servers running.
+#[derive(Debug)]
+pub struct PairSite {
+    servers: BTreeMap<String, Process>,
+    balancers: BTreeMap<usize, Balancer>,
+    program: PathBuf,
+    // Last: it removes what the processes above stand on.
+    pub site: Site,
+}
+
+impl PairSite {
+    /// Builds the site, starts a server on each PC, and gives both boxes a key and a configuration.
+    pub fn start(program: &Path, serve: &[Responder], pair: [&str; 2]) -> Result<Self, LabError> {
+        let site = Site::build(&plan())?;
+        let mut this =
+            Self { servers: BTreeMap::new(), balancers: BTreeMap::new(), program: program.into(), site };
+        for pc in ["pc1", "pc2", "pc3", "pc4"] {
+            let process = mail::start_server(&this.site, pc, program, serve)?;
+            this.servers.insert(pc.into(), process);
+        }
+        let key = this.key();
+        let line = crate::pair::key::new_line(crate::pair::key::KeyId(1)).map_err(|error| LabError::NotStarted {
+            what: "the pair's key".into(),
+            why: error.to_string(),
+        })?;
+        write_secret(&key, &line)?;
+        for (index, pair) in pair.into_iter().enumerate() {
+            let path = this.config_file(index);
+            std::fs::write(&path, config(index, &key, pair)).map_err(LabError::file("write", path))?;
+        }
+        Ok(this)
+    }
+
+    fn key(&self) -> PathBuf {
+        self.site.dir().join("pair.key")
+    }
+
+    pub fn config_file(&self, index: usize) -> PathBuf {
+        self.site.dir().join(format!("{}.yaml", BOXES[index.min(1)]))
+    }
+
+    /// Starts `lbd run` on a box, with the state and the data plane that it left there.
+    pub fn start_balancer(&mut self, index: usize) -> Result<&mut Balancer, LabError> {
+        let config = self.config_file(index);
+        let balancer = Balancer::start(&self.site, BOXES[index.min(1)], &self.program, &config)?;
+        self.balancers.remove(&index);
+        Ok(self.balancers.entry(index).or_insert(balancer))
+    }
+
+    pub fn balancer(&mut self, index: usize) -> Result<&mut Balancer, LabError> {
+        self.balancers.get_mut(&index).ok_or_else(|| LabError::NoHost(BOXES[index.min(1)].into()))
+    }
+
+    /// Pulls every cable of a box at once, or plugs them in again.
+    pub fn power(&self, index: usize, on: bool) -> Result<(), LabError> {
+        let state = if on { "up" } else { "down" };
+        let lines: String = PORTS.iter().map(|port| format!("link set {port} {state}\n")).collect();
+        self.site.ip(BOXES[index.min(1)], &lines)
+    }
+}
+
+/// A file that only its owner reads.
+fn write_secret(path: &Path, text: &str) -> Result<(), LabError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(LabError::file("create", path))?;
+    file.write_all(text.as_bytes()).map_err(LabError::file("write", path))
+}

@@ -1,0 +1,160 @@
+//! Which of the two uplinks is open. Router – box 1 – cross-connect – box 2 – router is a loop, so one of them blocks.
+//!
+//! ```text
+//!              no cross-connect runs, or I own and the other is silent altogether
+//!   blocked ──────────────────────────────────────────────────────────────────────> open
+//!      ^      both are blocked: the owner opens at once, the other one a moment later │
+//!      └──────────────────────────────────────────────────────────────────────────────┘
+//!              both are open: who does not own blocks; or this uplink has no carrier
+//! ```
+//!
+//! Owning and having the open uplink are two things. A hand-over moves no uplink: the new owner is reached through the
+//! old one's, so that no path changes under way. Neither does the death of a daemon: its box goes on being a
+//! switch, and its data plane says so. Only a box that answers nothing at all is no part of a loop any more.
+
+use super::time::Span;
+
+/// What is known of the other box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Its heartbeats come.
+    Heard { owns: bool, open: bool },
+    /// No heartbeats, but its data plane answers: it is a switch still, its ports as they were.
+    Answers,
+    /// Nothing.
+    Silent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation {
+    pub owns: bool,
+    /// The greater of two numbers settles what nothing else does.
+    pub greater: bool,
+    /// The uplinks have a carrier.
+    pub usable: bool,
+    /// A cross-connect has a carrier, which would close the loop.
+    pub crossed: bool,
+    /// This box's uplinks are open now.
+    pub open: bool,
+    /// For how long they have been as they are.
+    pub since: Span,
+    pub peer: Peer,
+}
+
+/// The one that does not own waits for so many heartbeats before it opens, so that not both do at once.
+const PATIENCE_HEARTBEATS: u64 = 3;
+
+/// Whether this box's uplinks should be open. `heartbeat`: the time between two.
+pub fn should_be_open(now: Situation, heartbeat: Span) -> bool {
+    let Situation { owns, greater, usable, crossed, open, since, peer } = now;
+    if !usable {
+        return false;
+    }
+    if !crossed {
+        return true;
+    }
+    match peer {
+        Peer::Silent => owns || open,
+        Peer::Answers => open,
+        // Both open: one blocks.
+        Peer::Heard { open: true, owns: theirs } => open && if owns == theirs { greater } else { owns },
+        Peer::Heard { open: false, .. } if open => true,
+        Peer::Heard { open: false, owns: theirs } => {
+            let first = if owns == theirs { greater } else { owns };
+            first || since >= heartbeat * PATIENCE_HEARTBEATS
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H: Span = Span::from_millis(50);
+
+    /// A standby whose peer owns and has the open uplink.
+    fn standby() -> Situation {
+        Situation {
+            owns: false,
+            greater: true,
+            usable: true,
+            crossed: true,
+            open: false,
+            since: Span::from_millis(60_000),
+            peer: Peer::Heard { owns: true, open: true },
+        }
+    }
+
+    fn opens(situation: Situation) -> bool {
+        should_be_open(situation, H)
+    }
+
+    #[test]
+    fn a_standby_blocks_while_the_other_one_is_open() {
+        assert!(!opens(standby()));
+    }
+
+    #[test]
+    fn a_takeover_from_a_dead_box_opens() {
+        assert!(!opens(Situation { peer: Peer::Silent, ..standby() }), "not before it owns");
+        assert!(opens(Situation { peer: Peer::Silent, owns: true, ..standby() }));
+    }
+
+    #[test]
+    fn a_takeover_from_a_dead_daemon_leaves_the_ports_as_they_are() {
+        assert!(!opens(Situation { peer: Peer::Answers, owns: true, ..standby() }));
+        assert!(opens(Situation { peer: Peer::Answers, owns: true, open: true, ..standby() }));
+    }
+
+    #[test]
+    fn a_hand_over_moves_no_uplink() {
+        let handed = Peer::Heard { owns: false, open: true };
+        assert!(!opens(Situation { owns: true, peer: handed, ..standby() }));
+        let other = Peer::Heard { owns: true, open: false };
+        assert!(opens(Situation { owns: false, open: true, peer: other, ..standby() }));
+    }
+
+    #[test]
+    fn without_a_carrier_an_uplink_blocks_and_the_other_one_opens() {
+        assert!(!opens(Situation { owns: true, open: true, usable: false, ..standby() }));
+        let lost = Peer::Heard { owns: true, open: false };
+        assert!(opens(Situation { peer: lost, ..standby() }), "after a while also while the other one owns");
+        assert!(!opens(Situation { peer: lost, since: Span::from_millis(149), ..standby() }));
+    }
+
+    #[test]
+    fn where_no_cross_connect_runs_there_is_no_loop() {
+        for peer in [standby().peer, Peer::Answers, Peer::Silent] {
+            assert!(opens(Situation { crossed: false, peer, ..standby() }));
+        }
+    }
+
+    /// Two boxes that hear each other, in any state, have one uplink open after a few rounds, and it stays so.
+    #[test]
+    fn from_any_state_one_uplink_is_open_in_the_end() {
+        for state in 0..16 {
+            let bit = |n: u8| state >> n & 1 == 1;
+            let (owns, mut open) = ([bit(0), bit(1)], [bit(2), bit(3)]);
+            let mut since = [0_u64; 2];
+            for _ in 0..8 {
+                // Each decides by what the other one said in the round before.
+                let before = open;
+                for me in [0, 1] {
+                    let other = 1 - me;
+                    let situation = Situation {
+                        owns: owns[me],
+                        greater: me == 1,
+                        usable: true,
+                        crossed: true,
+                        open: before[me],
+                        since: H * since[me],
+                        peer: Peer::Heard { owns: owns[other], open: before[other] },
+                    };
+                    open[me] = opens(situation);
+                    since[me] = if open[me] == before[me] { since[me] + 1 } else { 0 };
+                }
+            }
+            assert!(open[0] != open[1], "{state:04b}: {open:?}");
+        }
+    }
+}
