@@ -2,4 +2,10 @@
 //!
 //! `docs/high-availability.md` has the rules of ownership and what they promise.
 pub mod heartbeat;
+pub mod key;
+pub mod paths;
+pub mod replay;
+pub mod seal;
 pub mod time;
+pub mod version;
+pub mod wire;
