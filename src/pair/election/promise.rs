@@ -100,7 +100,7 @@ impl Election {
     }
 
     /// The end of the lease that this heartbeat's promise is good for; `None` if it is good for nothing.
-    fn lease_by(&self, heartbeat: &Heartbeat, not_before: Instant) -> Option<Instant> {
+    pub(super) fn lease_by(&self, heartbeat: &Heartbeat, not_before: Instant) -> Option<Instant> {
         let promised = heartbeat.promise?;
         let echo = heartbeat.echo.filter(|echo| echo.incarnation == self.settings.incarnation)?;
         let sent = echo.stamp.own();
