@@ -157,18 +157,21 @@ impl Election {
             }
         }
         if self.owns() && self.solo.is_some() && lease != LeaseLeft::None {
-            self.other_owner(age);
+            self.other_owner(lease, age);
         }
     }
 
     /// Rule 11. Two own, no heartbeat comes through, yet the data planes answer: the younger yields.
-    fn other_owner(&mut self, age: Span) {
+    fn other_owner(&mut self, lease: LeaseLeft, age: Span) {
         self.act(Action::Alarm(Alarm::TwoOwners));
         let ours = self.owned_since.map_or(Span::ZERO, |since| self.now.since(since));
         let close = ours.saturating_sub(age).max(age.saturating_sub(ours)) < SAME_AGE;
         let younger = if close { self.settings.peer > Some(self.settings.id) } else { ours < age };
         if younger {
             self.drop_lease();
+            // What it has just learnt is the first word of the silence that begins.
+            self.questions.owned = Some(self.now);
+            self.questions.endless_since = (lease == LeaseLeft::Endless).then_some(self.now);
         } else {
             // Its daemon yields by itself, if it lives.
             self.questions.endless_since.get_or_insert(self.now);

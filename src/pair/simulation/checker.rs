@@ -8,7 +8,9 @@ const MS: u64 = 1_000_000;
 pub struct Checker {
     /// World time at which a heartbeat last counted, at either box.
     pub through: u64,
-    /// Per box: when an answer last told it that the other's data plane owns.
+    /// Until then it was true that nothing had got through for D.
+    pub dark_until: Option<u64>,
+    /// Per box: when it asked the newest question whose answer told it that the other's data plane owns.
     pub told_owned: [Option<u64>; 2],
     /// Who announced the addresses last: where the neighbours send.
     pub announced_by: Option<usize>,
@@ -30,36 +32,47 @@ pub struct Checker {
 /// What was known when the daemon decided on a write.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decision {
-    /// Nothing had got through for so long, in either direction.
-    pub dark: u64,
-    /// An answer had told of an owner so long ago.
+    pub at: u64,
     pub told_owned: Option<u64>,
+    /// A heartbeat counted in it.
+    pub heard: bool,
 }
 
 impl Checker {
-    pub fn decision(&self, who: usize, now: u64) -> Decision {
-        Decision {
-            dark: now.saturating_sub(self.through),
-            told_owned: self.told_owned.get(who).copied().flatten().map(|at| now.saturating_sub(at)),
+    pub fn decision(&self, who: usize, now: u64, heard: bool) -> Decision {
+        Decision { at: now, told_owned: self.told_owned.get(who).copied().flatten(), heard }
+    }
+
+    /// A heartbeat counted, and what follows from it was done.
+    pub fn got_through(&mut self, now: u64, dead: Span) {
+        self.note_darkness(now, dead);
+        self.through = now;
+    }
+
+    fn note_darkness(&mut self, now: u64, dead: Span) {
+        // The peer's clock may be faster by twice the drift.
+        if now - self.through >= dead.0 - dead.0 / 1_000 {
+            self.dark_until = Some(now);
         }
     }
 
     /// `who` begins to own while the other owns. Allowed only if for D nothing got through in either direction, and
-    /// no question to the owner's data plane was answered.
+    /// no question that it asked in that time was answered by an owner's data plane.
     pub fn second_owner(&mut self, who: usize, decision: Decision, dead: Span, now: u64) {
-        // The peer's clock may be faster by twice the drift.
-        let dead = dead.0 - dead.0 / 1_000;
-        let dark = decision.dark >= dead;
-        let unanswered = decision.told_owned.is_none_or(|told| told >= dead);
+        self.note_darkness(now, dead);
+        let dark = self.dark_until.is_some_and(|until| until >= decision.at);
+        let unanswered = decision.told_owned.is_none_or(|asked| asked + dead.0 <= decision.at + dead.0 / 1_000);
         if dark && unanswered {
             self.splits += 1;
         } else {
+            let ago = |at: u64| decision.at.saturating_sub(at) / MS;
             self.fail(format!(
-                "at {} ms box {who} began to own while the other did; the last heartbeat got through {} ms before, \
-                 the last answer {:?} ms before",
+                "at {} ms box {who} began to own while the other did, decided {} ms before; the last heartbeat got \
+                 through {} ms before that; an answer told of an owner to a question {:?} ms before",
                 now / MS,
-                decision.dark / MS,
-                decision.told_owned.map(|told| told / MS)
+                (now - decision.at) / MS,
+                ago(self.through),
+                decision.told_owned.map(ago)
             ));
         }
     }

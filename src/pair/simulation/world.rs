@@ -226,7 +226,8 @@ impl World {
                     println!("{ms:12.3} box {of} is answered {nonce}: {lease:?}, for {age}");
                 }
                 if lease != LeaseLeft::None {
-                    self.checker.told_owned[of] = Some(self.now);
+                    let asked = Some(self.boxes[of].clock.world(Instant(nonce)));
+                    self.checker.told_owned[of] = self.checker.told_owned[of].max(asked);
                 }
                 self.handle(of, Event::Answer { path: PathId(path as u8), nonce, from, lease, age });
             }
@@ -242,10 +243,8 @@ impl World {
         let heard = daemon.counters().heard;
         let mut actions = std::mem::take(&mut self.scratch);
         daemon.handle(now, each.plane.lease, event, &mut actions);
-        if daemon.counters().heard != heard {
-            self.checker.through = self.now;
-        }
-        self.decisions[of] = self.checker.decision(of, self.now);
+        let heard = daemon.counters().heard != heard;
+        self.decisions[of] = self.checker.decision(of, self.now, heard);
         let stall = if each.late_writes > 0 && !actions.is_empty() && self.rng.percent(30) {
             self.rng.next() % each.late_writes
         } else {
@@ -308,6 +307,9 @@ impl World {
     }
 
     fn carry_out(&mut self, of: usize, actions: &mut Vec<Action>) {
+        if self.decisions[of].heard {
+            self.checker.got_through(self.now, self.timers.dead);
+        }
         for action in actions.drain(..) {
             if self.tell {
                 self.tell_action(of, &action);
