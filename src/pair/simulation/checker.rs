@@ -4,14 +4,35 @@ use crate::pair::time::Span;
 
 const MS: u64 = 1_000_000;
 
+/// Times in which no heartbeat got through, in either direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Darkness {
+    last: u64,
+    /// Until then it was true that nothing had got through for D.
+    until: Option<u64>,
+}
+
+impl Darkness {
+    pub fn got_through(&mut self, now: u64, dead: Span) {
+        self.look(now, dead);
+        self.last = now;
+    }
+
+    fn look(&mut self, now: u64, dead: Span) {
+        // The peer's clock may be faster by twice the drift.
+        if now - self.last >= dead.0 - dead.0 / 1_000 {
+            self.until = Some(now);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
-    /// World time at which a heartbeat last counted, at either box.
-    pub through: u64,
-    /// Until then it was true that nothing had got through for D.
-    pub dark_until: Option<u64>,
-    /// Per box: when it asked the newest question whose answer told it that the other's data plane owns.
-    pub told_owned: [Option<u64>; 2],
+    /// Heartbeats that were heard; and those that were acted upon, which is later in a thread that stalls.
+    pub heard: Darkness,
+    pub acted: Darkness,
+    /// Per box: the newest question that was answered, and whether the answer told of an owner.
+    pub told: [Option<(u64, bool)>; 2],
     /// Who announced the addresses last: where the neighbours send.
     pub announced_by: Option<usize>,
     pub announcements: u64,
@@ -40,27 +61,26 @@ pub struct Decision {
 
 impl Checker {
     pub fn decision(&self, who: usize, now: u64, heard: bool) -> Decision {
-        Decision { at: now, told_owned: self.told_owned.get(who).copied().flatten(), heard }
+        let told = self.told.get(who).copied().flatten();
+        Decision { at: now, told_owned: told.filter(|(_, owned)| *owned).map(|(asked, _)| asked), heard }
     }
 
-    /// A heartbeat counted, and what follows from it was done.
-    pub fn got_through(&mut self, now: u64, dead: Span) {
-        self.note_darkness(now, dead);
-        self.through = now;
-    }
-
-    fn note_darkness(&mut self, now: u64, dead: Span) {
-        // The peer's clock may be faster by twice the drift.
-        if now - self.through >= dead.0 - dead.0 / 1_000 {
-            self.dark_until = Some(now);
+    /// An answer came to a question that was asked at `asked`.
+    pub fn answered(&mut self, who: usize, asked: u64, owned: bool, now: u64) {
+        let newer = self.told[who].is_none_or(|(newest, _)| asked >= newest);
+        // One that was asked before a reboot has another clock's time.
+        if newer && asked <= now {
+            self.told[who] = Some((asked, owned));
         }
     }
 
-    /// `who` begins to own while the other owns. Allowed only if for D nothing got through in either direction, and
-    /// no question that it asked in that time was answered by an owner's data plane.
+    /// `who` begins to own while the other owns. Allowed only if, between the decision and its execution, it was true
+    /// that for D nothing had got through in either direction, and that no question asked in that time had been
+    /// answered by an owner's data plane.
     pub fn second_owner(&mut self, who: usize, decision: Decision, dead: Span, now: u64) {
-        self.note_darkness(now, dead);
-        let dark = self.dark_until.is_some_and(|until| until >= decision.at);
+        self.heard.look(now, dead);
+        self.acted.look(now, dead);
+        let dark = self.heard.until.max(self.acted.until).is_some_and(|until| until >= decision.at);
         let unanswered = decision.told_owned.is_none_or(|asked| asked + dead.0 <= decision.at + dead.0 / 1_000);
         if dark && unanswered {
             self.splits += 1;
@@ -71,7 +91,7 @@ impl Checker {
                  through {} ms before that; an answer told of an owner to a question {:?} ms before",
                 now / MS,
                 (now - decision.at) / MS,
-                ago(self.through),
+                ago(self.heard.last),
                 decision.told_owned.map(ago)
             ));
         }

@@ -225,10 +225,8 @@ impl World {
                     let ms = self.now as f64 / 1e6;
                     println!("{ms:12.3} box {of} is answered {nonce}: {lease:?}, for {age}");
                 }
-                if lease != LeaseLeft::None {
-                    let asked = Some(self.boxes[of].clock.world(Instant(nonce)));
-                    self.checker.told_owned[of] = self.checker.told_owned[of].max(asked);
-                }
+                let asked = self.boxes[of].clock.world(Instant(nonce));
+                self.checker.answered(of, asked, lease != LeaseLeft::None, self.now);
                 self.handle(of, Event::Answer { path: PathId(path as u8), nonce, from, lease, age });
             }
             Waiting::Asked => self.handle(of, Event::Asked),
@@ -244,6 +242,9 @@ impl World {
         let mut actions = std::mem::take(&mut self.scratch);
         daemon.handle(now, each.plane.lease, event, &mut actions);
         let heard = daemon.counters().heard != heard;
+        if heard {
+            self.checker.heard.got_through(self.now, self.timers.dead);
+        }
         self.decisions[of] = self.checker.decision(of, self.now, heard);
         let stall = if each.late_writes > 0 && !actions.is_empty() && self.rng.percent(30) {
             self.rng.next() % each.late_writes
@@ -308,7 +309,7 @@ impl World {
 
     fn carry_out(&mut self, of: usize, actions: &mut Vec<Action>) {
         if self.decisions[of].heard {
-            self.checker.got_through(self.now, self.timers.dead);
+            self.checker.acted.got_through(self.now, self.timers.dead);
         }
         for action in actions.drain(..) {
             if self.tell {
