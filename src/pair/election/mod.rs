@@ -206,6 +206,7 @@ impl Election {
 
     fn hear(&mut self, heartbeat: &Heartbeat) {
         let before = self.peer.last;
+        let was_silent = !self.peer_fresh();
         match self.peer.admit(heartbeat, self.now, self.settings.incarnation, &self.settings.timers) {
             Admission::Overtaken => {
                 self.counters.overtaken += 1;
@@ -219,6 +220,10 @@ impl Election {
         }
         self.questions.begin_anew();
         if self.owns() {
+            if was_silent {
+                // It may have owned while it was not heard.
+                self.announce_again();
+            }
             self.meet(heartbeat, before.is_some_and(|before| before.owns));
         }
         self.consider_promise(heartbeat);

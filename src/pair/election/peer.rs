@@ -87,6 +87,14 @@ impl Peer {
         self.last.is_some_and(|last| last.owns)
     }
 
+    /// It owned without end when it was last heard, or has heard of our ownership since `ours` and owns all the same.
+    pub fn surely_owns(&self, ours: Instant) -> bool {
+        let last = self.last.filter(|last| last.owns);
+        last.is_some_and(|last| {
+            (last.solo && last.lease == LeaseLeft::Endless) || self.echoed.is_some_and(|echoed| echoed >= ours)
+        })
+    }
+
     /// Alive, and in no state to take over.
     pub fn unfit(&self) -> bool {
         self.last.is_some_and(|last| {

@@ -100,7 +100,7 @@ impl Election {
     }
 
     /// The end of the lease that this heartbeat's promise is good for; `None` if it is good for nothing.
-    fn lease_by(&self, heartbeat: &Heartbeat, not_before: Instant) -> Option<Instant> {
+    pub(super) fn lease_by(&self, heartbeat: &Heartbeat, not_before: Instant) -> Option<Instant> {
         let promised = heartbeat.promise?;
         let echo = heartbeat.echo.filter(|echo| echo.incarnation == self.settings.incarnation)?;
         let sent = echo.stamp.own();
@@ -138,6 +138,18 @@ impl Election {
         }
     }
 
+    /// Back to a lease that ends. The peer waits long for one whose last word was "endless", but not longer.
+    fn end_endless(&mut self) {
+        let timers = &self.settings.timers;
+        let peer_waits = self.peer.echoed.map(|echoed| echoed + timers.long_silence().saturating_sub(LEASE_MARGIN));
+        let end = (self.now + timers.lease).min(peer_waits.unwrap_or(self.now));
+        if end > self.now {
+            self.set_lease(end);
+        } else {
+            self.drop_lease();
+        }
+    }
+
     /// Rule 4. While the peer is in no state to own, a lease that ends helps nobody.
     pub(super) fn settle_endless(&mut self) {
         if !self.owns() {
@@ -154,7 +166,7 @@ impl Election {
         } else {
             self.endless_said = None;
             if self.held == super::Lease::Endless && self.solo.is_none() {
-                self.set_lease(self.now + self.settings.timers.lease);
+                self.end_endless();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Silence: when nothing is heard of the peer, its data plane is asked; what the answers, or their lack, allow.
 
-use super::{ANNOUNCE_SOLO_EVERY, Action, Alarm, Election, Flaw};
+use super::{ANNOUNCE_SOLO_EVERY, Action, Alarm, Election, Flaw, Serve};
 use crate::pair::heartbeat::{BoxId, LeaseLeft};
 use crate::pair::time::{Instant, Span};
 use crate::pair::timers::{EXTENSION_MAX, SOLO_ENDLESS_AFTER};
@@ -15,14 +15,9 @@ const ASK_SLOWLY: Span = Span::from_millis(100);
 const RELEASE_EVERY: Span = Span::from_secs(1);
 /// Ages of ownership that differ by less are taken for equal: the answer was under way.
 const SAME_AGE: Span = Span::from_millis(50);
-/// Nonces whose time of sending is remembered.
-const REMEMBERED: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Questions {
-    next_nonce: u64,
-    /// When each of the newest questions was sent, by nonce.
-    sent: [(u64, Instant); REMEMBERED],
     last: Option<Instant>,
     /// Sent since the last answer, or since the silence began.
     unanswered: u32,
@@ -52,20 +47,10 @@ impl Questions {
     /// A new silence: what was asked and answered in the last one counts no more.
     pub fn begin_anew(&mut self) {
         *self = Self {
-            next_nonce: self.next_nonce,
-            sent: self.sent,
             asked: self.asked,
             released: self.released,
             ..Self::default()
         };
-    }
-
-    fn slot(nonce: u64) -> usize {
-        usize::try_from(nonce % REMEMBERED as u64).unwrap_or(0)
-    }
-
-    fn sent_at(&self, nonce: u64) -> Option<Instant> {
-        self.sent.get(Self::slot(nonce)).filter(|(sent, _)| *sent == nonce).map(|(_, at)| *at)
     }
 }
 
@@ -131,11 +116,8 @@ impl Election {
     }
 
     fn ask(&mut self) {
-        let nonce = self.questions.next_nonce;
-        self.questions.next_nonce = nonce.wrapping_add(1);
-        if let Some(slot) = self.questions.sent.get_mut(Questions::slot(nonce)) {
-            *slot = (nonce, self.now);
-        }
+        // The time of sending is a nonce that needs no memory: no two questions are sent at one time.
+        let nonce = self.now.0;
         self.questions.last = Some(self.now);
         self.questions.unanswered = self.questions.unanswered.saturating_add(1);
         self.counters.questions += 1;
@@ -147,9 +129,9 @@ impl Election {
             self.act(Action::Alarm(Alarm::Stranger(from)));
             return;
         }
-        let Some(sent) = self.questions.sent_at(nonce) else { return };
+        let sent = Instant(nonce);
         // What was asked before this silence, or before a pause, says nothing about it.
-        if !self.owns() && sent < self.silent_since() {
+        if sent > self.now || sent < self.born || (!self.owns() && sent < self.silent_since()) {
             return;
         }
         self.counters.answers += 1;
@@ -175,18 +157,21 @@ impl Election {
             }
         }
         if self.owns() && self.solo.is_some() && lease != LeaseLeft::None {
-            self.other_owner(age);
+            self.other_owner(lease, age);
         }
     }
 
     /// Rule 11. Two own, no heartbeat comes through, yet the data planes answer: the younger yields.
-    fn other_owner(&mut self, age: Span) {
+    fn other_owner(&mut self, lease: LeaseLeft, age: Span) {
         self.act(Action::Alarm(Alarm::TwoOwners));
         let ours = self.owned_since.map_or(Span::ZERO, |since| self.now.since(since));
         let close = ours.saturating_sub(age).max(age.saturating_sub(ours)) < SAME_AGE;
         let younger = if close { self.settings.peer > Some(self.settings.id) } else { ours < age };
         if younger {
             self.drop_lease();
+            // What it has just learnt is the first word of the silence that begins.
+            self.questions.owned = Some(self.now);
+            self.questions.endless_since = (lease == LeaseLeft::Endless).then_some(self.now);
         } else {
             // Its daemon yields by itself, if it lives.
             self.questions.endless_since.get_or_insert(self.now);
@@ -197,9 +182,7 @@ impl Election {
     fn release_peer(&mut self) {
         if self.questions.released.is_none_or(|released| self.now >= released + RELEASE_EVERY) {
             self.questions.released = Some(self.now);
-            let nonce = self.questions.next_nonce;
-            self.questions.next_nonce = nonce.wrapping_add(1);
-            self.act(Action::Release { nonce });
+            self.act(Action::Release { nonce: self.now.0 });
         }
     }
 
@@ -261,9 +244,7 @@ impl Election {
             return;
         }
         if self.peer.heard.is_some_and(|heard| heard > since) {
-            self.solo = None;
-            self.set_lease(self.now + self.settings.timers.lease);
-            self.announce_again();
+            self.end_solo(since);
             return;
         }
         if self.held != super::Lease::Endless && self.heartbeat_due() {
@@ -276,6 +257,26 @@ impl Election {
         }
         if self.now >= self.announced + ANNOUNCE_SOLO_EVERY {
             self.announce();
+        }
+    }
+
+    /// The peer is heard. If it has not heard us, it may be about to claim by silence itself: only what it promises
+    /// is worth a lease. To have that takes one round trip, in which we serve as if we owned.
+    fn end_solo(&mut self, since: Instant) {
+        self.solo = None;
+        let worth = self.peer.last.zip(self.claim).and_then(|(last, claim)| self.lease_by(&last, claim));
+        // Where two surely own already, the lower of the two lets go, and there is an owner all the time.
+        let split = self.peer.surely_owns(since).then(|| self.now + self.settings.timers.lease);
+        if let Some(end) = worth.or(split) {
+            self.set_lease(end);
+            self.announce_again();
+            return;
+        }
+        self.drop_lease();
+        self.act(Action::Serve { what: Serve::All, until: self.now + self.settings.timers.lease });
+        match self.peer.last.filter(|last| last.owns) {
+            Some(last) => self.consider_promise(&last),
+            None => self.claim = Some(self.now),
         }
     }
 

@@ -4,12 +4,35 @@ use crate::pair::time::Span;
 
 const MS: u64 = 1_000_000;
 
+/// Times in which no heartbeat got through, in either direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Darkness {
+    last: u64,
+    /// Until then it was true that nothing had got through for D.
+    until: Option<u64>,
+}
+
+impl Darkness {
+    pub fn got_through(&mut self, now: u64, dead: Span) {
+        self.look(now, dead);
+        self.last = now;
+    }
+
+    fn look(&mut self, now: u64, dead: Span) {
+        // The peer's clock may be faster by twice the drift.
+        if now - self.last >= dead.0 - dead.0 / 1_000 {
+            self.until = Some(now);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
-    /// World time at which a heartbeat last counted, at either box.
-    pub through: u64,
-    /// Per box: when an answer last told it that the other's data plane owns.
-    pub told_owned: [Option<u64>; 2],
+    /// Heartbeats that were heard; and those that were acted upon, which is later in a thread that stalls.
+    pub heard: Darkness,
+    pub acted: Darkness,
+    /// Per box: the newest question that was answered, and whether the answer told of an owner.
+    pub told: [Option<(u64, bool)>; 2],
     /// Who announced the addresses last: where the neighbours send.
     pub announced_by: Option<usize>,
     pub announcements: u64,
@@ -30,36 +53,46 @@ pub struct Checker {
 /// What was known when the daemon decided on a write.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decision {
-    /// Nothing had got through for so long, in either direction.
-    pub dark: u64,
-    /// An answer had told of an owner so long ago.
+    pub at: u64,
     pub told_owned: Option<u64>,
+    /// A heartbeat counted in it.
+    pub heard: bool,
 }
 
 impl Checker {
-    pub fn decision(&self, who: usize, now: u64) -> Decision {
-        Decision {
-            dark: now.saturating_sub(self.through),
-            told_owned: self.told_owned.get(who).copied().flatten().map(|at| now.saturating_sub(at)),
+    pub fn decision(&self, who: usize, now: u64, heard: bool) -> Decision {
+        let told = self.told.get(who).copied().flatten();
+        Decision { at: now, told_owned: told.filter(|(_, owned)| *owned).map(|(asked, _)| asked), heard }
+    }
+
+    /// An answer came to a question that was asked at `asked`.
+    pub fn answered(&mut self, who: usize, asked: u64, owned: bool, now: u64) {
+        let newer = self.told[who].is_none_or(|(newest, _)| asked >= newest);
+        // One that was asked before a reboot has another clock's time.
+        if newer && asked <= now {
+            self.told[who] = Some((asked, owned));
         }
     }
 
-    /// `who` begins to own while the other owns. Allowed only if for D nothing got through in either direction, and
-    /// no question to the owner's data plane was answered.
+    /// `who` begins to own while the other owns. Allowed only if, between the decision and its execution, it was true
+    /// that for D nothing had got through in either direction, and that no question asked in that time had been
+    /// answered by an owner's data plane.
     pub fn second_owner(&mut self, who: usize, decision: Decision, dead: Span, now: u64) {
-        // The peer's clock may be faster by twice the drift.
-        let dead = dead.0 - dead.0 / 1_000;
-        let dark = decision.dark >= dead;
-        let unanswered = decision.told_owned.is_none_or(|told| told >= dead);
+        self.heard.look(now, dead);
+        self.acted.look(now, dead);
+        let dark = self.heard.until.max(self.acted.until).is_some_and(|until| until >= decision.at);
+        let unanswered = decision.told_owned.is_none_or(|asked| asked + dead.0 <= decision.at + dead.0 / 1_000);
         if dark && unanswered {
             self.splits += 1;
         } else {
+            let ago = |at: u64| decision.at.saturating_sub(at) / MS;
             self.fail(format!(
-                "at {} ms box {who} began to own while the other did; the last heartbeat got through {} ms before, \
-                 the last answer {:?} ms before",
+                "at {} ms box {who} began to own while the other did, decided {} ms before; the last heartbeat got \
+                 through {} ms before that; an answer told of an owner to a question {:?} ms before",
                 now / MS,
-                decision.dark / MS,
-                decision.told_owned.map(|told| told / MS)
+                (now - decision.at) / MS,
+                ago(self.heard.last),
+                decision.told_owned.map(ago)
             ));
         }
     }

@@ -143,18 +143,21 @@ pub fn run(seed: u64, planted: Planted, tell: bool) -> Outcome {
     }
     for (at, step) in steps {
         world.run_until(at * MS);
-        world.step(step);
-        if world.checker.violation.is_some() {
-            break;
+        if world.checker.violation.is_none() {
+            world.step(step);
         }
     }
     world.run_until(HEALED_MS * MS);
-    world.step(Step::Heal);
+    if world.checker.violation.is_none() {
+        world.step(Step::Heal);
+    }
     world.run_until(SETTLED_MS * MS);
     world.checker.watch(world.now);
     let before = world.owner();
     world.run_until(LENGTH_MS * MS);
-    settled(&mut world, before, preempt);
+    if world.checker.violation.is_none() {
+        settled(&mut world, before, preempt);
+    }
     Outcome { violation: world.checker.violation.take(), faults, splits: world.checker.splits }
 }
 

@@ -96,6 +96,10 @@ impl World {
 
     /// Runs until a world time in nanoseconds.
     pub fn run_until(&mut self, end: u64) {
+        if self.checker.violation.is_some() {
+            // What comes after the first violation tells nothing.
+            return;
+        }
         while let Some(Reverse((at, _, what))) = self.queue.peek().copied()
             && at <= end
         {
@@ -103,6 +107,9 @@ impl World {
             self.now = at;
             self.happen(what);
             self.checker.look(at, [self.boxes[0].owns(at), self.boxes[1].owns(at)]);
+            if self.checker.violation.is_some() {
+                return;
+            }
         }
         self.now = end;
         self.checker.look(end, [self.boxes[0].owns(end), self.boxes[1].owns(end)]);
@@ -214,9 +221,12 @@ impl World {
                 self.handle(of, Event::Heartbeat { path: PathId(path as u8), heartbeat: &heartbeat });
             }
             Waiting::Answer { path, nonce, from, lease, age } => {
-                if lease != LeaseLeft::None {
-                    self.checker.told_owned[of] = Some(self.now);
+                if self.tell {
+                    let ms = self.now as f64 / 1e6;
+                    println!("{ms:12.3} box {of} is answered {nonce}: {lease:?}, for {age}");
                 }
+                let asked = self.boxes[of].clock.world(Instant(nonce));
+                self.checker.answered(of, asked, lease != LeaseLeft::None, self.now);
                 self.handle(of, Event::Answer { path: PathId(path as u8), nonce, from, lease, age });
             }
             Waiting::Asked => self.handle(of, Event::Asked),
@@ -231,10 +241,11 @@ impl World {
         let heard = daemon.counters().heard;
         let mut actions = std::mem::take(&mut self.scratch);
         daemon.handle(now, each.plane.lease, event, &mut actions);
-        if daemon.counters().heard != heard {
-            self.checker.through = self.now;
+        let heard = daemon.counters().heard != heard;
+        if heard {
+            self.checker.heard.got_through(self.now, self.timers.dead);
         }
-        self.decisions[of] = self.checker.decision(of, self.now);
+        self.decisions[of] = self.checker.decision(of, self.now, heard);
         let stall = if each.late_writes > 0 && !actions.is_empty() && self.rng.percent(30) {
             self.rng.next() % each.late_writes
         } else {
@@ -297,6 +308,9 @@ impl World {
     }
 
     fn carry_out(&mut self, of: usize, actions: &mut Vec<Action>) {
+        if self.decisions[of].heard {
+            self.checker.acted.got_through(self.now, self.timers.dead);
+        }
         for action in actions.drain(..) {
             if self.tell {
                 self.tell_action(of, &action);
@@ -349,15 +363,22 @@ impl World {
         let ms = self.now as f64 / 1e6;
         match action {
             Action::Send(heartbeat) => println!(
-                "{ms:12.3} box {of} sends {:?} owns {} solo {} {:?} promise {:?} echo {:?} grant {}",
+                "{ms:12.3} box {of} sends {:?} owns {} solo {} {:?} promise {:?} echo {:?} grant {} extend {}",
                 heartbeat.state,
                 heartbeat.owns,
                 heartbeat.solo,
                 heartbeat.lease,
                 heartbeat.promise.map(|promise| promise.as_millis()),
-                heartbeat.echo.map(|echo| echo.stamp.0 / MS),
-                heartbeat.grant
+                heartbeat.echo.map(|echo| self.boxes[1 - of].clock.world(echo.stamp.own()) / MS),
+                heartbeat.grant,
+                heartbeat.extend.is_some()
             ),
+            Action::KeepPromise(until) => {
+                println!(
+                    "{ms:12.3} box {of} promises until {:.3}",
+                    self.boxes[of].clock.world(*until) as f64 / 1e6
+                );
+            }
             Action::SetLease(end) => {
                 println!("{ms:12.3} box {of} lease until {:.3}", self.boxes[of].clock.world(*end) as f64 / 1e6);
             }
