@@ -44,6 +44,11 @@ impl Key {
         Self { id, secret: Zeroizing::new(secret) }
     }
 
+    /// What the tokens are made of that end the lease of a dead daemon: nothing else uses it.
+    pub fn release_key(&self) -> [u8; KEY_BYTES] {
+        *super::seal::hkdf(b"lbd", &*self.secret, b"release tokens")
+    }
+
     pub(super) fn secret(&self) -> &[u8; KEY_BYTES] {
         &self.secret
     }

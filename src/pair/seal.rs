@@ -167,7 +167,7 @@ impl Life {
 }
 
 /// HKDF-SHA256, its first block: as much as a key has.
-fn hkdf(salt: &[u8], secret: &[u8], info: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
+pub(super) fn hkdf(salt: &[u8], secret: &[u8], info: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
     let extracted = Zeroizing::new(hmac(salt, &[secret]));
     Zeroizing::new(hmac(&*extracted, &[info, &[1]]))
 }

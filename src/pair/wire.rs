@@ -7,7 +7,7 @@
 //!   0     versions that the sender speaks: lowest (upper four bits), highest (lower four); in every version
 //!   1-2   flags, from the lowest bit: 0 owns, 1 solo, 2 ready, 3 grant, 4 want, 5 rank: ready, 6 rank: gateway seen,
 //!         7 frozen: gateway seen; then which of the fields below are there: 8 echo, 9 promise, 10 lease is finite,
-//!         11 lease is endless (no field), 12 extend, 13 path echo, 14 frozen; 15 is not looked at
+//!         11 lease is endless (no field), 12 extend, 13 path echo, 14 frozen; 15 uplinks open
 //!   3     state: 0 init, 1 standby, 2 claiming, 3 active, 4 fault, 5 maintenance, 6 leaving
 //!   4-11  stamp, ns
 //!  12-13  rank: healthy pools
@@ -178,6 +178,7 @@ mod flag {
     pub const EXTEND: u16 = 1 << 12;
     pub const PATH_ECHO: u16 = 1 << 13;
     pub const FROZEN: u16 = 1 << 14;
+    pub const UPLINK_OPEN: u16 = 1 << 15;
 }
 
 /// In the order of their numbers on the wire.
@@ -264,6 +265,7 @@ fn flags(heartbeat: &Heartbeat, path_echo: bool) -> u16 {
         (flag::EXTEND, heartbeat.extend.is_some()),
         (flag::PATH_ECHO, path_echo),
         (flag::FROZEN, heartbeat.frozen.is_some()),
+        (flag::UPLINK_OPEN, heartbeat.uplink_open),
     ]
     .into_iter()
     .fold(0, |flags, (flag, set)| if set { flags | flag } else { flags })
@@ -324,6 +326,7 @@ pub fn decode(bytes: &[u8], sender: BoxId, incarnation: Incarnation) -> Option<B
         grant: has(flag::GRANT),
         extend,
         want: has(flag::WANT),
+        uplink_open: has(flag::UPLINK_OPEN),
         pools_healthy,
         config_revision,
     };

@@ -38,7 +38,7 @@ pub fn shown(report: &Report, appliance: &Appliance) -> PairState {
         }),
         uplink_open: report.uplink_open,
         protocol: report.version,
-        paths: report.paths.iter().map(|path| shown_path(path, dead)).collect(),
+        paths: Vec::new(),
         became_owner: status.counters.became_owner,
         handed_over: status.counters.handed_over,
         pauses: status.counters.pauses,

@@ -10,7 +10,7 @@
 //! sockets: what the daemon's loop has for it lies in a mailbox, which is left alone while somebody else has it.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ impl Handle {
     pub fn tell(&self, what: impl FnOnce(&mut Mailbox)) {
         what(&mut crate::daemon::lock(&self.mailbox));
         // A full counter wakes, too.
-        _ = self.wake.arm();
+        _ = self.wake.write(1);
     }
 
     /// `false`: too many orders wait already.

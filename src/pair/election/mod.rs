@@ -398,6 +398,8 @@ impl Election {
         }
         let heard = self.peer.last.map(|last| Echo { incarnation: last.incarnation, stamp: last.stamp });
         let heartbeat = Heartbeat {
+            // Whoever sends it knows.
+            uplink_open: false,
             incarnation: self.settings.incarnation,
             stamp: stamp.stamp(),
             echo: heard,
