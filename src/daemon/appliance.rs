@@ -140,8 +140,7 @@ impl Appliance {
         self.ask();
         self.retargeted.notify_one();
         let neighbours = self.config.servers.values().filter(|server| server.link.is_none());
-        let servers =
-            neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6)));
+        let servers = neighbours.flat_map(|s| s.address.map(IpAddr::V4).into_iter().chain(s.address6.map(IpAddr::V6)));
         let gateways = self.config.pair.iter().flat_map(|pair| pair.gateways.iter().copied());
         self.os.set_wanted(servers.chain(gateways).collect());
         self.dirty = true;

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::appliance::Appliance;
 use super::drains::Course;
-use super::{lock, pair};
 use super::state::{self, Losses};
+use super::{lock, pair};
 use crate::config::Protocol;
 use crate::core::control::{
     CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, PairOrder, ReloadError,

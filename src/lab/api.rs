@@ -53,9 +53,20 @@ impl Api {
         Self { host, address: SocketAddr::from(([127, 0, 0, 1], 8080)) }
     }
 
+    /// The whole state.
+    pub async fn state(&self) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.request("GET", "/api/v1/state", "").await?)?)
+    }
+
+    /// The other box of the pair shall own.
+    pub async fn hand_over(&self) -> anyhow::Result<()> {
+        self.request("POST", "/api/v1/pair/handover", "").await?;
+        Ok(())
+    }
+
     /// Every member of every service.
     pub async fn members(&self) -> anyhow::Result<Vec<Member>> {
-        let state: Value = serde_json::from_str(&self.request("GET", "/api/v1/state", "").await?)?;
+        let state = self.state().await?;
         let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let services = state.get("services").and_then(Value::as_array).context("the state lists no services")?;
         let mut members = Vec::new();

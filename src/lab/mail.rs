@@ -264,14 +264,7 @@ impl MailSite {
 
     /// With further arguments for its program.
     pub fn start_server_that(&mut self, pc: &str, arguments: &[&str]) -> Result<(), LabError> {
-        let serve: Vec<Responder> = if matches!(pc, "pc1" | "pc3") {
-            [Kind::Smtp, Kind::Dns, Kind::Radius, Kind::Echo].map(usual).into()
-        } else {
-            let mut serve: Vec<_> = [Kind::Smtp, Kind::Pop3, Kind::Imap, Kind::Http, Kind::Echo].map(usual).into();
-            serve.push(Responder { kind: Kind::Http, port: 8080 });
-            serve
-        };
-        let process = start_server_that(&self.site, pc, &self.program, &serve, arguments)?;
+        let process = start_server_that(&self.site, pc, &self.program, &served_by(pc), arguments)?;
         self.servers.insert(pc.into(), process);
         Ok(())
     }
@@ -301,6 +294,16 @@ impl MailSite {
     pub fn balancer_runs(&mut self) -> Result<(), LabError> {
         self.balancer.as_mut().map_or(Ok(()), Balancer::runs)
     }
+}
+
+/// What a PC serves.
+pub(super) fn served_by(pc: &str) -> Vec<Responder> {
+    if matches!(pc, "pc1" | "pc3") {
+        return [Kind::Smtp, Kind::Dns, Kind::Radius, Kind::Echo].map(usual).into();
+    }
+    let web = Responder { kind: Kind::Http, port: 8080 };
+    let usual = [Kind::Smtp, Kind::Pop3, Kind::Imap, Kind::Http, Kind::Echo].map(usual);
+    usual.into_iter().chain([web]).collect()
 }
 
 fn usual(kind: Kind) -> Responder {

@@ -17,7 +17,6 @@ use super::balancer::Balancer;
 use super::error::LabError;
 use super::mail::{self, ROUTER};
 use super::process::Process;
-use super::servers::Responder;
 use super::site::{Plan, Site};
 
 pub const BOXES: [&str; 2] = ["lb1", "lb2"];
@@ -83,19 +82,16 @@ pub struct PairSite {
 
 impl PairSite {
     /// Builds the site, starts a server on each PC, and gives both boxes a key and a configuration.
-    pub fn start(program: &Path, serve: &[Responder], pair: [&str; 2]) -> Result<Self, LabError> {
+    pub fn start(program: &Path, pair: [&str; 2]) -> Result<Self, LabError> {
         let site = Site::build(&plan())?;
-        let mut this =
-            Self { servers: BTreeMap::new(), balancers: BTreeMap::new(), program: program.into(), site };
+        let mut this = Self { servers: BTreeMap::new(), balancers: BTreeMap::new(), program: program.into(), site };
         for pc in ["pc1", "pc2", "pc3", "pc4"] {
-            let process = mail::start_server(&this.site, pc, program, serve)?;
+            let process = mail::start_server(&this.site, pc, program, &mail::served_by(pc))?;
             this.servers.insert(pc.into(), process);
         }
         let key = this.key();
-        let line = crate::pair::key::new_line(crate::pair::key::KeyId(1)).map_err(|error| LabError::NotStarted {
-            what: "the pair's key".into(),
-            why: error.to_string(),
-        })?;
+        let line = crate::pair::key::new_line(crate::pair::key::KeyId(1))
+            .map_err(|error| LabError::NotStarted { what: "the pair's key".into(), why: error.to_string() })?;
         write_secret(&key, &line)?;
         for (index, pair) in pair.into_iter().enumerate() {
             let path = this.config_file(index);

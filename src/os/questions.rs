@@ -27,9 +27,9 @@ pub struct Questions {
 impl Questions {
     /// In the network namespace of the calling thread. Needs CAP_NET_RAW.
     pub fn open(ethertype: u16) -> Result<Self, OsError> {
-        Self::try_open(ethertype)
-            .map(|socket| Self { socket })
-            .map_err(|source| OsError::from_io("opening a socket for questions to the peer (AF_PACKET)", "NET_RAW", source))
+        Self::try_open(ethertype).map(|socket| Self { socket }).map_err(|source| {
+            OsError::from_io("opening a socket for questions to the peer (AF_PACKET)", "NET_RAW", source)
+        })
     }
 
     fn try_open(ethertype: u16) -> io::Result<Socket> {

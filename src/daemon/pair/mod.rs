@@ -88,13 +88,8 @@ impl Pair {
         let token_key = keys.sending().release_key();
         let incarnation = incarnation::next(state_dir, adopted)?;
         let (own_id, peer_id) = (box_id(own), box_id(config.peer_mac));
-        let identity = Identity {
-            own: own_id,
-            incarnation,
-            peer: peer_id,
-            peer_floor: Default::default(),
-            versions: SPOKEN,
-        };
+        let identity =
+            Identity { own: own_id, incarnation, peer: peer_id, peer_floor: Default::default(), versions: SPOKEN };
         let codec = Codec::new(&identity, keys)?;
         let paths = config
             .paths

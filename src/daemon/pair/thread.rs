@@ -27,9 +27,7 @@ use crate::dataplane::question::{self, Between, Holds, PairId};
 use crate::dataplane::release::{Token, TokenOf};
 use crate::os::burst::Burst;
 use crate::os::questions::Questions;
-use crate::pair::election::{
-    Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status,
-};
+use crate::pair::election::{Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status};
 use crate::pair::heartbeat::{BoxId, Heartbeat, LeaseLeft};
 use crate::pair::paths::{Path, PathReport};
 use crate::pair::seal::Channel;

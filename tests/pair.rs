@@ -1,0 +1,6 @@
+//! Two balancers on a site: who owns, and what customers notice of a takeover. Needs root.
+
+#[path = "pair/faults.rs"]
+mod faults;
+#[path = "pair/stage.rs"]
+mod stage;

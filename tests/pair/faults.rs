@@ -1,0 +1,132 @@
+//! Faults of the box that owns, and hand-overs.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::stage::{PACE, Stage, Stream};
+
+const VIPS: [&str; 2] = ["192.0.2.25", "192.0.2.110"];
+/// Customers before and after what happens.
+const CALM: Duration = Duration::from_millis(1_000);
+/// What is promised of silence, besides what the machine of the test adds: it has two cores for all of the site.
+const SLACK: Duration = Duration::from_millis(400);
+
+fn tell(what: &str, streams: &[Stream]) {
+    for stream in streams {
+        println!(
+            "{what}: {:28} {} of {} failed, silent for {:?} {:?}",
+            stream.name,
+            stream.failed(),
+            stream.attempts.len(),
+            stream.silence(),
+            stream.why()
+        );
+    }
+}
+
+fn hold(streams: &[Stream], promised: Duration, stage: &Stage) {
+    for stream in streams {
+        assert!(
+            stream.silence() <= promised + SLACK + PACE,
+            "{}: silent for {:?}, promised {promised:?}\n{}\n{}",
+            stream.name,
+            stream.silence(),
+            stage.log(0),
+            stage.log(1)
+        );
+    }
+}
+
+#[test]
+fn one_box_owns_and_answers_for_every_address_and_the_other_one_is_ready() {
+    let stage = Stage::new();
+    let owner = stage.settled();
+    for vip in VIPS {
+        assert_eq!(stage.who_answers(vip), Some(owner), "{vip}");
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_loses_the_addresses_to_the_other_box() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.kill(owner);
+        stage.until_owns(1 - owner);
+        std::thread::sleep(CALM);
+    });
+    tell("killed", &streams);
+    hold(&streams, Duration::from_millis(100), &stage);
+    for vip in VIPS {
+        assert_eq!(stage.who_answers(vip), Some(1 - owner), "{vip}");
+    }
+    stage.start(owner);
+    assert_eq!(stage.settled(), 1 - owner, "the owner stays");
+}
+
+#[test]
+fn a_daemon_that_hangs_loses_the_addresses_and_does_not_take_them_back_when_it_wakes() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.signal(owner, Signal::SIGSTOP);
+        stage.until_owns(1 - owner);
+        std::thread::sleep(Duration::from_secs(2));
+        stage.signal(owner, Signal::SIGCONT);
+        std::thread::sleep(CALM);
+    });
+    tell("hung", &streams);
+    hold(&streams, Duration::from_millis(100), &stage);
+    assert_eq!(stage.settled(), 1 - owner);
+}
+
+#[test]
+fn a_box_without_power_is_replaced() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.site.power(owner, false).unwrap();
+        stage.kill(owner);
+        stage.until_owns(1 - owner);
+        std::thread::sleep(CALM * 2);
+    });
+    tell("power-off", &streams);
+    // Half of the servers hang on the dead box: until its probes fail, customers are sent to them, too. Those whose
+    // connections are answered are served within the promised time.
+    hold(&streams, Duration::from_millis(300), &stage);
+}
+
+#[test]
+fn a_hand_over_is_noticed_by_nobody() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.hand_over(owner);
+        stage.until_owns(1 - owner);
+        std::thread::sleep(CALM);
+    });
+    tell("hand-over", &streams);
+    for stream in &streams {
+        assert_eq!(stream.failed(), 0, "{}: {:?}\n{}\n{}", stream.name, stream.why(), stage.log(0), stage.log(1));
+    }
+    assert_eq!(stage.settled(), 1 - owner);
+}
+
+#[test]
+fn a_box_whose_uplink_is_cut_lets_the_other_one_reach_the_customers() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let port = ["lan1", "lan2"][owner];
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.site.site.ip("router", &format!("link set {port} down")).unwrap();
+        std::thread::sleep(CALM * 2);
+    });
+    tell("uplink cut", &streams);
+    hold(&streams, Duration::from_millis(300), &stage);
+}

@@ -1,0 +1,198 @@
+//! The site with two balancers, and what is seen of it from outside.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lbd::lab::api::Api;
+use lbd::lab::customer::{self, Attempt, Held, Tally, Visit};
+use lbd::lab::mail::{CLIENT, OFFERS, ROUTER};
+use lbd::lab::pair::{BOXES, MACS, PairSite};
+use lbd::lab::servers::Kind;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+const LBD: &str = env!("CARGO_BIN_EXE_lbd");
+/// What is waited for has this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// A customer comes this often, of each kind.
+pub const PACE: Duration = Duration::from_millis(10);
+
+pub struct Stage {
+    pub site: PairSite,
+    runtime: Runtime,
+}
+
+impl Stage {
+    /// Both balancers run; the first owns and the second is ready, or the other way round.
+    pub fn new() -> Self {
+        Self::with(["", ""])
+    }
+
+    /// With further lines in the section `pair` of each box's configuration.
+    pub fn with(pair: [&str; 2]) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let site = runtime.block_on(async { PairSite::start(Path::new(LBD), pair) }).unwrap();
+        let mut stage = Self { site, runtime };
+        stage.start(0);
+        stage.start(1);
+        stage.settled();
+        stage
+    }
+
+    pub fn start(&mut self, index: usize) {
+        self.site.start_balancer(index).unwrap();
+    }
+
+    pub fn api(&self, index: usize) -> Api {
+        Api::new(self.site.site.host(BOXES[index]).unwrap().clone())
+    }
+
+    pub fn state(&self, index: usize) -> Option<Value> {
+        self.runtime.block_on(self.api(index).state()).ok()
+    }
+
+    fn pair(&self, index: usize) -> Value {
+        self.state(index).map_or(Value::Null, |state| state["pair"].clone())
+    }
+
+    /// Waits for one owner with all its servers, and a standby that is ready; the owner.
+    pub fn settled(&self) -> usize {
+        let start = Instant::now();
+        loop {
+            let pairs = [self.pair(0), self.pair(1)];
+            let owns = [0, 1].map(|index| pairs[index]["owns"] == true);
+            let ready = [0, 1].map(|index| pairs[index]["ready"] == true);
+            let owner = usize::from(owns[1]);
+            if owns[0] != owns[1] && ready[0] && ready[1] && [0, 1].into_iter().all(|index| self.all_up(index)) {
+                return owner;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the pair does not settle: {pairs:#?}\n{}\n{}",
+                self.log(0),
+                self.log(1)
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn all_up(&self, index: usize) -> bool {
+        let members = self.runtime.block_on(self.api(index).members());
+        members.is_ok_and(|members| !members.is_empty() && members.iter().all(|member| member.scheduled))
+    }
+
+    /// Waits until this box owns.
+    pub fn until_owns(&self, index: usize) {
+        let start = Instant::now();
+        while self.pair(index)["owns"] != true {
+            assert!(start.elapsed() < PATIENCE, "{} does not own:\n{}", BOXES[index], self.log(index));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn signal(&mut self, index: usize, signal: Signal) {
+        self.site.balancer(index).unwrap().process().signal(signal).unwrap();
+    }
+
+    pub fn kill(&mut self, index: usize) {
+        self.site.balancer(index).unwrap().process().kill().unwrap();
+    }
+
+    pub fn hand_over(&self, index: usize) {
+        self.runtime.block_on(self.api(index).hand_over()).unwrap();
+    }
+
+    pub fn log(&self, index: usize) -> String {
+        let text = std::fs::read_to_string(lbd::lab::balancer::log_of(&self.site.site, BOXES[index]));
+        format!("== {}:\n{}", BOXES[index], text.unwrap_or_default())
+    }
+
+    /// MAC that the router finds anew for a virtual address; `None` if nobody answers.
+    pub fn who_answers(&self, vip: &str) -> Option<usize> {
+        let router = self.site.site.host(ROUTER).unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let mut command = router.command(program);
+            String::from_utf8(command.args(arguments).output().unwrap().stdout).unwrap()
+        };
+        run("ip", &["neigh", "flush", "to", vip]);
+        run("ping", &["-c1", "-W1", vip]);
+        let entry = run("ip", &["neigh", "show", vip]);
+        MACS.iter().position(|mac| entry.contains(mac))
+    }
+
+    /// Customers of mail (DSR) and mailboxes (NAT), IPv4 and IPv6, while `act` acts.
+    pub fn watch(&mut self, act: impl FnOnce(&mut Self)) -> Vec<Stream> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = self.site.site.host(CLIENT).unwrap().clone();
+        let watching: Vec<_> = targets()
+            .into_iter()
+            .map(|(kind, target, name)| {
+                let (stop, client) = (stop.clone(), client.clone());
+                let mut visit = Visit::new(kind, target).times(1_000_000);
+                visit.timeout = Duration::from_secs(2);
+                let attempts = self
+                    .runtime
+                    .spawn(async move { client.run(move || customer::watch(visit, PACE, stop)).await.unwrap() });
+                (name, attempts)
+            })
+            .collect();
+        act(self);
+        stop.store(true, Ordering::Relaxed);
+        let end = |(name, attempts)| Stream { name, attempts: self.runtime.block_on(attempts).unwrap() };
+        watching.into_iter().map(end).collect()
+    }
+
+    /// Opens so many connections of each kind.
+    pub fn hold(&self, count: usize) -> Vec<Held> {
+        let client = self.site.site.host(CLIENT).unwrap().clone();
+        let mut held = Vec::new();
+        for (kind, target, name) in targets() {
+            let visit = Visit::new(kind, target).times(count);
+            let client = client.clone();
+            let opened = self.runtime.block_on(async move { client.run(move || customer::hold(visit)).await.unwrap() });
+            held.extend(opened.unwrap_or_else(|why| panic!("{name}: {why}")));
+        }
+        held
+    }
+
+    pub fn check(&self, held: Vec<Held>) -> (Vec<Held>, Tally) {
+        let client = self.site.site.host(CLIENT).unwrap().clone();
+        self.runtime
+            .block_on(async move { client.run(move || customer::check(held, Duration::from_secs(3))).await.unwrap() })
+    }
+}
+
+fn targets() -> Vec<(Kind, std::net::SocketAddr, String)> {
+    let offers = OFFERS.iter().filter(|offer| [Kind::Smtp, Kind::Imap].contains(&offer.kind));
+    offers
+        .flat_map(|offer| {
+            [offer.address4(), offer.address6()].map(|target| (offer.kind, target, format!("{} {target}", offer.mode)))
+        })
+        .collect()
+}
+
+/// What the customers of one address lived through.
+pub struct Stream {
+    pub name: String,
+    pub attempts: Vec<Attempt>,
+}
+
+impl Stream {
+    pub fn failed(&self) -> usize {
+        self.attempts.iter().filter(|attempt| attempt.outcome.is_err()).count()
+    }
+
+    /// The longest time in which no attempt began that was answered: from the one before to the one after.
+    pub fn silence(&self) -> Duration {
+        let good = self.attempts.iter().filter(|attempt| attempt.outcome.is_ok()).map(|attempt| attempt.started);
+        let good: Vec<Instant> = good.collect();
+        good.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(Duration::MAX)
+    }
+
+    pub fn why(&self) -> Vec<&String> {
+        self.attempts.iter().filter_map(|attempt| attempt.outcome.as_ref().err()).take(5).collect()
+    }
+}
