@@ -350,6 +350,7 @@ pub async fn check(held: Vec<Held>, timeout: Duration) -> (Vec<Held>, Tally) {
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub started: Instant,
+    pub ended: Instant,
     /// The server's name, or why there was no conversation.
     pub outcome: Result<String, String>,
 }
@@ -376,5 +377,6 @@ pub async fn watch(visit: Visit, pace: Duration, stop: Arc<AtomicBool>) -> Vec<A
 
 async fn attempt(visit: &Visit, number: usize) -> Attempt {
     let started = Instant::now();
-    Attempt { started, outcome: converse(visit, number).await.map(|answer| answer.server) }
+    let outcome = converse(visit, number).await.map(|answer| answer.server);
+    Attempt { started, ended: Instant::now(), outcome }
 }

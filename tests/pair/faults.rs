@@ -15,11 +15,12 @@ const SLACK: Duration = Duration::from_millis(400);
 fn tell(what: &str, streams: &[Stream]) {
     for stream in streams {
         println!(
-            "{what}: {:28} {} of {} failed, silent for {:?} {:?}",
+            "{what}: {:28} {} of {} failed, silent for {:?} from {:?} on; {:?}",
             stream.name,
             stream.failed(),
             stream.attempts.len(),
-            stream.silence(),
+            stream.silence().0,
+            stream.silence().1,
             stream.why()
         );
     }
@@ -28,10 +29,10 @@ fn tell(what: &str, streams: &[Stream]) {
 fn hold(streams: &[Stream], promised: Duration, stage: &Stage) {
     for stream in streams {
         assert!(
-            stream.silence() <= promised + SLACK + PACE,
+            stream.silence().0 <= promised + SLACK + PACE,
             "{}: silent for {:?}, promised {promised:?}\n{}\n{}",
             stream.name,
-            stream.silence(),
+            stream.silence().0,
             stage.log(0),
             stage.log(1)
         );

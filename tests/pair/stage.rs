@@ -118,7 +118,9 @@ impl Stage {
             String::from_utf8(command.args(arguments).output().unwrap().stdout).unwrap()
         };
         run("ip", &["neigh", "flush", "to", vip]);
-        run("ping", &["-c1", "-W1", vip]);
+        let (to, host) = (format!("{vip}:9"), router.clone());
+        host.enter(move || std::net::UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"who", to)).unwrap().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
         let entry = run("ip", &["neigh", "show", vip]);
         MACS.iter().position(|mac| entry.contains(mac))
     }
@@ -141,8 +143,8 @@ impl Stage {
             .collect();
         act(self);
         stop.store(true, Ordering::Relaxed);
-        let end = |(name, attempts)| Stream { name, attempts: self.runtime.block_on(attempts).unwrap() };
-        watching.into_iter().map(end).collect()
+        let end = |attempts: tokio::task::JoinHandle<Vec<Attempt>>| self.runtime.block_on(attempts).unwrap();
+        watching.into_iter().map(|(name, attempts)| Stream { name, attempts: end(attempts) }).collect()
     }
 
     /// Opens so many connections of each kind.
@@ -185,11 +187,14 @@ impl Stream {
         self.attempts.iter().filter(|attempt| attempt.outcome.is_err()).count()
     }
 
-    /// The longest time in which no attempt began that was answered: from the one before to the one after.
-    pub fn silence(&self) -> Duration {
-        let good = self.attempts.iter().filter(|attempt| attempt.outcome.is_ok()).map(|attempt| attempt.started);
-        let good: Vec<Instant> = good.collect();
-        good.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(Duration::MAX)
+    /// The longest time from one good answer to the next, and when it began, from the first attempt.
+    pub fn silence(&self) -> (Duration, Duration) {
+        let good = self.attempts.iter().filter(|attempt| attempt.outcome.is_ok()).map(|attempt| attempt.ended);
+        let mut good: Vec<Instant> = good.collect();
+        good.sort();
+        let longest = good.windows(2).max_by_key(|pair| pair[1] - pair[0]).expect("some are answered");
+        let first = self.attempts.first().expect("some have come").started;
+        (longest[1] - longest[0], longest[0].saturating_duration_since(first))
     }
 
     pub fn why(&self) -> Vec<&String> {

@@ -7,6 +7,7 @@ mod inputs;
 mod shown;
 mod thread;
 
+use std::net::SocketAddr;
 use std::path::Path as FsPath;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +27,10 @@ use crate::dataplane::question::PairId;
 use crate::os::questions::Questions;
 use crate::pair::election::{Command, Settings};
 use crate::pair::key::Keys;
-use crate::pair::paths::{self, Path};
+use crate::pair::paths::serial::{SerialConfig, SerialPath};
+use crate::pair::paths::udp::{UdpConfig, UdpPath};
+use crate::pair::paths::{Medium, Path};
+use crate::pair::seal::Channel;
 use crate::pair::time::Span;
 use crate::pair::timers::{LEASE_MARGIN, Timers};
 use crate::pair::version::SPOKEN;
@@ -94,8 +98,9 @@ impl Pair {
         let paths = config
             .paths
             .iter()
-            .map(|(name, path)| open(name.as_str(), path, config.heartbeat))
-            .collect::<anyhow::Result<Vec<Path>>>()?;
+            .zip(0_u8..)
+            .map(|((name, path), number)| Ok((name.to_string(), open(path, number)?)))
+            .collect::<anyhow::Result<Vec<(String, Path)>>>()?;
         let settings = Settings {
             priority: config.priority,
             preempt: config.preempt.is_some(),
@@ -108,8 +113,8 @@ impl Pair {
             ..Settings::new(own_id, peer_id, incarnation, timers(&config))
         };
         let (news_in, news) = mpsc::channel(NEWS);
-        // Of a data plane that was found and owns, the uplinks stay as they are; else they begin blocked.
-        let uplink_open = lease.read().owned_since.is_some() && inputs::uplinks_forward(appliance);
+        // Of a data plane that was found the uplinks stay as they are, else they begin blocked.
+        let uplink_open = adopted && inputs::uplinks_forward(appliance);
         let driver = Driver {
             settings,
             heartbeat: span(config.heartbeat),
@@ -206,8 +211,19 @@ impl Pair {
     }
 }
 
-fn open(name: &str, path: &crate::config::pair::Path, heartbeat: Duration) -> anyhow::Result<Path> {
-    paths::open(name, path, span(heartbeat)).with_context(|| format!("path `{name}` of the pair"))
+fn open(path: &crate::config::pair::Path, number: u8) -> anyhow::Result<Path> {
+    let channel = Channel::new(number).context("a pair has at most 16 paths")?;
+    let medium = match path {
+        crate::config::pair::Path::Udp { local, peer, port, interface } => Medium::Udp(UdpPath::new(UdpConfig {
+            local: SocketAddr::new(*local, *port),
+            peer: SocketAddr::new(*peer, *port),
+            device: interface.clone(),
+        })?),
+        crate::config::pair::Path::Serial { device, baud } => {
+            Medium::Serial(SerialPath::new(SerialConfig { device: device.clone(), baud: *baud })?)
+        }
+    };
+    Ok(Path::new(channel, medium))
 }
 
 /// Whether the command says that the other box is off. It has a process group of its own, which does not outlive

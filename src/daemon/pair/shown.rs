@@ -1,10 +1,10 @@
 //! The pair in words and figures, for faces.
 
-use super::thread::Report;
+use super::thread::{PathReport, Report};
 use crate::core::control::{PairState, PathState, PeerState};
 use crate::daemon::appliance::Appliance;
 use crate::pair::heartbeat::{LeaseLeft, State};
-use crate::pair::time::Span;
+use crate::pair::time::{Instant, Span};
 
 pub fn shown(report: &Report, appliance: &Appliance) -> PairState {
     let status = &report.status;
@@ -38,11 +38,27 @@ pub fn shown(report: &Report, appliance: &Appliance) -> PairState {
         }),
         uplink_open: report.uplink_open,
         protocol: report.version,
-        paths: Vec::new(),
+        paths: report.paths.iter().map(|path| shown_path(path, report.at, dead)).collect(),
         became_owner: status.counters.became_owner,
         handed_over: status.counters.handed_over,
         pauses: status.counters.pauses,
         stale: status.counters.stale,
+    }
+}
+
+fn shown_path(path: &PathReport, now: Instant, dead: Span) -> PathState {
+    let view = &path.view;
+    let heard = view.heard.map(|heard| now.since(heard));
+    PathState {
+        name: path.name.clone(),
+        alive: heard.is_some_and(|heard| heard < dead),
+        sent: view.sent,
+        received: view.received,
+        lost: view.lost,
+        refused: view.refused.iter().sum::<u64>() + view.damaged,
+        delay_seconds: view.delay.map(|delay| seconds(delay.smoothed)),
+        heard_seconds: heard.map(seconds),
+        trouble: path.trouble.clone(),
     }
 }
 

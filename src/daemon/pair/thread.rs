@@ -29,8 +29,8 @@ use crate::os::burst::Burst;
 use crate::os::questions::Questions;
 use crate::pair::election::{Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status};
 use crate::pair::heartbeat::{BoxId, Heartbeat, LeaseLeft};
-use crate::pair::paths::{Path, PathReport};
-use crate::pair::seal::Channel;
+use crate::pair::paths::Path;
+use crate::pair::paths::stats::View;
 use crate::pair::time::{Instant, Span};
 use crate::pair::uplink::{self, Peer, Situation};
 use crate::pair::wire::Codec;
@@ -77,6 +77,14 @@ pub struct Report {
     pub uplink_open: bool,
     /// The protocol's version that is spoken with the peer.
     pub version: u8,
+}
+
+/// What is known of a path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathReport {
+    pub name: String,
+    pub view: View,
+    pub trouble: Option<String>,
 }
 
 /// News that are not to be missed.
@@ -133,7 +141,8 @@ pub struct Driver {
     pub heartbeat: Span,
     pub lease: LeaseWriter,
     pub codec: Codec,
-    pub paths: Vec<Path>,
+    /// In the order of their numbers, with their names.
+    pub paths: Vec<(String, Path)>,
     pub questions: Questions,
     pub peer_mac: Mac,
     pub pair: PairId,
@@ -244,12 +253,14 @@ impl Thread {
         if let Some((next, _)) = self.announcing {
             until = until.min(next);
         }
+        until = self.driver.paths.iter().filter_map(|(_, path)| path.next_deadline()).fold(until, Instant::min);
         let left = Duration::from_nanos(until.since(now()).0);
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.driver.paths.len() + 2);
         fds.push(PollFd::new(self.handle.wake.as_fd(), PollFlags::POLLIN));
         fds.push(PollFd::new(self.driver.questions.as_fd(), PollFlags::POLLIN));
-        for fd in self.driver.paths.iter().filter_map(Path::fd) {
-            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        for (_, path) in &self.driver.paths {
+            let flags = if path.wants_write() { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+            fds.extend(path.fd().map(|fd| PollFd::new(fd, flags)));
         }
         // Whatever it says: all are looked at.
         _ = ppoll(&mut fds, Some(TimeSpec::from_duration(left)), None);
@@ -319,20 +330,19 @@ impl Thread {
 
     fn send(&mut self, heartbeat: &Heartbeat) {
         let heartbeat = Heartbeat { uplink_open: self.uplink_open, ..*heartbeat };
-        for (number, path) in self.driver.paths.iter_mut().enumerate() {
-            let Some(channel) = u8::try_from(number).ok().and_then(Channel::new) else { continue };
-            let at = now();
-            let Ok((counter, sealed)) = self.driver.codec.seal(&heartbeat, channel, path.echo(at)) else { continue };
-            path.send(sealed, counter, at);
+        for (_, path) in &mut self.driver.paths {
+            // It cannot be sealed only when 2^48 have been sent.
+            _ = path.send(&mut self.driver.codec, &heartbeat, now());
         }
     }
 
     fn hear(&mut self) {
         let mut heard = Vec::new();
         let codec = &mut self.driver.codec;
-        for (number, path) in self.driver.paths.iter_mut().enumerate() {
+        for (number, (_, path)) in self.driver.paths.iter_mut().enumerate() {
             let id = PathId(u8::try_from(number).unwrap_or(u8::MAX));
-            path.receive(now(), codec, |heartbeat| heard.push((id, heartbeat)));
+            path.tick(now());
+            path.drain(codec, &mut now, &mut |received, _| heard.push((id, received.heartbeat)));
         }
         for (path, heartbeat) in &heard {
             self.event(Event::Heartbeat { path: *path, heartbeat });
@@ -361,6 +371,9 @@ impl Thread {
 
     fn ask(&self, frame: impl Fn(Between, PairId) -> Vec<u8>) {
         for (port, own) in self.scene.iter().flat_map(|scene| &scene.ask) {
+            if !self.may_send_on(*port) {
+                continue;
+            }
             let way = Between { from: *own, to: self.driver.peer_mac, vlan: 0 };
             self.driver.questions.send(*port, &frame(way, self.driver.pair));
         }
@@ -384,8 +397,7 @@ impl Thread {
 
     fn announce(&self) {
         for (port, burst) in self.scene.iter().flat_map(|scene| &scene.announcements) {
-            // Out of a blocked port the switches would learn a way that is none.
-            if self.uplink_open || !self.is_uplink(*port) {
+            if self.may_send_on(*port) {
                 burst.send();
             }
         }
@@ -406,8 +418,9 @@ impl Thread {
 
     // Uplinks.
 
-    fn is_uplink(&self, port: IfIndex) -> bool {
-        self.scene.as_ref().is_some_and(|scene| scene.uplinks.contains_key(&port))
+    /// Frames that are sent past the bridge leave a blocked port, too, and teach the switches a way that is none.
+    fn may_send_on(&self, port: IfIndex) -> bool {
+        self.uplink_open || !self.scene.as_ref().is_some_and(|scene| scene.uplinks.contains_key(&port))
     }
 
     fn turn_uplinks(&mut self) {
@@ -499,13 +512,19 @@ impl Thread {
         let report = Report {
             at,
             status: self.election.status(),
-            paths: self.driver.paths.iter().map(|path| path.report(at)).collect(),
+            paths: self.driver.paths.iter().map(|(name, path)| PathReport::of(name, path)).collect(),
             uplink_open: self.uplink_open,
             version: self.driver.codec.version(),
         };
         if let Ok(mut place) = self.handle.report.try_lock() {
             *place = Some(report);
         }
+    }
+}
+
+impl PathReport {
+    fn of(name: &str, path: &Path) -> Self {
+        Self { name: name.to_owned(), view: path.view(), trouble: path.trouble().map(str::to_owned) }
     }
 }
 
