@@ -129,7 +129,9 @@ pub enum Problem {
     NotAFile,
     #[error("has more than {FILE_BYTES_MAX} bytes")]
     TooLong,
-    #[error("others may read or write it (mode {mode:04o}); the key may be known to them. chmod 600 it, and change the key if need be")]
+    #[error(
+        "others may read or write it (mode {mode:04o}); the key may be known to them. chmod 600 it, and change the key if need be"
+    )]
     Open { mode: u32 },
     #[error("belongs to user {uid}, who is neither root nor the one that lbd runs as; chown it")]
     Foreign { uid: u32 },

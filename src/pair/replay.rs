@@ -25,9 +25,7 @@ impl Window {
             return true;
         }
         let (word, bit) = place(counter);
-        counter != 0
-            && self.highest - counter < WINDOW
-            && self.seen.get(word).is_some_and(|seen| seen & bit == 0)
+        counter != 0 && self.highest - counter < WINDOW && self.seen.get(word).is_some_and(|seen| seen & bit == 0)
     }
 
     /// Notes a counter whose seal was good. False: it had been seen, or is too old to tell.

@@ -278,13 +278,7 @@ impl Sealer {
     ///
     /// # Errors
     /// When the body is too long, or the counter of the channel is used up.
-    pub fn seal(
-        &mut self,
-        version: u8,
-        channel: Channel,
-        body: &[u8],
-        sealed: &mut Vec<u8>,
-    ) -> Result<u64, SealError> {
+    pub fn seal(&mut self, version: u8, channel: Channel, body: &[u8], sealed: &mut Vec<u8>) -> Result<u64, SealError> {
         if body.len() > BODY_BYTES_MAX {
             return Err(SealError::TooLong(body.len()));
         }
@@ -340,14 +334,7 @@ struct Current {
 
 impl Opener {
     /// Lives of the peer before `floor` are refused: the newest that an earlier life of this box has known, or zero.
-    pub const fn new(
-        kind: Kind,
-        own: BoxId,
-        peer: BoxId,
-        spoken: Versions,
-        keys: Keys,
-        floor: Incarnation,
-    ) -> Self {
+    pub const fn new(kind: Kind, own: BoxId, peer: BoxId, spoken: Versions, keys: Keys, floor: Incarnation) -> Self {
         Self { kind, own, peer, spoken, keys, floor, current: None }
     }
 

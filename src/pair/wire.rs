@@ -181,15 +181,8 @@ mod flag {
 }
 
 /// In the order of their numbers on the wire.
-const STATES: [State; 7] = [
-    State::Init,
-    State::Standby,
-    State::Claiming,
-    State::Active,
-    State::Fault,
-    State::Maintenance,
-    State::Leaving,
-];
+const STATES: [State; 7] =
+    [State::Init, State::Standby, State::Claiming, State::Active, State::Fault, State::Maintenance, State::Leaving];
 
 const fn state_number(state: State) -> u8 {
     match state {

@@ -201,20 +201,16 @@ fn two_adjacent_releases_talk_in_the_older_ones_version_and_two_newer_ones_in_th
     assert_eq!(version(&mut a, &mut b), Ok(1));
     assert_eq!(version(&mut b, &mut a), Ok(1), "the older one speaks no other");
     // The older one is upgraded, and starts anew.
-    let identity = Identity {
-        own: A,
-        incarnation: Incarnation { boot: 4, start: 3 },
-        peer: B,
-        peer_floor: LIFE,
-        versions: new,
-    };
+    let identity =
+        Identity { own: A, incarnation: Incarnation { boot: 4, start: 3 }, peer: B, peer_floor: LIFE, versions: new };
     let mut a = Codec::new(&identity, keys()).unwrap();
     assert_eq!(version(&mut b, &mut a), Ok(1));
     assert_eq!(version(&mut a, &mut b), Ok(2));
     assert_eq!(version(&mut b, &mut a), Ok(2));
     // And is taken back to the older release: what the other one says is refused only until it has heard.
-    let mut a = Codec::new(&Identity { incarnation: Incarnation { boot: 4, start: 4 }, versions: old, ..identity }, keys())
-        .unwrap();
+    let mut a =
+        Codec::new(&Identity { incarnation: Incarnation { boot: 4, start: 4 }, versions: old, ..identity }, keys())
+            .unwrap();
     assert_eq!(version(&mut b, &mut a), Err(Refused::Version(2)));
     assert_eq!(version(&mut a, &mut b), Ok(1));
     assert_eq!(version(&mut b, &mut a), Ok(1));
