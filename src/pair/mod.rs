@@ -1,11 +1,16 @@
 //! The pair: two balancers, one of them the owner of the virtual IPs.
 //!
 //! `docs/high-availability.md` has the rules of ownership and what they promise.
+pub mod election;
 pub mod heartbeat;
 pub mod key;
 pub mod paths;
 pub mod replay;
 pub mod seal;
 pub mod time;
+pub mod timers;
 pub mod version;
 pub mod wire;
+
+#[cfg(test)]
+mod simulation;

@@ -50,6 +50,10 @@ impl Span {
         Self(ms.saturating_mul(1_000_000))
     }
 
+    pub const fn from_secs(s: u64) -> Self {
+        Self(s.saturating_mul(1_000_000_000))
+    }
+
     pub const fn from_micros(us: u64) -> Self {
         Self(us.saturating_mul(1_000))
     }
