@@ -46,11 +46,7 @@ enum Fence {
 impl Questions {
     /// A new silence: what was asked and answered in the last one counts no more.
     pub fn begin_anew(&mut self) {
-        *self = Self {
-            asked: self.asked,
-            released: self.released,
-            ..Self::default()
-        };
+        *self = Self { asked: self.asked, released: self.released, ..Self::default() };
     }
 }
 
