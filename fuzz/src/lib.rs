@@ -1,4 +1,4 @@
-//! What a hostile server can send to the probes, and what must hold whatever it sends.
+//! What a hostile server can send to the probes, or anybody to the pair, and what must hold whatever it sends.
 //!
 //! The first byte of an input chooses how the conversation is set up, the second how the input ends. The rest is
 //! what the server sends, in pieces: a byte with the length, then as much (of a datagram protocol, one each).
@@ -25,6 +25,12 @@ use lbd::health::probe::pop3::Pop3;
 use lbd::health::probe::radius::Radius;
 use lbd::health::probe::smtp::Smtp;
 use lbd::health::probe::{ANSWER_BYTES_MAX, Conversation, Next, neighbour, script};
+use lbd::pair::heartbeat::{BoxId, Incarnation};
+use lbd::pair::key::{Key, KeyId, Keys};
+use lbd::pair::paths::framing::{self, Deframer};
+use lbd::pair::seal::{BODY_BYTES_MAX, Channel, Kind, Refused, Sealer};
+use lbd::pair::version::SPOKEN;
+use lbd::pair::wire::{self, Codec, Identity};
 use md5::{Digest, Md5};
 
 /// Most bytes that a probe sends in one conversation.
@@ -274,4 +280,72 @@ pub fn packets(data: &[u8]) {
     }
     check(&script::verdict(script::End::Exited(i32::from(setup)), data));
     check_words(&script::timed_out(data).words);
+}
+
+const LIFE: Incarnation = Incarnation { boot: 3, start: 1 };
+const PEER: BoxId = BoxId(0x0200_0000_000b);
+
+/// The serial line, the seal, and what is in a heartbeat. By the set-up: bytes of a line; datagrams; datagrams that the
+/// peer has sealed, which nothing else would get past the first check; and those with a byte changed.
+pub fn heartbeat(data: &[u8]) {
+    let Some((setup, _, data)) = parts(data) else { return };
+    let keys = Keys::single(Key::new(KeyId(1), [7; 32]));
+    let (own, floor) = (BoxId(0x0200_0000_000a), Incarnation::default());
+    let identity = Identity { own, incarnation: LIFE, peer: PEER, peer_floor: floor, versions: SPOKEN };
+    let mut codec = Codec::new(&identity, keys.clone()).expect("random numbers");
+    let channel = Channel::new(setup >> 4).expect("four bits");
+    match setup & 3 {
+        0 => line(data),
+        1 => pieces(data).into_iter().for_each(|piece| {
+            assert!(codec.open(piece).is_err(), "opened without the key");
+        }),
+        _ => {
+            let mut sealer = Sealer::new(Kind::Heartbeat, PEER, LIFE, &keys).expect("random numbers");
+            let mut datagram = Vec::new();
+            for piece in pieces(data) {
+                let body = piece.get(..BODY_BYTES_MAX).unwrap_or(piece);
+                sealer.seal(1, channel, body, &mut datagram).expect("it fits");
+                if setup & 3 == 3 {
+                    let at = body.iter().map(|byte| usize::from(*byte)).sum::<usize>() % datagram.len();
+                    datagram[at] ^= 1 << (setup >> 2 & 3);
+                    assert!(codec.open(&datagram).is_err(), "opened with byte {at} changed");
+                    continue;
+                }
+                sealed(&mut codec, &datagram, body);
+            }
+        }
+    }
+}
+
+/// What is read is the same when it is written and read again; what was opened once is not opened again.
+fn sealed(codec: &mut Codec, datagram: &[u8], body: &[u8]) {
+    let read = wire::decode(body, PEER, LIFE);
+    match codec.open(datagram) {
+        Ok(received) => assert_eq!(Some(received.heartbeat), read.map(|read| read.heartbeat)),
+        Err(refused) => assert!(refused == Refused::Malformed && read.is_none(), "{refused}"),
+    }
+    assert_eq!(codec.open(datagram), Err(Refused::Replayed));
+    if let Some(mut read) = read {
+        let mut again = Vec::new();
+        wire::encode(&read, &mut again);
+        read.path_echo = read.path_echo.filter(|_| read.heartbeat.frozen.is_none());
+        assert_eq!(wire::decode(&again, PEER, LIFE), Some(read));
+    }
+}
+
+/// The same frames in other pieces, and a whole frame behind whatever came.
+fn line(data: &[u8]) {
+    let pieces = pieces(data);
+    let found = |pieces: &[&[u8]]| {
+        let (mut deframer, mut found) = (Deframer::default(), Vec::new());
+        for piece in pieces {
+            deframer.feed(piece, &mut |frame| found.push(frame.map(<[u8]>::to_vec)));
+        }
+        found
+    };
+    let whole = pieces.concat();
+    assert_eq!(found(&pieces), found(&[&whole]));
+    let mut frame = Vec::new();
+    framing::frame(b"whole", &mut frame);
+    assert_eq!(found(&[&whole, &frame]).last(), Some(&Ok(b"whole".to_vec())));
 }

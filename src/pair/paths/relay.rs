@@ -1,20 +1,27 @@
-//! A serial cable for tests: two ptys, and a thread between them that passes as much as a line of 115,200 baud, and
-//! spoils it as told.
+//! A serial cable for tests: two ptys, and between them as much as a line of 115,200 baud carries, spoilt as told.
+//!
+//! It runs on the test's own clock, so that a busy machine changes nothing: only the kernel's work between the two
+//! sides of a pty is waited for.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant as Wall};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
 use nix::unistd::ttyname;
 
-const BYTES_PER_SECOND: f64 = 11_520.0;
+use super::serial::{Bytes, SerialPath};
+use crate::pair::time::{Instant, Span};
+
+pub const BYTES_PER_SECOND: u64 = 11_520;
+/// How long the kernel may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happens to the bytes of either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +29,11 @@ pub enum Fault {
     None,
     /// One bit of every so many bytes, on average, is another one.
     Flip {
-        one_in: u32,
+        one_in: u64,
     },
     /// One of so many bytes, on average, is gone.
     Drop {
-        one_in: u32,
+        one_in: u64,
     },
     /// Nothing is read.
     Stall,
@@ -34,133 +41,144 @@ pub enum Fault {
 
 pub struct Relay {
     folder: PathBuf,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    pub fault: Fault,
+    /// Bytes taken from either end since the start.
+    pub carried: [u64; 2],
+    cable: Option<Cable>,
+    random: u64,
 }
 
-struct Shared {
-    fault: Mutex<Fault>,
-    inject: Mutex<Vec<u8>>,
-    carried: AtomicU64,
-    over: AtomicBool,
+struct Cable {
+    masters: [File; 2],
+    /// Per end: taken from it, given to it, in bytes.
+    taken: [u64; 2],
+    given: [u64; 2],
+    /// What the line can carry now, in nanoseconds of bytes.
+    credit: [u64; 2],
+    time: Instant,
 }
 
 impl Relay {
-    pub fn start() -> Self {
+    pub fn new(now: Instant) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("lbd-line-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).unwrap();
-        let shared = Shared {
-            fault: Mutex::new(Fault::None),
-            inject: Mutex::default(),
-            carried: AtomicU64::new(0),
-            over: AtomicBool::new(false),
-        };
-        let mut relay = Self { folder, shared: Arc::new(shared), thread: None };
-        relay.restart();
+        let mut relay = Self { folder, fault: Fault::None, carried: [0; 2], cable: None, random: 1 };
+        relay.plug(now);
         relay
     }
 
-    /// The device at one end; the same path after a restart.
-    pub fn one(&self) -> PathBuf {
-        self.folder.join("one")
-    }
-
-    pub fn other(&self) -> PathBuf {
-        self.folder.join("other")
-    }
-
-    pub fn fault(&self, fault: Fault) {
-        *self.shared.fault.lock().unwrap() = fault;
-    }
-
-    /// Noise towards the other end.
-    pub fn inject(&self, bytes: &[u8]) {
-        self.shared.inject.lock().unwrap().extend_from_slice(bytes);
-    }
-
-    /// Bytes taken from one end so far.
-    pub fn carried(&self) -> u64 {
-        self.shared.carried.load(Ordering::Relaxed)
+    /// The device at an end, 0 or 1; the same path each time.
+    pub fn device(&self, end: usize) -> PathBuf {
+        self.folder.join(["one", "other"][end])
     }
 
     /// Both devices are gone.
     pub fn hang_up(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
+        self.cable = None;
+        for end in 0..2 {
+            fs::remove_file(self.device(end)).unwrap();
         }
-        fs::remove_file(self.one()).unwrap();
-        fs::remove_file(self.other()).unwrap();
     }
 
     /// And there again.
-    pub fn restart(&mut self) {
-        let ends = [self.one(), self.other()].map(|path| {
+    pub fn plug(&mut self, now: Instant) {
+        let masters = [0, 1].map(|end| {
             let pty = openpty(None, None).unwrap();
-            symlink(ttyname(&pty.slave).unwrap(), path).unwrap();
+            symlink(ttyname(&pty.slave).unwrap(), self.device(end)).unwrap();
             fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
             File::from(pty.master)
         });
-        self.shared.over.store(false, Ordering::Relaxed);
-        let shared = Arc::clone(&self.shared);
-        self.thread = Some(thread::spawn(move || carry(ends, &shared)));
+        self.cable = Some(Cable { masters, taken: [0; 2], given: [0; 2], credit: [0; 2], time: now });
+    }
+
+    /// Noise towards the second end.
+    pub fn inject(&mut self, bytes: &[u8]) {
+        let cable = self.cable.as_mut().unwrap();
+        cable.masters[1].write_all(bytes).unwrap();
+        cable.given[1] += bytes.len() as u64;
+    }
+
+    /// Passes on what the line carries until `now`. The ends have written so much.
+    pub fn pass(&mut self, now: Instant, ends: [Bytes; 2]) {
+        let Some(cable) = &mut self.cable else { return };
+        let elapsed = now.since(cable.time);
+        cable.time = now;
+        for (from, to) in [(0, 1), (1, 0)] {
+            if self.fault == Fault::Stall {
+                continue;
+            }
+            let byte = 1_000_000_000 / BYTES_PER_SECOND;
+            cable.credit[from] += elapsed.0;
+            let most = usize::try_from(cable.credit[from] / byte).unwrap().min(2_000);
+            let waiting = usize::try_from(ends[from].written.saturating_sub(cable.taken[from])).unwrap();
+            let length = most.min(waiting);
+            // A line that was idle does not catch up on what it could have carried.
+            cable.credit[from] = if length < most { 0 } else { cable.credit[from] - length as u64 * byte };
+            let mut bytes = vec![0; length];
+            patiently(|| readable(&cable.masters[from]) >= length);
+            cable.masters[from].read_exact(&mut bytes).unwrap();
+            cable.taken[from] += length as u64;
+            self.carried[from] += length as u64;
+            let passed = spoilt(&bytes, self.fault, &mut self.random);
+            cable.masters[to].write_all(&passed).unwrap();
+            cable.given[to] += passed.len() as u64;
+        }
+    }
+
+    /// Bytes given to an end since it was plugged.
+    pub fn given(&self, end: usize) -> u64 {
+        self.cable.as_ref().map_or(0, |cable| cable.given[end])
+    }
+
+    /// Waits until the kernel has brought to an end what was given to it; `drain` reads it.
+    pub fn settle(&self, end: usize, path: &mut SerialPath, mut drain: impl FnMut(&mut SerialPath)) {
+        let Some(cable) = &self.cable else { return drain(path) };
+        patiently(|| {
+            drain(path);
+            path.fd().is_none() || path.bytes().read >= cable.given[end]
+        });
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.hang_up();
-        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-fn carry([mut one, mut other]: [File; 2], shared: &Shared) {
-    let (mut begin, mut given) = (Instant::now(), [0.0; 2]);
-    let mut random = 1;
-    while !shared.over.load(Ordering::Relaxed) {
-        thread::sleep(Duration::from_millis(1));
-        let noise = std::mem::take(&mut *shared.inject.lock().unwrap());
-        let _ = other.write(&noise);
-        let fault = *shared.fault.lock().unwrap();
-        let due = begin.elapsed().as_secs_f64() * BYTES_PER_SECOND;
-        if fault == Fault::Stall {
-            (begin, given) = (Instant::now(), [0.0; 2]);
-            continue;
-        }
-        let carried = pass(&mut one, &mut other, due, &mut given[0], fault, &mut random);
-        shared.carried.fetch_add(carried as u64, Ordering::Relaxed);
-        pass(&mut other, &mut one, due, &mut given[1], fault, &mut random);
+/// A step of the test's clock.
+pub const STEP: Span = Span::from_millis(1);
+
+fn patiently(mut done: impl FnMut() -> bool) {
+    let begin = Wall::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "the kernel does not bring it");
+        thread::sleep(Duration::from_micros(20));
     }
 }
 
-/// Passes on what the line could have carried: `due` bytes since the begin, of which `given` are given. How many it took.
-fn pass(from: &mut File, to: &mut File, due: f64, given: &mut f64, fault: Fault, random: &mut u64) -> usize {
-    let mut buffer = [0; 1_024];
-    let most = ((due - *given).max(0.0) as usize).min(buffer.len());
-    if most == 0 {
-        return 0;
-    }
-    // An error: nothing is there, or nobody has the other end open.
-    let length = from.read(&mut buffer[..most]).unwrap_or(0);
-    // A line that was idle does not catch up on what it could have carried.
-    *given = if length < most { due } else { *given + length as f64 };
-    let mut hit = |one_in: u32| {
+mod ioctl {
+    nix::ioctl_read_bad!(inq, libc::FIONREAD, libc::c_int);
+}
+
+fn readable(file: &File) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, to a local that outlives the call; the descriptor is open.
+    unsafe { ioctl::inq(file.as_raw_fd(), &raw mut bytes) }.unwrap();
+    usize::try_from(bytes).unwrap()
+}
+
+fn spoilt(bytes: &[u8], fault: Fault, random: &mut u64) -> Vec<u8> {
+    let mut hit = |one_in: u64| {
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*random >> 33) % u64::from(one_in) == 0
+        (*random >> 33) % one_in == 0
     };
-    let passed: Vec<u8> = buffer[..length]
-        .iter()
-        .filter_map(|byte| match fault {
-            Fault::Flip { one_in } if hit(one_in) => Some(byte ^ 0x10),
-            Fault::Drop { one_in } if hit(one_in) => None,
-            _ => Some(*byte),
-        })
-        .collect();
-    // What does not fit is lost, as in a receiver that overruns.
-    let _ = to.write(&passed);
-    length
+    let spoilt = |byte: &u8| match fault {
+        Fault::Flip { one_in } if hit(one_in) => Some(byte ^ 0x10),
+        Fault::Drop { one_in } if hit(one_in) => None,
+        _ => Some(*byte),
+    };
+    bytes.iter().filter_map(spoilt).collect()
 }

@@ -72,6 +72,15 @@ struct Line {
     /// A frame that waits for the line to be free.
     waiting: Option<Vec<u8>>,
     free_at: Instant,
+    /// Bytes that went and came since it was opened.
+    bytes: Bytes,
+}
+
+/// Bytes of a line, framing and noise included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    pub written: u64,
+    pub read: u64,
 }
 
 impl SerialPath {
@@ -106,6 +115,11 @@ impl SerialPath {
         }
     }
 
+    /// Since the line was opened; zero while it is not.
+    pub fn bytes(&self) -> Bytes {
+        self.line.as_ref().map(|line| line.bytes).unwrap_or_default()
+    }
+
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
@@ -120,7 +134,8 @@ impl SerialPath {
         match Port::open(&self.config, self.speed) {
             Ok(port) => {
                 self.deframer.clear();
-                self.line = Some(Line { port, unwritten: Vec::new(), waiting: None, free_at: now });
+                self.line =
+                    Some(Line { port, unwritten: Vec::new(), waiting: None, free_at: now, bytes: Bytes::default() });
                 (self.open_at, self.trouble) = (None, None);
             }
             Err(error) => self.close(&error, now),
@@ -167,6 +182,7 @@ impl SerialPath {
             let error = match line.port.0.read(&mut buffer) {
                 Ok(0) => io::Error::new(ErrorKind::UnexpectedEof, "the line was hung up"),
                 Ok(length) => {
+                    line.bytes.read += length as u64;
                     self.deframer.feed(buffer.get(..length).unwrap_or_default(), &mut |frame| match frame {
                         Ok(datagram) => each(Arrival::Datagram(datagram), clock()),
                         Err(damage) => each(Arrival::Damaged(damage), clock()),
@@ -201,6 +217,7 @@ impl Line {
                 Ok(0) => break,
                 Ok(written) => {
                     self.unwritten.drain(..written.min(self.unwritten.len()));
+                    self.bytes.written += written as u64;
                     self.free_at = self.free_at.max(now) + line_time(written, baud) * 2;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -102,12 +102,16 @@ pub struct Pair2 {
     pub plane: DataPlane,
     pub daemon: Option<Box<Election>>,
     pub stopped: bool,
+    /// Since when it is stopped or stands still.
+    pub paused_at: u64,
     pub inbox: Vec<Waiting>,
     /// Computed, and not carried out yet.
     pub pending: Vec<Action>,
     pub busy_until: Option<u64>,
     /// The thread may stall for up to so long between computing and doing.
     pub late_writes: u64,
+    /// It stalls for so long before it writes the next endless lease.
+    pub late_endless: u64,
     pub timers_first: bool,
     /// World time at which a tick is scheduled.
     pub tick_at: u64,

@@ -31,6 +31,9 @@ pub struct Checker {
     /// Heartbeats that were heard; and those that were acted upon, which is later in a thread that stalls.
     pub heard: Darkness,
     pub acted: Darkness,
+    /// Per box: since when it runs again, after a pause that it must have noticed. A silence of its own making is no
+    /// darkness.
+    pub resumed: [u64; 2],
     /// Per box: the newest question that was answered, and whether the answer told of an owner.
     pub told: [Option<(u64, bool)>; 2],
     /// Who announced the addresses last: where the neighbours send.
@@ -76,23 +79,27 @@ impl Checker {
 
     /// `who` begins to own while the other owns. Allowed only if, between the decision and its execution, it was true
     /// that for D nothing had got through in either direction, and that no question asked in that time had been
-    /// answered by an owner's data plane.
+    /// answered by an owner's data plane. A pause of its own does not count, nor does a darkness that was over long ago.
     pub fn second_owner(&mut self, who: usize, decision: Decision, dead: Span, now: u64) {
         self.heard.look(now, dead);
         self.acted.look(now, dead);
-        let dark = self.heard.until.max(self.acted.until).is_some_and(|until| until >= decision.at);
+        let dark = self.heard.until.max(self.acted.until);
+        let dark = dark.is_some_and(|until| until >= decision.at && until + dead.0 >= now);
+        let resumed = self.resumed[who];
+        let awake = resumed > decision.at || decision.at - resumed >= dead.0;
         let unanswered = decision.told_owned.is_none_or(|asked| asked + dead.0 <= decision.at + dead.0 / 1_000);
-        if dark && unanswered {
+        if dark && awake && unanswered {
             self.splits += 1;
         } else {
             let ago = |at: u64| decision.at.saturating_sub(at) / MS;
             self.fail(format!(
                 "at {} ms box {who} began to own while the other did, decided {} ms before; the last heartbeat got \
-                 through {} ms before that; an answer told of an owner to a question {:?} ms before",
+                 through {} ms before that; an answer told of an owner to a question {:?} ms before; it was awake for {} ms",
                 now / MS,
                 (now - decision.at) / MS,
                 ago(self.heard.last),
-                decision.told_owned.map(ago)
+                decision.told_owned.map(ago),
+                ago(resumed)
             ));
         }
     }

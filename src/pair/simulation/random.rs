@@ -67,7 +67,7 @@ fn fault(rng: &mut Rng, at: u64, dead: u64, steps: &mut Vec<(u64, Step)>) {
         steps.push((at, begin));
         steps.push((end, finish));
     };
-    match rng.between(0, 24) {
+    match rng.between(0, 25) {
         0 => both(Step::Cut { from: of, path, cut: true }, Step::Cut { from: of, path, cut: false }),
         1 | 2 => both(Step::CutAllFrom { from: of, cut: true }, Step::CutAllFrom { from: of, cut: false }),
         3 | 4 => both(Step::CutAll(true), Step::CutAll(false)),
@@ -86,7 +86,7 @@ fn fault(rng: &mut Rng, at: u64, dead: u64, steps: &mut Vec<(u64, Step)>) {
         14 => both(Step::Freeze(of), Step::Thaw(of)),
         15 | 16 => both(Step::Kill(of), Step::Start(of)),
         17 | 18 => both(Step::PowerOff(of), Step::PowerOn(of)),
-        19 => both(Step::LateWrites { of, ms: rng.between(10, dead) }, Step::LateWrites { of, ms: 0 }),
+        19 => both(Step::LateWrites { of, ms: rng.between(10, dead * 5 / 2) }, Step::LateWrites { of, ms: 0 }),
         20 => steps.push((at, Step::HandOver(of))),
         21 => steps.push((at, Step::Restart { of, ms: rng.between(20, 2_500) })),
         22 => both(Step::Maintenance { of, on: true }, Step::Maintenance { of, on: false }),
@@ -95,6 +95,7 @@ fn fault(rng: &mut Rng, at: u64, dead: u64, steps: &mut Vec<(u64, Step)>) {
             1 => both(Step::Synced { of, synced: false }, Step::Synced { of, synced: true }),
             _ => both(Step::Pools { of, healthy: 2 }, Step::Pools { of, healthy: 5 }),
         },
+        24 => steps.push((at, Step::LateEndless { of, ms: rng.between(dead, dead * 6) })),
         _ => steps.push((at, Step::WallClock)),
     }
 }

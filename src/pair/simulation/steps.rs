@@ -56,6 +56,11 @@ pub enum Step {
         of: usize,
         ms: u64,
     },
+    /// The thread stalls for so long between deciding on its next endless lease and writing it.
+    LateEndless {
+        of: usize,
+        ms: u64,
+    },
     TimersFirst {
         of: usize,
         first: bool,
@@ -126,16 +131,22 @@ impl World {
             Step::Delay { from, path, ms } => self.lines[from][path].delay = ms * MS,
             Step::Duplicate { percent } => self.all_lines(|line| line.duplicate_percent = percent),
             Step::Hold { from, path, ms } => self.lines[from][path].held_until = self.now + ms * MS,
-            Step::Stop(of) => self.boxes[of].stopped = self.boxes[of].daemon.is_some(),
+            Step::Stop(of) => {
+                self.pause(of);
+                self.boxes[of].stopped = self.boxes[of].daemon.is_some();
+            }
             Step::Continue(of) => {
                 if std::mem::take(&mut self.boxes[of].stopped) {
-                    self.go_on(of);
+                    self.resume(of);
                 }
             }
-            Step::Freeze(of) => self.boxes[of].frozen = self.boxes[of].on,
+            Step::Freeze(of) => {
+                self.pause(of);
+                self.boxes[of].frozen = self.boxes[of].on;
+            }
             Step::Thaw(of) => {
                 if std::mem::take(&mut self.boxes[of].frozen) {
-                    self.go_on(of);
+                    self.resume(of);
                 }
             }
             Step::Kill(of) => self.boxes[of].kill(),
@@ -153,6 +164,7 @@ impl World {
             }
             Step::PowerOn(of) => self.power_on(of),
             Step::LateWrites { of, ms } => self.boxes[of].late_writes = ms * MS,
+            Step::LateEndless { of, ms } => self.boxes[of].late_endless = ms * MS,
             Step::TimersFirst { of, first } => self.boxes[of].timers_first = first,
             Step::HandOver(of) => self.command(of, Command::HandOver),
             Step::Restart { of, ms } => {
@@ -182,6 +194,25 @@ impl World {
         self.checker.look(now, [self.boxes[0].owns(now), self.boxes[1].owns(now)]);
     }
 
+    fn pause(&mut self, of: usize) {
+        let each = &mut self.boxes[of];
+        if !each.stopped && !each.frozen {
+            each.paused_at = self.now;
+        }
+    }
+
+    fn resume(&mut self, of: usize) {
+        let each = &self.boxes[of];
+        if each.stopped || each.frozen {
+            return;
+        }
+        // A pause is noticed by a tick that is later than two heartbeats, and ticks are a heartbeat apart.
+        if self.now - each.paused_at > self.timers.heartbeat.0 * 3 {
+            self.checker.resumed[of] = self.now;
+        }
+        self.go_on(of);
+    }
+
     fn power_on(&mut self, of: usize) {
         let drift = self.rng.between(0, 800) as i64 - 400;
         let each: &mut Pair2 = &mut self.boxes[of];
@@ -205,6 +236,7 @@ impl World {
         self.all_lines(|line| line.heal());
         for of in 0..2 {
             self.boxes[of].late_writes = 0;
+            self.boxes[of].late_endless = 0;
             self.step(Step::Thaw(of));
             self.step(Step::Continue(of));
             self.step(Step::Fault { of, on: false });

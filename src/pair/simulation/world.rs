@@ -268,7 +268,9 @@ impl World {
             self.checker.heard.got_through(self.now, self.timers.dead);
         }
         self.decisions[of] = self.checker.decision(of, self.now, heard);
-        let stall = if each.late_writes > 0 && !actions.is_empty() && self.rng.percent(30) {
+        let stall = if each.late_endless > 0 && actions.contains(&Action::MakeEndless) {
+            std::mem::take(&mut each.late_endless)
+        } else if each.late_writes > 0 && !actions.is_empty() && self.rng.percent(30) {
             self.rng.next() % each.late_writes
         } else {
             0
