@@ -53,7 +53,8 @@ pub fn config(seed: u64, size: usize) -> Config {
 fn interfaces(d: &mut Dice, inside: impl Iterator<Item = Prefix>) -> Interfaces {
     let manage = d.coin();
     let bridge = d.maybe(|_| "br0".to_owned()).or(manage.then(|| "br1".to_owned()));
-    let own = [Prefix { address: address(true, 5, 0), length: 24 }, Prefix { address: address(false, 5, 0), length: 64 }];
+    let own =
+        [Prefix { address: address(true, 5, 0), length: 24 }, Prefix { address: address(false, 5, 0), length: 64 }];
     let cross = d.below(PORTS.len());
     let uplinks: Vec<String> = if bridge.is_some() {
         PORTS.iter().enumerate().filter(|(n, _)| *n != cross && d.coin()).map(|(_, port)| (*port).to_owned()).collect()

@@ -96,18 +96,49 @@ pub struct SeenAddress {
 /// One thing to ask of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    MakeBridge { name: String, mac: Mac, stp: bool },
-    FixMac { bridge: IfIndex, mac: Mac },
-    SetStp { bridge: IfIndex, on: bool },
-    Leave { port: IfIndex, name: String },
+    MakeBridge {
+        name: String,
+        mac: Mac,
+        stp: bool,
+    },
+    FixMac {
+        bridge: IfIndex,
+        mac: Mac,
+    },
+    SetStp {
+        bridge: IfIndex,
+        on: bool,
+    },
+    Leave {
+        port: IfIndex,
+        name: String,
+    },
     /// Before a port joins that is to be blocked: it would forward from joining to blocking.
-    Down { port: IfIndex },
-    Join { port: IfIndex, name: String, bridge: IfIndex },
-    Block { port: IfIndex },
-    Unblock { port: IfIndex },
-    Up { link: IfIndex },
-    RemoveAddress { bridge: IfIndex, prefix: Prefix },
-    AddAddress { bridge: IfIndex, prefix: Prefix },
+    Down {
+        port: IfIndex,
+    },
+    Join {
+        port: IfIndex,
+        name: String,
+        bridge: IfIndex,
+    },
+    Block {
+        port: IfIndex,
+    },
+    Unblock {
+        port: IfIndex,
+    },
+    Up {
+        link: IfIndex,
+    },
+    RemoveAddress {
+        bridge: IfIndex,
+        prefix: Prefix,
+    },
+    AddAddress {
+        bridge: IfIndex,
+        prefix: Prefix,
+    },
 }
 
 impl fmt::Display for Request {
@@ -170,12 +201,7 @@ pub struct Difference {
 
 /// The way from what the kernel has to what is wanted. A bridge that is not there is made first, and alone: the
 /// rest follows when it has a number. A port that is not there joins when it appears.
-pub fn difference(
-    wanted: &Wanted,
-    gate: &dyn Fn(IfIndex) -> Option<Gate>,
-    seen: &Seen,
-    record: &Record,
-) -> Difference {
+pub fn difference(wanted: &Wanted, gate: &dyn Fn(IfIndex) -> Option<Gate>, seen: &Seen, record: &Record) -> Difference {
     let mut out = Difference::default();
     let Some((bridge, link)) = named(seen, &wanted.bridge) else {
         let stp = wanted.stp.unwrap_or(false);
@@ -228,7 +254,8 @@ fn ports(
     if link.master != Some(bridge) {
         let stolen = link.master.filter(|_| !record.ports.contains(name));
         if let Some(master) = stolen {
-            let master = seen.links.get(&master).map_or_else(|| format!("interface {master}"), |link| link.name.clone());
+            let master =
+                seen.links.get(&master).map_or_else(|| format!("interface {master}"), |link| link.name.clone());
             out.problems.push(Problem::InAnother { port: name.clone(), master });
             return;
         }

@@ -148,9 +148,7 @@ impl Bridge {
             Request::SetStp { bridge, on } => {
                 (set(*bridge, |link| link.attributes.push(bridge_info(vec![stp_state(*on)]))), 0)
             }
-            Request::Leave { port, .. } => {
-                (set(*port, |link| link.attributes.push(LinkAttribute::Controller(0))), 0)
-            }
+            Request::Leave { port, .. } => (set(*port, |link| link.attributes.push(LinkAttribute::Controller(0))), 0),
             Request::Join { port, bridge, .. } => {
                 // Frames of the port's own stack would have another MAC than the box.
                 let silent = set(*port, |link| {

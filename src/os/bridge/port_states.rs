@@ -18,9 +18,7 @@ use std::io;
 use rtnetlink::packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload, Nla,
 };
-use rtnetlink::packet_route::link::{
-    BridgePortState, InfoBridgePort, LinkAttribute, LinkMessage, LinkProtoInfoBridge,
-};
+use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort, LinkAttribute, LinkMessage, LinkProtoInfoBridge};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
