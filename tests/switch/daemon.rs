@@ -104,9 +104,7 @@ fn the_daemon_makes_its_bridge_keeps_it_follows_the_configuration_and_leaves_it_
     site.ip("lb1", "link add p2 type veth peer name p2x\nlink set p2x up").unwrap();
     until(&site, SOON, "another p2 has joined", || is(lb1, &["p1", "p2", "up0"], &["10.1.0.2/24"]));
     site.ip("lb1", "addr del 10.1.0.2/24 dev br0").unwrap();
-    until(&site, Duration::from_secs(20), "the address is back", || {
-        is(lb1, &["p1", "p2", "up0"], &["10.1.0.2/24"])
-    });
+    until(&site, Duration::from_secs(20), "the address is back", || is(lb1, &["p1", "p2", "up0"], &["10.1.0.2/24"]));
 
     // The configuration forgets p2; what others have added stays.
     site.ip("lb1", "link add f0 type veth peer name f0x\nlink set f0 master br0 up\naddr add 192.0.2.9/24 dev br0")
