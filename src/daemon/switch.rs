@@ -51,7 +51,6 @@ impl Switch {
         let Some(wanted) = Wanted::of(interfaces) else { return Outcome::default() };
         match self.bridge.seen().await {
             Ok(seen) => {
-                let named = seen.links.iter().map(|(index, link)| (link.name.clone(), *index));
                 let first = |name: &String| self.uplinks_at_first.filter(|_| interfaces.uplinks.contains(name));
                 let named = seen.links.iter().map(|(index, link)| (&link.name, *index));
                 for (name, index) in named.filter(|(name, _)| wanted.gated.contains(*name)) {
