@@ -27,14 +27,14 @@ pub struct Switch {
     path: PathBuf,
     /// Ports that a pair opens and blocks, with the numbers that they had last.
     known: BTreeMap<String, IfIndex>,
-    /// What such ports are until the pair has said something.
-    preset: Option<Gate>,
+    /// What uplinks are until the pair has said something.
+    uplinks_at_first: Option<Gate>,
 }
 
 impl Switch {
-    /// The record of what lbd has set up is in the run directory: a boot forgets both. `preset`: the gate of uplinks
-    /// and cross-connects of which nobody has said anything, from before they join the bridge.
-    pub fn open(run_dir: &Path, gates: Arc<Gates>, preset: Option<Gate>) -> anyhow::Result<Self> {
+    /// The record of what lbd has set up is in the run directory: a boot forgets both. `uplinks_at_first`: the gate of
+    /// uplinks of which nobody has said anything, from before they join the bridge.
+    pub fn open(run_dir: &Path, gates: Arc<Gates>, uplinks_at_first: Option<Gate>) -> anyhow::Result<Self> {
         let path = run_dir.join("switch.json");
         let record = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
@@ -43,7 +43,7 @@ impl Switch {
             }),
             Err(_) => Record::default(),
         };
-        Ok(Self { bridge: Bridge::open()?, gates, record, path, known: BTreeMap::new(), preset })
+        Ok(Self { bridge: Bridge::open()?, gates, record, path, known: BTreeMap::new(), uplinks_at_first })
     }
 
     /// Brings the bridge to what is wanted; nothing where lbd is not to manage it.
@@ -51,8 +51,11 @@ impl Switch {
         let Some(wanted) = Wanted::of(interfaces) else { return Outcome::default() };
         match self.bridge.seen().await {
             Ok(seen) => {
-                let named = seen.links.iter().map(|(index, link)| (link.name.clone(), *index));
-                self.follow(named.filter(|(name, _)| wanted.gated.contains(name)).collect());
+                let first = |name: &String| self.uplinks_at_first.filter(|_| interfaces.uplinks.contains(name));
+                let named = seen.links.iter().map(|(index, link)| (&link.name, *index));
+                for (name, index) in named.filter(|(name, _)| wanted.gated.contains(*name)) {
+                    follow(&self.gates, &mut self.known, name, index, first(name));
+                }
             }
             Err(error) => return Outcome { problems: vec![error.to_string()], ..Outcome::default() },
         }
@@ -67,24 +70,22 @@ impl Switch {
         }
         outcome
     }
+}
 
-    /// A port that has come again has another number, and the gate that it had.
-    fn follow(&mut self, now: BTreeMap<String, IfIndex>) {
-        for (name, index) in &now {
-            let before = self.known.get(name).copied().filter(|before| before != index);
-            let gate = before.and_then(|before| self.gates.get(before));
-            if self.gates.get(*index).is_none()
-                && let Some(gate) = gate.or(self.preset)
-                && !self.gates.set(*index, gate)
-            {
-                warn!("{name} can be neither opened nor blocked: there are more such ports than lbd keeps");
-            }
-            if let Some(before) = before {
-                self.gates.forget(before);
-            }
-        }
-        // One that is gone keeps its number, by which it is followed when it returns.
-        self.known.extend(now);
+/// Notes the number of a port. One that has come again has another number, and the gate that it had; one that is new
+/// has its first gate, if there is to be one.
+fn follow(gates: &Gates, known: &mut BTreeMap<String, IfIndex>, name: &str, index: IfIndex, first: Option<Gate>) {
+    // One that was gone has kept its number here, by which it is followed when it returns.
+    let before = known.insert(name.to_owned(), index).filter(|before| *before != index);
+    let gate = before.and_then(|before| gates.get(before)).or(first);
+    if gates.get(index).is_none()
+        && let Some(gate) = gate
+        && !gates.set(index, gate)
+    {
+        warn!("{name} can be neither opened nor blocked: there are more such ports than lbd keeps");
+    }
+    if let Some(before) = before {
+        gates.forget(before);
     }
 }
 
@@ -116,4 +117,28 @@ pub async fn keep(
 /// Waits until the links are others; false when the watcher has ended.
 async fn changed(network: &mut watch::Receiver<Arc<Network>>, links: &BTreeMap<IfIndex, Link>) -> bool {
     network.wait_for(|now| now.links != *links).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_comes_again_with_another_number_has_the_gate_that_it_had() {
+        let (gates, mut known) = (Gates::default(), BTreeMap::new());
+        follow(&gates, &mut known, "eth1", 4, Some(Gate::Blocked));
+        assert_eq!(gates.get(4), Some(Gate::Blocked));
+        assert!(gates.set(4, Gate::Open));
+        follow(&gates, &mut known, "eth1", 4, Some(Gate::Blocked));
+        assert_eq!(gates.get(4), Some(Gate::Open), "the pair has said something");
+        follow(&gates, &mut known, "eth1", 9, Some(Gate::Blocked));
+        assert_eq!((gates.get(4), gates.get(9)), (None, Some(Gate::Open)));
+    }
+
+    #[test]
+    fn a_port_of_which_nobody_says_anything_has_no_gate() {
+        let (gates, mut known) = (Gates::default(), BTreeMap::new());
+        follow(&gates, &mut known, "eth6", 4, None);
+        assert_eq!(gates.get(4), None);
+    }
 }
