@@ -167,12 +167,19 @@ pub enum Action {
     /// Own nothing before this instant, whatever happens; pinned, so that the next daemon knows.
     KeepPromise(Instant),
     /// Ask the peer's data plane, on every Ethernet path.
-    Ask { nonce: u64 },
+    Ask {
+        nonce: u64,
+    },
     /// Tell the peer's data plane to let go, if its daemon shows no life.
-    Release { nonce: u64 },
+    Release {
+        nonce: u64,
+    },
     /// Gratuitous ARP and unsolicited neighbour advertisements for all that is owned.
     Announce,
-    Serve { what: Serve, until: Instant },
+    Serve {
+        what: Serve,
+        until: Instant,
+    },
     /// Run the fence command, and tell how it ended.
     Fence,
     /// The restart that was ordered can be done now.

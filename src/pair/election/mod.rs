@@ -320,9 +320,7 @@ impl Election {
 
     /// Heard within the dead interval, and not before a pause of our own.
     fn peer_fresh(&self) -> bool {
-        self.peer.heard.is_some_and(|heard| {
-            heard >= self.resumed && self.now.since(heard) < self.settings.timers.dead
-        })
+        self.peer.heard.is_some_and(|heard| heard >= self.resumed && self.now.since(heard) < self.settings.timers.dead)
     }
 
     fn peer_hears_us(&self) -> bool {

@@ -103,8 +103,7 @@ impl Peer {
     /// Alive, and in no state to take over.
     pub fn unfit(&self) -> bool {
         self.last.is_some_and(|last| {
-            !last.owns
-                && matches!(last.state, State::Init | State::Fault | State::Maintenance | State::Leaving)
+            !last.owns && matches!(last.state, State::Init | State::Fault | State::Maintenance | State::Leaving)
         })
     }
 

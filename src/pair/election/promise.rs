@@ -36,7 +36,10 @@ impl Election {
             self.promise.given = None;
             // At the time of its stamp the peer neither owned nor claimed: no lease can rest on what was promised
             // on older stamps.
-            if !heartbeat.owns && !claims && (self.promise.ours || heartbeat_answers(heartbeat, self.settings.incarnation)) {
+            if !heartbeat.owns
+                && !claims
+                && (self.promise.ours || heartbeat_answers(heartbeat, self.settings.incarnation))
+            {
                 self.release_promise();
             }
             return;
@@ -155,8 +158,7 @@ impl Election {
         if !self.owns() {
             return;
         }
-        self.want_endless =
-            self.solo.is_none() && self.peer_fresh() && self.peer_hears_us() && self.peer.unfit();
+        self.want_endless = self.solo.is_none() && self.peer_fresh() && self.peer_hears_us() && self.peer.unfit();
         if self.want_endless {
             let echoed = self.endless_said.is_some_and(|said| self.peer.echoed.is_some_and(|echoed| echoed >= said));
             if echoed && self.held != super::Lease::Endless {

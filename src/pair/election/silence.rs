@@ -49,11 +49,7 @@ enum Fence {
 impl Questions {
     /// A new silence: what was asked and answered in the last one counts no more.
     pub fn begin_anew(&mut self) {
-        *self = Self {
-            asked: self.asked,
-            released: self.released,
-            ..Self::default()
-        };
+        *self = Self { asked: self.asked, released: self.released, ..Self::default() };
     }
 }
 
@@ -163,8 +159,14 @@ impl Election {
                 self.questions.endless_since.get_or_insert(self.now);
             }
         }
-        if self.owns() && self.solo.is_some() && lease != LeaseLeft::None {
+        if lease == LeaseLeft::None {
+            return;
+        }
+        if self.owns() && self.solo.is_some() {
             self.other_owner(lease, age);
+        } else if !self.owns() && self.claim.is_some() {
+            // What the peer would promise now it would promise to one that has lost.
+            self.void_claim();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Two owners that meet: one of them lets go.
 
-use super::{Alarm, Action, Election};
+use super::{Action, Alarm, Election};
 use crate::pair::heartbeat::{FrozenRank, Heartbeat};
 
 impl Election {

@@ -20,15 +20,8 @@ impl Election {
         let fresh = self.peer_fresh();
         let silent = !fresh && self.now.since(self.resumed) >= self.settings.timers.dead;
         let deaf = fresh && !self.peer_hears_us() && self.now.since(self.resumed) >= self.settings.timers.dead * 2;
-        let differs =
-            fresh && self.peer.last.is_some_and(|last| last.config_revision != self.inputs.config_revision);
-        let now = Told {
-            silent,
-            deaf,
-            orphan: self.sees_orphan(),
-            filtered: self.only_heartbeats_missing(),
-            differs,
-        };
+        let differs = fresh && self.peer.last.is_some_and(|last| last.config_revision != self.inputs.config_revision);
+        let now = Told { silent, deaf, orphan: self.sees_orphan(), filtered: self.only_heartbeats_missing(), differs };
         let before = std::mem::replace(&mut self.told, now);
         let news = [
             (before.silent, now.silent, Alarm::PeerSilent),

@@ -75,10 +75,7 @@ fn fault(rng: &mut Rng, at: u64, dead: u64, steps: &mut Vec<(u64, Step)>) {
         6 => both(Step::Loss { percent: rng.between(10, 90) }, Step::Loss { percent: 0 }),
         7 => both(Step::LossFrom { from: of, percent: rng.between(30, 100) }, Step::LossFrom { from: of, percent: 0 }),
         8 => both(Step::Jitter { ms: rng.between(5, dead * 2) }, Step::Jitter { ms: 0 }),
-        9 => both(
-            Step::Delay { from: of, path, ms: rng.between(5, dead * 4) },
-            Step::Delay { from: of, path, ms: 0 },
-        ),
+        9 => both(Step::Delay { from: of, path, ms: rng.between(5, dead * 4) }, Step::Delay { from: of, path, ms: 0 }),
         10 => both(Step::Duplicate { percent: 50 }, Step::Duplicate { percent: 0 }),
         11 => steps.push((at, Step::Hold { from: of, path, ms: end - at })),
         12 | 13 => {

@@ -663,10 +663,10 @@ fn more_healthy_pools_move_the_ownership_once_and_only_when_they_stand() {
         holds(&world, 1);
         gap_at_most(&world, 1.0);
         for round in 0..60 {
-            steps(&mut world, &[
-                Pools { of: 0, healthy: 3 + round % 2 * 3 },
-                Pools { of: 1, healthy: 3 + (round + 1) % 2 * 3 },
-            ]);
+            steps(
+                &mut world,
+                &[Pools { of: 0, healthy: 3 + round % 2 * 3 }, Pools { of: 1, healthy: 3 + (round + 1) % 2 * 3 }],
+            );
             world.run_ms(5_000);
         }
         // Five minutes of differences that stand just long enough: held for 30 s each time.

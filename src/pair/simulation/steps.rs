@@ -9,17 +9,41 @@ use crate::pair::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// One direction of one path.
-    Cut { from: usize, path: usize, cut: bool },
-    CutAllFrom { from: usize, cut: bool },
+    Cut {
+        from: usize,
+        path: usize,
+        cut: bool,
+    },
+    CutAllFrom {
+        from: usize,
+        cut: bool,
+    },
     CutAll(bool),
     Filter(bool),
-    Loss { percent: u64 },
-    LossFrom { from: usize, percent: u64 },
-    Jitter { ms: u64 },
-    Delay { from: usize, path: usize, ms: u64 },
-    Duplicate { percent: u64 },
+    Loss {
+        percent: u64,
+    },
+    LossFrom {
+        from: usize,
+        percent: u64,
+    },
+    Jitter {
+        ms: u64,
+    },
+    Delay {
+        from: usize,
+        path: usize,
+        ms: u64,
+    },
+    Duplicate {
+        percent: u64,
+    },
     /// A path delivers nothing for a while, then all of it at once.
-    Hold { from: usize, path: usize, ms: u64 },
+    Hold {
+        from: usize,
+        path: usize,
+        ms: u64,
+    },
     Stop(usize),
     Continue(usize),
     Freeze(usize),
@@ -30,16 +54,40 @@ pub enum Step {
     Start(usize),
     PowerOff(usize),
     PowerOn(usize),
-    LateWrites { of: usize, ms: u64 },
+    LateWrites {
+        of: usize,
+        ms: u64,
+    },
     /// The thread stalls for so long between deciding on its next endless lease and writing it.
-    LateEndless { of: usize, ms: u64 },
-    TimersFirst { of: usize, first: bool },
+    LateEndless {
+        of: usize,
+        ms: u64,
+    },
+    TimersFirst {
+        of: usize,
+        first: bool,
+    },
     HandOver(usize),
-    Restart { of: usize, ms: u64 },
-    Maintenance { of: usize, on: bool },
-    Fault { of: usize, on: bool },
-    Synced { of: usize, synced: bool },
-    Pools { of: usize, healthy: u16 },
+    Restart {
+        of: usize,
+        ms: u64,
+    },
+    Maintenance {
+        of: usize,
+        on: bool,
+    },
+    Fault {
+        of: usize,
+        on: bool,
+    },
+    Synced {
+        of: usize,
+        synced: bool,
+    },
+    Pools {
+        of: usize,
+        healthy: u16,
+    },
     /// Somebody sets the calendar's clock. Nothing in the pair reads it.
     WallClock,
     /// All faults end.

@@ -20,14 +20,36 @@ const INBOX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Arrive { to: u8, path: u8, slot: u32 },
-    Question { to: u8, path: u8, nonce: u64 },
-    Answer { to: u8, path: u8, nonce: u64, lease: u64, age: u64 },
-    Release { to: u8 },
-    Tick { of: u8 },
+    Arrive {
+        to: u8,
+        path: u8,
+        slot: u32,
+    },
+    Question {
+        to: u8,
+        path: u8,
+        nonce: u64,
+    },
+    Answer {
+        to: u8,
+        path: u8,
+        nonce: u64,
+        lease: u64,
+        age: u64,
+    },
+    Release {
+        to: u8,
+    },
+    Tick {
+        of: u8,
+    },
     /// A stall is over: what was computed is carried out.
-    Done { of: u8 },
-    Start { of: u8 },
+    Done {
+        of: u8,
+    },
+    Start {
+        of: u8,
+    },
     Look,
 }
 
@@ -376,10 +398,7 @@ impl World {
                 heartbeat.extend.is_some()
             ),
             Action::KeepPromise(until) => {
-                println!(
-                    "{ms:12.3} box {of} promises until {:.3}",
-                    self.boxes[of].clock.world(*until) as f64 / 1e6
-                );
+                println!("{ms:12.3} box {of} promises until {:.3}", self.boxes[of].clock.world(*until) as f64 / 1e6);
             }
             Action::SetLease(end) => {
                 println!("{ms:12.3} box {of} lease until {:.3}", self.boxes[of].clock.world(*end) as f64 / 1e6);
