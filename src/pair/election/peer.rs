@@ -38,6 +38,11 @@ struct Fastest {
     at: Instant,
 }
 
+/// When a lease of so long is over on our clock too.
+pub(super) fn outlasts(now: Instant, left: Span) -> Instant {
+    now + left + Span(left.0 / 10_000 * DRIFT_PER_10_000) + Span::from_micros(100)
+}
+
 impl Peer {
     pub fn admit(&mut self, heartbeat: &Heartbeat, now: Instant, me: Incarnation, timers: &Timers) -> Admission {
         let this = (heartbeat.incarnation, heartbeat.stamp);
@@ -59,7 +64,7 @@ impl Peer {
         self.heard = Some(now);
         self.echoed = self.echoed.max(echo.map(|echo| echo.stamp.own()));
         self.lease_until = match heartbeat.lease {
-            LeaseLeft::Finite(left) => now + left,
+            LeaseLeft::Finite(left) => outlasts(now, left),
             LeaseLeft::None | LeaseLeft::Endless => now,
         };
         Admission::Counts

@@ -1,5 +1,6 @@
 //! Silence: when nothing is heard of the peer, its data plane is asked; what the answers, or their lack, allow.
 
+use super::peer::outlasts;
 use super::{ANNOUNCE_SOLO_EVERY, Action, Alarm, Election, Flaw, Serve};
 use crate::pair::heartbeat::{BoxId, LeaseLeft};
 use crate::pair::time::{Instant, Span};
@@ -27,6 +28,8 @@ pub(super) struct Questions {
     endless_since: Option<Instant>,
     /// When the newest answer came, if it said that the peer does not own.
     free: Option<Instant>,
+    /// An endless lease has ended: what that means may still be under way.
+    not_before: Instant,
     released: Option<Instant>,
     /// The last question of the peer to our data plane.
     pub asked: Option<Instant>,
@@ -78,7 +81,7 @@ impl Election {
         } else {
             Instant::default()
         };
-        let known = self.peer.lease_until.max(self.promise.until);
+        let known = self.peer.lease_until.max(self.promise.until).max(self.questions.not_before);
         after_silence.max(after_pause).max(after_boot).max(known)
     }
 
@@ -138,22 +141,32 @@ impl Election {
                 // As of the sending: later it may have claimed.
                 self.questions.free = Some(sent);
                 self.questions.owned = None;
-                if self.questions.endless_since.take().is_some() && self.owns() {
-                    self.announce_again();
+                if self.questions.endless_since.take().is_some() {
+                    // An owner by silence that has just heard us lets go too, to own again by our promise.
+                    self.questions.not_before = self.now + self.settings.timers.question * 3;
+                    if self.owns() {
+                        self.announce_again();
+                    }
                 }
             }
             LeaseLeft::Finite(left) => {
                 self.questions.owned = Some(self.now);
                 self.questions.endless_since = None;
-                self.peer.lease_until = self.peer.lease_until.max(self.now + left);
+                self.peer.lease_until = self.peer.lease_until.max(outlasts(self.now, left));
             }
             LeaseLeft::Endless => {
                 self.questions.owned = Some(self.now);
                 self.questions.endless_since.get_or_insert(self.now);
             }
         }
-        if self.owns() && self.solo.is_some() && lease != LeaseLeft::None {
+        if lease == LeaseLeft::None {
+            return;
+        }
+        if self.owns() && self.solo.is_some() {
             self.other_owner(lease, age);
+        } else if !self.owns() && self.claim.is_some() {
+            // What the peer would promise now it would promise to one that has lost.
+            self.void_claim();
         }
     }
 

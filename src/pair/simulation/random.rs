@@ -128,7 +128,7 @@ pub fn run(seed: u64, planted: Planted, tell: bool) -> Outcome {
     let mut world = World::new(seed, timers);
     world.flaw = planted.flaw;
     world.plain_endless = planted.plain_endless;
-    world.tell = tell;
+    world.tell |= tell;
     let preempt = rng.percent(30);
     for of in 0..2 {
         if let Some(settings) = world.boxes[of].settings.as_mut() {

@@ -48,6 +48,8 @@ pub enum Step {
     Continue(usize),
     Freeze(usize),
     Thaw(usize),
+    /// A virtual machine goes on whose clock stood still meanwhile.
+    ThawWithoutClock(usize),
     Kill(usize),
     Start(usize),
     PowerOff(usize),
@@ -93,11 +95,6 @@ pub enum Step {
 }
 
 impl World {
-    pub fn at(&mut self, ms: u64, step: Step) {
-        self.run_until(ms * MS);
-        self.step(step);
-    }
-
     fn lines_from(&mut self, from: usize, change: impl Fn(&mut super::network::Line)) {
         for path in 0..PATHS {
             change(&mut self.lines[from][path]);
@@ -148,6 +145,12 @@ impl World {
                 if std::mem::take(&mut self.boxes[of].frozen) {
                     self.resume(of);
                 }
+            }
+            Step::ThawWithoutClock(of) => {
+                let each = &mut self.boxes[of];
+                each.clock.stood += self.now - each.paused_at;
+                each.frozen = false;
+                self.go_on(of);
             }
             Step::Kill(of) => self.boxes[of].kill(),
             Step::Start(of) => {

@@ -100,7 +100,7 @@ impl World {
             plain_endless: false,
             alarms: Vec::new(),
             restart_after: 500 * MS,
-            tell: false,
+            tell: std::env::var_os("LBD_TELL").is_some(),
             queue: BinaryHeap::new(),
             order: 0,
             ring: vec![Heartbeat::default(); RING],
