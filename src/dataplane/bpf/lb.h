@@ -376,8 +376,7 @@ struct work {
 };
 #define LBD_REAP_MAX 4096
 #define LBD_REAP_EXPIRED 0 /* what has been idle for too long */
-#define LBD_REAP_ALL 1
-#define LBD_REAP_DOWN 2    /* whose destination is down */
+#define LBD_REAP_DOWN 1    /* whose destination is down */
 
 /* A MAC whose frames the program took away from the bridge. */
 struct seen_mac {
