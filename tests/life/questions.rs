@@ -48,7 +48,11 @@ fn holds(stage: &Stage, nonce: u64) -> Option<Holds> {
     ask(stage, nonce, 0).map(|answer| answer.holds)
 }
 
-/// Sets the state of a bridge's port: 3 forwards, 4 blocks (<linux/if_bridge.h>).
+const LISTENING: &str = "1";
+const FORWARDING: &str = "3";
+
+/// Sets the state of a bridge's port (<linux/if_bridge.h>). Not 4, blocking: without spanning tree the kernel makes
+/// 3 of it.
 fn set_state(stage: &Stage, host: &str, port: &str, state: &str) {
     stage.run(host, "ip", &["link", "set", "dev", port, "type", "bridge_slave", "state", state]);
 }
@@ -66,7 +70,7 @@ fn a_data_plane_answers_its_peer_also_without_its_daemon_and_through_blocked_por
     assert_eq!(ask(&stage, 2, 7).map(|answer| answer.holds), Some(Holds::Endlessly), "in a VLAN");
 
     // Blocked, as a pair's uplink in standby: the daemon has told the data plane, which serves there no more.
-    set_state(&stage, BALANCER, "up0", "4");
+    set_state(&stage, BALANCER, "up0", LISTENING);
     stage.wait("the data plane knows that the port is blocked", |state| {
         state.0["interfaces"].as_array().unwrap().iter().any(|port| port["forwarding"] == false)
     });
@@ -76,12 +80,12 @@ fn a_data_plane_answers_its_peer_also_without_its_daemon_and_through_blocked_por
     stage.run(ROUTER, "ip", &["link", "add", "brx", "type", "bridge"]);
     stage.run(ROUTER, "ip", &["link", "set", "lan", "master", "brx"]);
     stage.run(ROUTER, "ip", &["link", "set", "brx", "up"]);
-    set_state(&stage, ROUTER, "lan", "4");
+    set_state(&stage, ROUTER, "lan", LISTENING);
     assert_eq!(holds(&stage, 4), Some(Holds::Endlessly), "both ends blocked");
     stage.run(ROUTER, "ip", &["link", "set", "lan", "nomaster"]);
     stage.run(ROUTER, "ip", &["link", "del", "brx"]);
 
-    set_state(&stage, BALANCER, "up0", "3");
+    set_state(&stage, BALANCER, "up0", FORWARDING);
     until("served again", || stage.ask(SERVICE, 1).served_count() == 1);
     stage.kill_balancer();
     let told = ask(&stage, 5, 0).expect("an answer of a dead daemon's data plane");
