@@ -72,7 +72,12 @@ fn valid() -> Vec<Vec<u8>> {
     for vlan in [0, 100] {
         let way = Between { from: Mac(STRANGER), to: Mac(OWN), vlan };
         frames.push(question(way, PairId(1), 7));
-        frames.push(release(way, PairId(1), 7, &Token::new(&[1; 32], &TokenOf { owner: 1, boot: 1, start: 1, number: 0 })));
+        frames.push(release(
+            way,
+            PairId(1),
+            7,
+            &Token::new(&[1; 32], &TokenOf { owner: 1, boot: 1, start: 1, number: 0 }),
+        ));
     }
     for tag in [None, Some(100)] {
         let (sender, target) = ((ROUTER, [198, 51, 100, 1]), ([0; 6], [192, 0, 2, 1]));

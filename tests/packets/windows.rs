@@ -191,7 +191,11 @@ fn a_flow_whose_server_this_box_has_lost_is_left_to_the_owner() {
             site.send(&tcp(V4, 4000, SYN));
             site.send(&tcp(V4, 4000, ACK));
             site.fail("smtp", 1);
-            if all { site.lease().hand_over(LONG) } else { site.lease().drop_lease() }
+            if all {
+                site.lease().hand_over(LONG)
+            } else {
+                site.lease().drop_lease()
+            }
             site.passes("its packet", &tcp(V4, 4000, ACK), "not-owner served-late");
             assert_eq!(site.live("smtp", V4, 1), (1, 0), "it is not taken for ended");
             site.dp.own_alone();
