@@ -9,6 +9,7 @@ use lbd::config::{Mode, XdpMode};
 use lbd::core::forwarding::ForwardingState;
 use lbd::dataplane::DataPlane;
 use lbd::dataplane::lease::{Lease, LeaseWriter, boottime_ns};
+use lbd::dataplane::release::{Token, TokenOf};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use super::frame::*;
@@ -194,8 +195,8 @@ impl Pins {
         DataPlane::load(&small_limits(), Some(&self.0)).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn control(&self) -> MapHandle {
-        MapHandle::from_pinned_path(self.0.join("control")).unwrap()
+    fn map(&self, name: &str) -> MapHandle {
+        MapHandle::from_pinned_path(self.0.join(name)).unwrap()
     }
 }
 
@@ -210,13 +211,23 @@ impl Drop for Pins {
     }
 }
 
-fn control_bytes(map: &MapHandle) -> Vec<u8> {
+/// The one entry.
+fn bytes_of(map: &MapHandle) -> Vec<u8> {
     map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap()
 }
 
 /// Of `struct control` in every layout: the lease comes first.
 fn held(map: &MapHandle) -> u64 {
-    u64::from_ne_bytes(control_bytes(map)[..8].try_into().unwrap())
+    u64::from_ne_bytes(bytes_of(map)[..8].try_into().unwrap())
+}
+
+/// Of `struct ownership` in every layout from 3 on.
+fn alive_at(map: &MapHandle) -> u64 {
+    u64::from_ne_bytes(bytes_of(map)[16..24].try_into().unwrap())
+}
+
+fn token_of(map: &MapHandle) -> [u8; 16] {
+    bytes_of(map)[40..56].try_into().unwrap()
 }
 
 #[test]
@@ -245,9 +256,13 @@ fn a_lease_goes_over_to_maps_of_another_layout_and_rules_both_until_the_old_ones
     {
         let dp = pins.load();
         dp.own_alone();
+        let token = TokenOf { owner: 1, boot: 1, start: 1, number: 0 };
+        dp.lease_writer().unwrap().arm(&Token::new(&[1; 32], &token));
     }
-    let old = pins.control();
-    let mut value = control_bytes(&old);
+    let old = pins.map("control");
+    let beside = pins.map("ownership");
+    assert_ne!(token_of(&beside), [0; 16]);
+    let mut value = bytes_of(&old);
     value[8..12].copy_from_slice(&2u32.to_ne_bytes());
     old.update(&0u32.to_ne_bytes(), &value, MapFlags::ANY).unwrap();
 
@@ -255,6 +270,10 @@ fn a_lease_goes_over_to_maps_of_another_layout_and_rules_both_until_the_old_ones
     assert!(!dp.adopted());
     let lease = dp.lease_writer().unwrap();
     assert_eq!((lease.read().lease, held(&old)), (Lease::Endless, u64::MAX));
+    assert_eq!(token_of(&beside), [0; 16], "the token of the daemon before");
+    assert_eq!(alive_at(&beside), 0);
+    lease.show_life();
+    assert_eq!(alive_at(&beside), lease.read().alive_at);
     let until = boottime_ns() + 3600 * SECOND;
     assert!(lease.renew_until(until));
     assert_eq!((lease.read().lease, held(&old)), (Lease::Until(until), until));

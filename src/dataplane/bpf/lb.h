@@ -314,7 +314,8 @@ struct control {
 };
 
 /* What else is known of the lease. Apart from `control`, because an owner's packets
- * need none of it. Times are CLOCK_BOOTTIME. */
+ * need none of it. Times are CLOCK_BOOTTIME. `alive_at` and `token` lie where they are
+ * in every layout from 3 on. */
 struct ownership {
 	__u64 owned_since;       /* of a box that owns: since when without a gap */
 	__u64 promised_until;    /* the daemon has promised its peer not to own before */
