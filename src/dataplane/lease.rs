@@ -74,6 +74,10 @@ impl LeaseWriter {
     /// First words of maps that were just made: nothing, or what a data plane of another layout holds, whose
     /// place they will take.
     pub(super) fn begin(&self) {
+        // Nobody ends by a token what we are about to replace: the next daemon would not hear of it.
+        for half in [0, 8] {
+            self.store_beside_earlier(offset_of!(ownership, token) + half, 0);
+        }
         let held = self.earlier.as_ref().and_then(|earlier| lease_word(&earlier.control));
         let held = held.map_or(0, |word| word.load(Ordering::Acquire));
         let now = boottime_ns();
@@ -114,6 +118,13 @@ impl LeaseWriter {
     fn store_in_earlier(&self, until: u64) {
         if let Some(word) = self.earlier.as_ref().and_then(|earlier| lease_word(&earlier.control)) {
             word.store(until, Ordering::Release);
+        }
+    }
+
+    fn store_beside_earlier(&self, offset: usize, value: u64) {
+        let words = self.earlier.as_ref().and_then(|earlier| earlier.ownership.as_ref());
+        if let Some(word) = words.and_then(|words| words.word(0, offset)) {
+            word.store(value, Ordering::Release);
         }
     }
 
@@ -239,7 +250,9 @@ impl LeaseWriter {
     /// The daemon is alive: as often as it sends heartbeats. An endless lease whose daemon showed no life for
     /// 1.5 s can be ended by the token.
     pub fn show_life(&self) {
-        self.store(offset_of!(ownership, alive_at), boottime_ns());
+        let now = boottime_ns();
+        self.store(offset_of!(ownership, alive_at), now);
+        self.store_beside_earlier(offset_of!(ownership, alive_at), now);
     }
 
     /// The pair that answers speak of.

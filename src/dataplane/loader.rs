@@ -57,9 +57,11 @@ pub struct Maps {
     pub embryo_sets: u32,
 }
 
-/// A data plane of another layout, as far as our version knows it: the word of its lease.
+/// A data plane of another layout, as far as our version knows it: its lease, and since layout 3 the sign of life
+/// and the token beside it.
 pub struct Earlier {
     pub control: SharedArray<control>,
+    pub ownership: Option<SharedArray<ownership>>,
     /// Its program is still on the ports.
     pub serves: AtomicBool,
 }
@@ -118,10 +120,10 @@ fn embryo_sets(limits: &Limits) -> u32 {
     (limits.embryonic / EMBRYO_WAYS * 2).next_power_of_two().max(1)
 }
 
-/// What the maps pinned in `dir` say of themselves, `None` if there are none. Lease, layout and seed are
-/// where they are in every layout. Any other failure to read it is an error: a data plane that runs must not be taken for none.
-fn pinned_control(dir: &Path) -> Result<Option<SharedArray<control>>, DataPlaneError> {
-    let path = dir.join("control");
+/// A map pinned in `dir`, `None` if there is none. Any other failure to open it is an error: a data plane that runs
+/// must not be taken for none.
+fn pinned_words<V: Raw>(dir: &Path, name: &str) -> Result<Option<SharedArray<V>>, DataPlaneError> {
+    let path = dir.join(name);
     if !path.exists() {
         return Ok(None);
     }
@@ -137,7 +139,9 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     // By it the hashes of connections without an entry stay what they were.
     let mut seed = None;
     let mut earlier = None;
-    if let Some(map) = dir.map(pinned_control).transpose()?.flatten()
+    // Lease, layout and seed are where they are in every layout.
+    if let Some(dir) = dir
+        && let Some(map) = pinned_words::<control>(dir, "control")?
         && let Some(held) = map.read(0)
     {
         adopted = held.layout == LAYOUT;
@@ -149,7 +153,8 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
                  is consistent (maglev, source-hash) and in DSR mode, the others are reset at their next packet",
                 held.layout
             ));
-            earlier = Some(Arc::new(Earlier { control: map, serves: AtomicBool::new(true) }));
+            let ownership = pinned_words(dir, "ownership")?;
+            earlier = Some(Arc::new(Earlier { control: map, ownership, serves: AtomicBool::new(true) }));
         }
     }
     let load_error = |source: libbpf_rs::Error| DataPlaneError::load(source);

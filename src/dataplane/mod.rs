@@ -409,12 +409,6 @@ impl DataPlane {
         flows::sweep_embryos(&self.loaded)
     }
 
-    /// Ends all connections of a destination; how many.
-    pub fn cut(&self, dest: &DestKey) -> Result<u32, DataPlaneError> {
-        let ids = self.tables.dest_ids(dest);
-        ids.into_iter().map(|id| flows::cut(&self.loaded, id)).sum()
-    }
-
     /// MACs that the bridge did not see because their frames were taken away.
     pub fn seen_macs(&self) -> Result<Vec<SeenMac>, DataPlaneError> {
         let mut seen: BTreeMap<(Mac, u16), SeenMac> = BTreeMap::new();

@@ -1,19 +1,21 @@
 //! The words of the lease, as the thread of the heartbeats writes them and the program obeys them.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lbd::config::Mode;
+use lbd::config::{Mode, XdpMode};
+use lbd::core::forwarding::ForwardingState;
+use lbd::dataplane::DataPlane;
 use lbd::dataplane::lease::{Lease, LeaseWriter, boottime_ns};
+use lbd::dataplane::release::{Token, TokenOf};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use super::frame::*;
 use super::site::*;
 
 const SECOND: u64 = 1_000_000_000;
-
-fn syn() -> Frame {
-    Frame::tcp(at(client(V4, 1), 4000), at(vip(V4, 1), 25), SYN)
-}
 
 fn site() -> (Site, LeaseWriter) {
     let site = Site::new([Pool::tcp("smtp", 25, Mode::Dsr)]);
@@ -22,12 +24,14 @@ fn site() -> (Site, LeaseWriter) {
 }
 
 fn owns(site: &mut Site) -> bool {
-    site.send(&syn()).counted.contains(&"to-server")
+    let (sender, target) = ((ROUTER, [198, 51, 100, 1]), ([0; 6], [192, 0, 2, 1]));
+    let who_has = Arp { to: [0xff; 6], from: ROUTER, tag: None, operation: 1, sender, target };
+    site.send_bytes("who-has", &who_has.bytes()).counted == ["arp"]
 }
 
 #[test]
 fn a_data_plane_that_was_just_made_owns_nothing_until_it_is_told() {
-    let dp = lbd::dataplane::DataPlane::load(&small_limits(), None).unwrap();
+    let dp = DataPlane::load(&small_limits(), None).unwrap();
     let lease = dp.lease_writer().unwrap();
     let reading = lease.read();
     assert_eq!((reading.lease, reading.owned_since, reading.promised_until), (Lease::Nothing, None, 0));
@@ -177,4 +181,109 @@ fn a_write_waits_for_nobody_and_takes_microseconds() {
     println!("median: a write {writes:?}, endless {decisions:?}");
     assert!(writes < Duration::from_micros(20), "{writes:?}");
     assert!(decisions < Duration::from_micros(200), "{decisions:?}");
+}
+
+/// Where a test pins a data plane of its own.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("lbd-packets-{name}-{}", std::process::id())))
+    }
+
+    fn load(&self) -> DataPlane {
+        DataPlane::load(&small_limits(), Some(&self.0)).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn map(&self, name: &str) -> MapHandle {
+        MapHandle::from_pinned_path(self.0.join(name)).unwrap()
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let stopped = lbd::dataplane::stop(&self.0);
+        let removed = std::fs::remove_dir(&self.0);
+        if !std::thread::panicking() {
+            stopped.unwrap();
+            removed.unwrap();
+        }
+    }
+}
+
+/// The one entry.
+fn bytes_of(map: &MapHandle) -> Vec<u8> {
+    map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap()
+}
+
+/// Of `struct control` in every layout: the lease comes first.
+fn held(map: &MapHandle) -> u64 {
+    u64::from_ne_bytes(bytes_of(map)[..8].try_into().unwrap())
+}
+
+/// Of `struct ownership` in every layout from 3 on.
+fn alive_at(map: &MapHandle) -> u64 {
+    u64::from_ne_bytes(bytes_of(map)[16..24].try_into().unwrap())
+}
+
+fn token_of(map: &MapHandle) -> [u8; 16] {
+    bytes_of(map)[40..56].try_into().unwrap()
+}
+
+#[test]
+fn a_daemon_that_starts_again_finds_lease_age_and_promise_as_they_were() {
+    let pins = Pins::new("adopt");
+    let until = boottime_ns() + 3600 * SECOND;
+    let before = {
+        let dp = pins.load();
+        assert!(!dp.adopted());
+        let lease = dp.lease_writer().unwrap();
+        assert_eq!(lease.read().lease, Lease::Nothing);
+        lease.set_until(until);
+        lease.promise(until + 1);
+        lease.read()
+    };
+    let dp = pins.load();
+    assert!(dp.adopted());
+    let after = dp.lease_writer().unwrap().read();
+    assert_eq!((after.lease, after.promised_until), (Lease::Until(until), until + 1));
+    assert_eq!((after.owned_since, before.owned_since.is_some()), (before.owned_since, true));
+}
+
+#[test]
+fn a_lease_goes_over_to_maps_of_another_layout_and_rules_both_until_the_old_ones_are_given_up() {
+    let pins = Pins::new("layout");
+    {
+        let dp = pins.load();
+        dp.own_alone();
+        let token = TokenOf { owner: 1, boot: 1, start: 1, number: 0 };
+        dp.lease_writer().unwrap().arm(&Token::new(&[1; 32], &token));
+    }
+    let old = pins.map("control");
+    let beside = pins.map("ownership");
+    assert_ne!(token_of(&beside), [0; 16]);
+    let mut value = bytes_of(&old);
+    value[8..12].copy_from_slice(&2u32.to_ne_bytes());
+    old.update(&0u32.to_ne_bytes(), &value, MapFlags::ANY).unwrap();
+
+    let mut dp = pins.load();
+    assert!(!dp.adopted());
+    let lease = dp.lease_writer().unwrap();
+    assert_eq!((lease.read().lease, held(&old)), (Lease::Endless, u64::MAX));
+    assert_eq!(token_of(&beside), [0; 16], "the token of the daemon before");
+    assert_eq!(alive_at(&beside), 0);
+    lease.show_life();
+    assert_eq!(alive_at(&beside), lease.read().alive_at);
+    let until = boottime_ns() + 3600 * SECOND;
+    assert!(lease.renew_until(until));
+    assert_eq!((lease.read().lease, held(&old)), (Lease::Until(until), until));
+    assert!(!lease.make_endless().unwrap(), "what the other one serves by cannot be changed so");
+    assert_eq!((lease.read().lease, held(&old)), (Lease::Until(until), until));
+    lease.set_until(until + 1);
+    assert_eq!(held(&old), until + 1);
+
+    dp.apply(&ForwardingState::default(), &BTreeMap::new(), XdpMode::Auto).unwrap();
+    assert!(lease.make_endless().unwrap(), "the tables are filled, and ours are in service");
+    lease.drop_lease();
+    assert_eq!((lease.read().lease, held(&old)), (Lease::Nothing, 0));
 }

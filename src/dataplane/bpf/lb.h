@@ -314,7 +314,8 @@ struct control {
 };
 
 /* What else is known of the lease. Apart from `control`, because an owner's packets
- * need none of it. Times are CLOCK_BOOTTIME. */
+ * need none of it. Times are CLOCK_BOOTTIME. `alive_at` and `token` lie where they are
+ * in every layout from 3 on. */
 struct ownership {
 	__u64 owned_since;       /* of a box that owns: since when without a gap */
 	__u64 promised_until;    /* the daemon has promised its peer not to own before */
@@ -376,8 +377,7 @@ struct work {
 };
 #define LBD_REAP_MAX 4096
 #define LBD_REAP_EXPIRED 0 /* what has been idle for too long */
-#define LBD_REAP_ALL 1
-#define LBD_REAP_DOWN 2    /* whose destination is down */
+#define LBD_REAP_DOWN 1    /* whose destination is down */
 
 /* A MAC whose frames the program took away from the bridge. */
 struct seen_mac {

@@ -188,8 +188,7 @@ static long reap_one(__u32 i, void *context)
 	return 0;
 }
 
-/* Removes the listed flows: those that have expired, those of destinations that are
- * down, or all. Checked here, next to the deletion: a flow that came to life
+/* Removes the listed flows that have expired, or whose destinations are down. Checked here, next to the deletion: a flow that came to life
  * meanwhile, or one that has followed under the same key, stays. */
 SEC("xdp")
 int lbd_reap(struct xdp_md *ctx)
