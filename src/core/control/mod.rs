@@ -6,11 +6,13 @@
 //! has its own answer and its own errors.
 pub mod connections;
 pub mod order;
+pub mod shortage;
 pub mod state;
 pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use order::{Action, Order, OrderReport};
+pub use shortage::Shortage;
 pub use state::State;
 
 use std::sync::Arc;
@@ -78,6 +80,8 @@ pub enum OperationError {
         /// The services that would be left with nobody, as `virtual-server/service`.
         services: Vec<String>,
     },
+    #[error("{server:?} is needed: {}; bring another member back first, or use force", told(pools))]
+    BelowMinimum { server: String, pools: Vec<Shortage> },
     #[error(
         "{server:?} is {state} and has {connections} connections; drain it first and wait until none is left, \
          or use force, which ends them"
@@ -92,6 +96,10 @@ pub enum OperationError {
     /// Something failed below; in words that an operator can act on.
     #[error("{0}")]
     Failed(String),
+}
+
+fn told(pools: &[Shortage]) -> String {
+    pools.iter().map(Shortage::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a reload changed nothing.
