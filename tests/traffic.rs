@@ -10,6 +10,7 @@ mod traffic {
     mod fragments;
     mod ftp;
     mod generic;
+    mod guest;
     mod hairpin;
     mod icmp;
     mod losses;

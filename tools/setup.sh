@@ -1,8 +1,9 @@
 #!/bin/sh
 # Makes a Debian 12 machine able to build and test lbd: installs the packages that it lacks, and says in
 # one line what else is missing. `setup.sh build` is enough to compile; `setup.sh test` and `setup.sh lab`
-# also need root and a kernel that the data plane can run on. `setup.sh real` installs only what
-# `lbd lab --servers real` runs; that command does it by itself, with this script built in.
+# also need root and a kernel that the data plane can run on, and so does `setup.sh bench`, which installs what the
+# benches compare with. `setup.sh real` installs only what `lbd lab --servers real` runs; that command does it by
+# itself, with this script built in.
 set -eu
 
 need=${1:-build}
@@ -11,12 +12,14 @@ lab="iproute2 ethtool procps util-linux"
 # Servers, and the clients that show that they serve.
 real="exim4-daemon-light courier-pop courier-imap courier-authdaemon apache2 freeradius bind9 openssl swaks libnet-ssleay-perl libio-socket-inet6-perl curl freeradius-utils bind9-dnsutils"
 test="tcpdump nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $real"
+bench="nftables haproxy"
 case $need in
 build) packages=$build ;;
 lab) packages="$build $lab" ;;
 test) packages="$build $lab $test" ;;
+bench) packages="$build $lab $bench" ;;
 real) packages=$real ;;
-*) echo "setup: unknown word '$need'; use build, lab, test or real" >&2; exit 2 ;;
+*) echo "setup: unknown word '$need'; use build, lab, test, bench or real" >&2; exit 2 ;;
 esac
 
 fail() {

@@ -14,8 +14,9 @@ use super::lock;
 use crate::config::suggest::nearest;
 use crate::config::{Config, Name, Pool, Protocol, Service};
 use crate::core::admin::{AdminState, Order, Subject, Then};
+use crate::core::control::shortage::{Counted, shortages};
 use crate::core::control::state::OrderState;
-use crate::core::control::{self, Action, OperationError, OrderReport};
+use crate::core::control::{self, Action, OperationError, OrderReport, Shortage};
 use crate::core::drain::{self, View};
 use crate::core::forwarding::DestKey;
 use crate::core::moment::{Moment, UnixTime};
@@ -167,6 +168,15 @@ impl Appliance {
         empty
     }
 
+    /// Pools that would have fewer members up than they need without it.
+    fn below_minimum_without(&self, subject: &Subject) -> Vec<Shortage> {
+        let members = self.plan.members.iter().filter_map(|(key, standing)| {
+            let pool = pool_of(&self.config, key)?;
+            Some(Counted { pool, service: &key.service, standing, goes: subject.covers(pool, &key.server) })
+        });
+        shortages(&self.config.pools, members)
+    }
+
     /// Carries out an operator's order; it is in force in the data plane when this returns. A removal by force
     /// has its second part in `finish_removal`.
     pub fn carry_out(&mut self, order: &control::Order) -> Result<Course, OperationError> {
@@ -176,6 +186,10 @@ impl Appliance {
             let services = self.left_empty_without(&subject);
             if !services.is_empty() {
                 return Err(OperationError::LastMember { server: order.server.clone(), services });
+            }
+            let pools = self.below_minimum_without(&subject);
+            if !pools.is_empty() {
+                return Err(OperationError::BelowMinimum { server: order.server.clone(), pools });
             }
         }
         let mut report = OrderReport {

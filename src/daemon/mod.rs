@@ -36,7 +36,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::yaml;
-use crate::core::gates::Gates;
+use crate::core::gates::{Gate, Gates};
 use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
 use crate::http;
@@ -83,7 +83,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let store = Store::open(&options.state_dir, &options.run_dir)?;
     // Before anything looks at the ports, and the data plane sits on them.
     let gates = Arc::new(Gates::default());
-    let mut switch = Switch::open(&options.run_dir, gates.clone(), None)?;
+    // Of a pair's two uplinks one blocks. That of a box that has just booted does, until its pair says otherwise.
+    let boots = !dataplane::is_pinned(&options.run_dir.join("bpf"));
+    let uplinks_at_first = (config.pair.is_some() && boots).then_some(Gate::Blocked);
+    let mut switch = Switch::open(&options.run_dir, gates.clone(), uplinks_at_first)?;
     for problem in switch.bring(&config.interfaces).await.problems {
         warn!("the switch is not as configured: {problem}");
     }

@@ -451,6 +451,11 @@ impl DataPlane {
     }
 }
 
+/// A data plane of this boot is there, whoever made it.
+pub fn is_pinned(pin_dir: &Path) -> bool {
+    pin_dir.join("control").exists()
+}
+
 /// Ends a data plane that runs on without a daemon: unpins everything, which detaches the program.
 pub fn stop(pin_dir: &Path) -> Result<(), DataPlaneError> {
     loader::remove_all(pin_dir)

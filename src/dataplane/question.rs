@@ -11,6 +11,8 @@ use super::layout::{self, *};
 use super::release::Token;
 use crate::config::Mac;
 
+/// Of questions and answers.
+pub const QUESTION_ETHERTYPE: u16 = ETHERTYPE as u16;
 const ADDRESSES: usize = 12;
 const TAG: [u8; 2] = [0x81, 0x00];
 /// Priority 7, network control (IEEE 802.1Q, table I-1), and the VLAN.

@@ -32,7 +32,7 @@ pub struct Aside(TcpStream);
 
 impl Aside {
     pub fn ask(via: &Via, port: u16) -> io::Result<Self> {
-        stream::connect(SocketAddr::new(via.address, port), None).map(Self)
+        stream::connect(SocketAddr::new(via.address, port), None, true).map(Self)
     }
 
     pub fn fd(&self) -> RawFd {

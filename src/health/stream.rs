@@ -7,6 +7,10 @@
 //! ```
 //!
 //! A connection that needs no farewell is ended by RST: thousands of probes leave no TIME_WAIT behind.
+//!
+//! Where the next packet is ours in any case (the RST of a probe that wants a connection and no more, or TLS from the
+//! beginning), the handshake's last ACK waits for it: a packet less for each side, and a server that is only asked for
+//! a connection need not make one for its program.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -56,9 +60,12 @@ pub struct Stream {
     received: usize,
 }
 
-/// Begins to connect.
-pub fn connect(address: SocketAddr, marked: Option<Marked>) -> io::Result<TcpStream> {
+/// Begins to connect. `ours_is_next`: the server is not waited for once the connection is open.
+pub fn connect(address: SocketAddr, marked: Option<Marked>, ours_is_next: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if ours_is_next {
+        socket.set_tcp_quickack(false)?;
+    }
     if let Some(marked) = marked {
         marked.prepare(&socket)?;
     }
@@ -70,7 +77,8 @@ pub fn connect(address: SocketAddr, marked: Option<Marked>) -> io::Result<TcpStr
 
 impl Stream {
     pub fn new(address: SocketAddr, marked: Option<Marked>, talk: Talk, security: Security) -> io::Result<Self> {
-        let socket = connect(address, marked)?;
+        let ours_is_next = matches!(talk, Talk::Connection) || matches!(security, Security::FromStart(_));
+        let socket = connect(address, marked, ours_is_next)?;
         Ok(Self { socket, address, connected: false, talk, security, tls: None, unsent: Vec::new(), received: 0 })
     }
 

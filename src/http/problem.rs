@@ -80,6 +80,10 @@ impl From<OperationError> for Problem {
             OperationError::LastMember { server, services } => {
                 Self::new(StatusCode::CONFLICT, text).with("server", server).with("services", services)
             }
+            OperationError::BelowMinimum { server, pools } => {
+                let names: Vec<String> = pools.iter().map(|shortage| shortage.pool.to_string()).collect();
+                Self::new(StatusCode::CONFLICT, text).with("server", server).with("pools", names)
+            }
             OperationError::NotDrained { server, state, connections } => Self::new(StatusCode::CONFLICT, text)
                 .with("server", server)
                 .with("state", state.to_string())

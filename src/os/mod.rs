@@ -9,7 +9,6 @@ pub mod clock;
 pub mod ethtool;
 pub mod netlink;
 pub mod netns;
-pub mod questions;
 pub mod realtime;
 pub mod vip_watch;
 

@@ -235,3 +235,34 @@ fn a_file_that_somebody_is_editing_is_left_alone_until_it_is_in_force() {
     assert!(after.contains("hostname: lb9") && !after.contains("pc1: {"), "{after}");
     stage.wait("the alarm is over", |s| !s.warnings().contains("was to be taken out"));
 }
+
+#[test]
+fn a_member_that_its_pool_needs_to_have_enough_up_is_drained_only_by_force() {
+    let pool =
+        |min_up| format!("members: [pc1, pc2, pc3], scheduler: round-robin, min-up: {min_up}, below-min: refuse");
+    let service = |port, pool| format!("port: {port}, pool: {pool}, mode: nat");
+    let conf = Conf::new(3)
+        .pool("one", &pool(2))
+        .pool("two", &pool(1))
+        .virtual_server("v", &["192.0.2.25"])
+        .service("v", "one", &service(7, "one"))
+        .service("v", "two", &service(110, "two"));
+    let mut stage = Stage::without_balancer(3);
+    stage.configure_text(&conf.text());
+    stage.start();
+    stage.wait("every member is scheduled", State::all_scheduled);
+    order(&stage, "POST", &format!("{PC1}/drain"), json!({}));
+
+    let refused = ask(&stage, "POST", "/api/v1/servers/pc2/drain", &Value::Null);
+    assert_eq!((refused.status, &refused.json()["pools"]), (409, &json!(["one"])), "{refused:?}");
+    let words = "pool \"one\" would have 1 of at least 2 members up (min-up), and refuse new connections";
+    assert!(refused.json()["detail"].as_str().unwrap().contains(words), "{refused:?}");
+    assert_eq!(stage.ask(ONE, 20).of("pc2"), 10, "a refused order changes nothing");
+    // The other pool needs but one, and what is drained already is needed by nobody.
+    order(&stage, "POST", "/api/v1/pools/two/members/pc2/drain", json!({}));
+    order(&stage, "POST", &format!("{PC1}/drain"), json!({"deadline": "1h"}));
+
+    order(&stage, "POST", "/api/v1/servers/pc2/drain", json!({"force": true}));
+    stage.wait("nobody is scheduled, as the pool has it", |s| s.member("v/one", "pc3")["why"] != "scheduled");
+    assert_eq!(stage.ask(TWO, 10).of("pc3"), 10);
+}

@@ -27,6 +27,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::guest::where_there_are_vlans;
 use super::stage::LBD;
 use super::wire::{Wire, mac};
 
@@ -440,8 +441,14 @@ fn a_strict_reverse_path_filter_lets_answers_pass_on_a_bridge() {
 }
 
 #[test]
-#[ignore = "makes VLAN interfaces (8021q), which this kernel may lack: `make test` runs it on Debian's 6.1"]
 fn a_server_in_a_vlan_is_probed_with_its_tag_and_one_without_without() {
+    where_there_are_vlans(
+        "traffic::dsr_probe::a_server_in_a_vlan_is_probed_with_its_tag_and_one_without_without",
+        probe_a_server_in_a_vlan,
+    );
+}
+
+fn probe_a_server_in_a_vlan() {
     let site = Site::build(&single_ports(Some(200))).unwrap();
     let _servers = serve(&site, &[1, 2]);
     within(&site, BALANCER, move || async move {
@@ -453,8 +460,14 @@ fn a_server_in_a_vlan_is_probed_with_its_tag_and_one_without_without() {
 }
 
 #[test]
-#[ignore = "makes VLAN interfaces (8021q), which this kernel may lack: `make test` runs it on Debian's 6.1"]
 fn a_server_in_a_vlan_of_the_bridge_is_probed_with_its_tag() {
+    where_there_are_vlans(
+        "traffic::dsr_probe::a_server_in_a_vlan_of_the_bridge_is_probed_with_its_tag",
+        probe_a_server_in_a_vlan_of_the_bridge,
+    );
+}
+
+fn probe_a_server_in_a_vlan_of_the_bridge() {
     let mut plan = mail::plan(2);
     // pc1's addresses, and the balancer's beside them, move into VLAN 200.
     for (host, device, four, six) in

@@ -7,12 +7,14 @@
 pub mod connections;
 pub mod order;
 pub mod pair;
+pub mod shortage;
 pub mod state;
 pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use order::{Action, Order, OrderReport};
 pub use pair::{PairOrder, PairState, PathState, PeerState};
+pub use shortage::Shortage;
 pub use state::State;
 
 use std::sync::Arc;
@@ -83,6 +85,8 @@ pub enum OperationError {
         /// The services that would be left with nobody, as `virtual-server/service`.
         services: Vec<String>,
     },
+    #[error("{server:?} is needed: {}; bring another member back first, or use force", told(pools))]
+    BelowMinimum { server: String, pools: Vec<Shortage> },
     #[error(
         "{server:?} is {state} and has {connections} connections; drain it first and wait until none is left, \
          or use force, which ends them"
@@ -101,6 +105,10 @@ pub enum OperationError {
     /// Something failed below; in words that an operator can act on.
     #[error("{0}")]
     Failed(String),
+}
+
+fn told(pools: &[Shortage]) -> String {
+    pools.iter().map(Shortage::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Why a reload changed nothing.

@@ -14,8 +14,8 @@ pub struct Order {
     /// `None`: the server in all its pools.
     pub pool: Option<String>,
     pub action: Action,
-    /// Also if a service is left without any member that takes new connections; and removes what still
-    /// has connections, which ends them.
+    /// Also if a service is left without any member that takes new connections, or a pool with fewer up than its
+    /// `min-up`; and removes what still has connections, which ends them.
     pub force: bool,
 }
 

@@ -12,6 +12,8 @@ use crate::core::network::{IfIndex, Network};
 use crate::core::plan::Standing;
 use crate::daemon::appliance::Appliance;
 use crate::os::OsError;
+use crate::dataplane::question::QUESTION_ETHERTYPE;
+use crate::os::asking::Asking;
 use crate::os::burst::Burst;
 use crate::pair::election::Inputs;
 use crate::pair::time::Span;
@@ -74,8 +76,9 @@ impl Stage {
 
     fn scene(&self) -> Result<Scene, OsError> {
         let burst = |port: &(IfIndex, Mac)| Ok((port.0, Burst::announcing(&[*port], &self.addresses)?));
+        let asking = |(port, own): &(IfIndex, Mac)| Ok((*port, *own, Asking::open(*port, QUESTION_ETHERTYPE)?));
         Ok(Scene {
-            ask: self.ask.clone(),
+            ask: self.ask.iter().map(asking).collect::<Result<_, OsError>>()?,
             announcements: self.ports.iter().map(burst).collect::<Result<_, OsError>>()?,
             uplinks: self.uplinks.clone(),
             cross_connects: self.cross_connects.clone(),

@@ -24,7 +24,6 @@ use crate::config::{Mac, Pair as PairConfig};
 use crate::core::gates::Gates;
 use crate::dataplane::DataPlane;
 use crate::dataplane::question::PairId;
-use crate::os::questions::Questions;
 use crate::pair::election::{Command, Settings};
 use crate::pair::key::Keys;
 use crate::pair::paths::serial::{SerialConfig, SerialPath};
@@ -40,8 +39,6 @@ use thread::{Driver, box_id};
 pub use shown::{hand_over_possible, shown};
 pub use thread::{Handle, News, Report};
 
-/// EtherType of questions and answers.
-const ETHERTYPE: u16 = 0x88b5;
 /// News that wait for the loop.
 const NEWS: usize = 64;
 /// After any change of ownership no hand-over comes by itself for so long.
@@ -121,7 +118,6 @@ impl Pair {
             lease,
             codec,
             paths,
-            questions: Questions::open(ETHERTYPE)?,
             peer_mac: config.peer_mac,
             pair: pair_id(own, config.peer_mac),
             token_key,

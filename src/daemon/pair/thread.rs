@@ -26,7 +26,7 @@ use crate::dataplane::lease::{self, LeaseWriter, boottime_ns};
 use crate::dataplane::question::{self, Between, Holds, PairId};
 use crate::dataplane::release::{Token, TokenOf};
 use crate::os::burst::Burst;
-use crate::os::questions::Questions;
+use crate::os::asking::Asking;
 use crate::pair::election::{Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status};
 use crate::pair::heartbeat::{BoxId, Heartbeat, LeaseLeft};
 use crate::pair::paths::Path;
@@ -43,6 +43,8 @@ const ANNOUNCE_AGAIN: [Span; 4] =
     [Span::from_millis(50), Span::from_millis(200), Span::from_millis(1_000), Span::from_millis(2_000)];
 /// The loop reads the status no more often.
 const PUBLISH_EVERY: Span = Span::from_millis(20);
+/// Answers read from a port in one go: whoever floods the wire does not hold up a heartbeat.
+const ANSWERS_MAX: usize = 64;
 /// Numbers of tokens that are tried in turn: a daemon that saw one on the wire has armed the next.
 const TOKENS: u64 = 4;
 
@@ -60,7 +62,7 @@ pub struct Mailbox {
 /// What depends on ports and addresses of now.
 pub struct Scene {
     /// Where questions are asked: each with the MAC that this box has there.
-    pub ask: Vec<(IfIndex, Mac)>,
+    pub ask: Vec<(IfIndex, Mac, Asking)>,
     /// One burst for each port.
     pub announcements: Vec<(IfIndex, Burst)>,
     /// Uplinks and cross-connects that are there, each with whether it has a carrier.
@@ -143,7 +145,6 @@ pub struct Driver {
     pub codec: Codec,
     /// In the order of their numbers, with their names.
     pub paths: Vec<(String, Path)>,
-    pub questions: Questions,
     pub peer_mac: Mac,
     pub pair: PairId,
     pub token_key: [u8; 32],
@@ -257,7 +258,9 @@ impl Thread {
         let left = Duration::from_nanos(until.since(now()).0);
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.driver.paths.len() + 2);
         fds.push(PollFd::new(self.handle.wake.as_fd(), PollFlags::POLLIN));
-        fds.push(PollFd::new(self.driver.questions.as_fd(), PollFlags::POLLIN));
+        for (_, _, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {
+            fds.push(PollFd::new(asking.as_fd(), PollFlags::POLLIN));
+        }
         for (_, path) in &self.driver.paths {
             let flags = if path.wants_write() { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
             fds.extend(path.fd().map(|fd| PollFd::new(fd, flags)));
@@ -348,7 +351,12 @@ impl Thread {
             self.event(Event::Heartbeat { path: *path, heartbeat });
         }
         let mut answers = Vec::new();
-        self.driver.questions.drain(|frame| answers.extend(question::parse_answer(frame, 0)));
+        for (_, _, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {
+            for _ in 0..ANSWERS_MAX {
+                let Ok(Some(frame)) = asking.next() else { break };
+                answers.extend(question::parse_answer(&frame, 0));
+            }
+        }
         for answer in answers {
             if answer.pair != self.driver.pair {
                 continue;
@@ -370,12 +378,13 @@ impl Thread {
     // Questions and tokens.
 
     fn ask(&self, frame: impl Fn(Between, PairId) -> Vec<u8>) {
-        for (port, own) in self.scene.iter().flat_map(|scene| &scene.ask) {
+        for (port, own, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {
             if !self.may_send_on(*port) {
                 continue;
             }
             let way = Between { from: *own, to: self.driver.peer_mac, vlan: 0 };
-            self.driver.questions.send(*port, &frame(way, self.driver.pair));
+            // What a port does not take is lost, as on any wire.
+            _ = asking.ask(&frame(way, self.driver.pair));
         }
     }
 
