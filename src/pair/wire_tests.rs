@@ -41,6 +41,7 @@ fn fullest() -> Heartbeat {
         grant: true,
         extend: Some(Span::from_millis(5_000)),
         want: true,
+        uplink_open: true,
         pools_healthy: 301,
         config_revision: 0x1122_3344_5566_7788,
     }
@@ -60,7 +61,7 @@ fn encoded(heartbeat: Heartbeat, path_echo: Option<PathEcho>) -> Vec<u8> {
 fn the_layout_is_the_documented_one() {
     let usual = Heartbeat { frozen: None, ..fullest() };
     let expected = [
-        &[0x11, 0x37, 0x7f, 3][..],
+        &[0x11, 0xb7, 0x7f, 3][..],
         &[1, 2, 3, 4, 5, 6, 7, 8],
         &[1, 44, 100, 1, 45],
         &[0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88],
@@ -244,13 +245,13 @@ prop_compose! {
         stamp in any::<u64>(),
         echo in any::<Option<(u32, u32, u64)>>(),
         state in 0..STATES.len(),
-        bits in any::<[bool; 7]>(),
+        bits in any::<[bool; 8]>(),
         spans in [prop::option::of(spans()), prop::option::of(spans()), prop::option::of(spans())],
         endless in any::<bool>(),
         rank in any::<(u16, u8, u16, u64)>(),
         frozen in any::<Option<(u16, bool, u8, u32)>>(),
     ) -> Heartbeat {
-        let [owns, solo, ready, grant, want, rank_ready, gateway_seen] = bits;
+        let [owns, solo, ready, grant, want, rank_ready, gateway_seen, uplink_open] = bits;
         let [promise, lease, extend] = spans;
         let (healthy_pools, priority, pools_healthy, config_revision) = rank;
         Heartbeat {
@@ -258,7 +259,7 @@ prop_compose! {
             stamp: Stamp(stamp),
             echo: echo.map(|(boot, start, stamp)| Echo { incarnation: Incarnation { boot, start }, stamp: Stamp(stamp) }),
             state: STATES[state],
-            owns, solo, ready, grant, want, promise, extend,
+            owns, solo, ready, grant, want, uplink_open, promise, extend,
             lease: lease.map_or(if endless { LeaseLeft::Endless } else { LeaseLeft::None }, LeaseLeft::Finite),
             rank: Rank { ready: rank_ready, healthy_pools, gateway_seen, priority, id: A },
             frozen: frozen.map(|(healthy_pools, gateway_seen, busy_magnitude, owned_s)|

@@ -33,6 +33,24 @@ pub fn next(state_dir: &Path, goes_on: bool) -> anyhow::Result<Incarnation> {
     Ok(Incarnation { boot: next.boot, start: next.start })
 }
 
+/// The newest life of the peer that this box has heard: older ones are replayed. None was heard: any will do.
+pub fn of_peer(state_dir: &Path) -> Incarnation {
+    let kept = std::fs::read(peer_file(state_dir)).ok();
+    // A file that cannot be read costs a protection, and must not cost the pair.
+    let Counters { boot, start } = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    Incarnation { boot, start }
+}
+
+/// Keeps it for the next start.
+pub fn keep_of_peer(state_dir: &Path, life: Incarnation) -> anyhow::Result<()> {
+    let counters = Counters { boot: life.boot, start: life.start };
+    store::replace(&peer_file(state_dir), &serde_json::to_vec(&counters)?, None)
+}
+
+fn peer_file(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join("peer-incarnation.json")
+}
+
 fn after(before: Counters, goes_on: bool) -> Counters {
     if goes_on {
         Counters { start: before.start.saturating_add(1), ..before }
@@ -51,6 +69,9 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let lives: Vec<_> = [false, true, true, false, true].map(|goes_on| next(&dir, goes_on).unwrap()).into();
         assert!(lives.is_sorted_by(|a, b| a < b), "{lives:?}");
+        assert_eq!(of_peer(&dir), Incarnation::default());
+        keep_of_peer(&dir, Incarnation { boot: 3, start: 9 }).unwrap();
+        assert_eq!(of_peer(&dir), Incarnation { boot: 3, start: 9 });
         std::fs::write(dir.join("incarnation.json"), "{").unwrap();
         assert!(next(&dir, true).unwrap_err().to_string().contains("while the other box is stopped"));
         std::fs::remove_dir_all(&dir).unwrap();

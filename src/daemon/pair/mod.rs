@@ -8,7 +8,7 @@ mod shown;
 mod thread;
 
 use std::net::SocketAddr;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ pub struct Pair {
     news: mpsc::Receiver<News>,
     inputs: inputs::Watch,
     fence: Option<Fence>,
+    state_dir: PathBuf,
 }
 
 /// Times of the rules from those of the configuration.
@@ -89,8 +90,13 @@ impl Pair {
         let token_key = keys.sending().release_key();
         let incarnation = incarnation::next(state_dir, adopted)?;
         let (own_id, peer_id) = (box_id(own), box_id(config.peer_mac));
-        let identity =
-            Identity { own: own_id, incarnation, peer: peer_id, peer_floor: Default::default(), versions: SPOKEN };
+        let identity = Identity {
+            own: own_id,
+            incarnation,
+            peer: peer_id,
+            peer_floor: incarnation::of_peer(state_dir),
+            versions: SPOKEN,
+        };
         let codec = Codec::new(&identity, keys)?;
         let paths = config
             .paths
@@ -128,7 +134,7 @@ impl Pair {
         let (inputs, scene) = watch.first(appliance)?;
         let handle = thread::start(driver, inputs, scene, uplink_open)?;
         info!("the pair: box {own}, life {}.{}, peer {}", incarnation.boot, incarnation.start, config.peer_mac);
-        Ok(Some(Self { handle, news, inputs: watch, fence: config.fence }))
+        Ok(Some(Self { handle, news, inputs: watch, fence: config.fence, state_dir: state_dir.into() }))
     }
 
     pub fn handle(&self) -> Handle {
@@ -170,6 +176,11 @@ impl Pair {
             News::Owns(false) => {
                 warn!("pair: this box owns the virtual addresses no longer");
                 appliance.owns(false);
+            }
+            News::PeerLives(life) => {
+                if let Err(error) = incarnation::keep_of_peer(&self.state_dir, life) {
+                    warn!("pair: the peer's life could not be kept: {error:#}");
+                }
             }
             News::Fence => self.fence(),
             News::Exit => return true,

@@ -25,10 +25,10 @@ use crate::daemon::port_gates::PortGates;
 use crate::dataplane::lease::{self, LeaseWriter, boottime_ns};
 use crate::dataplane::question::{self, Between, Holds, PairId};
 use crate::dataplane::release::{Token, TokenOf};
-use crate::os::burst::Burst;
 use crate::os::asking::Asking;
+use crate::os::burst::Burst;
 use crate::pair::election::{Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status};
-use crate::pair::heartbeat::{BoxId, Heartbeat, LeaseLeft};
+use crate::pair::heartbeat::{BoxId, Heartbeat, Incarnation, LeaseLeft};
 use crate::pair::paths::Path;
 use crate::pair::paths::stats::View;
 use crate::pair::time::{Instant, Span};
@@ -95,6 +95,8 @@ pub enum News {
     Alarm(Alarm),
     /// Owning has begun or ended.
     Owns(bool),
+    /// The peer has begun another life.
+    PeerLives(Incarnation),
     /// Run the fence command, and put how it ended into the mailbox.
     Fence,
     /// The restart that was ordered can be done now.
@@ -180,6 +182,7 @@ struct Thread {
     /// When the peer's data plane answered last.
     answered: Option<Instant>,
     owned: bool,
+    peer_life: Option<Incarnation>,
     /// Announcements that are still to be repeated: which is next, counted from the first.
     announcing: Option<(Instant, usize)>,
     published: Instant,
@@ -220,6 +223,7 @@ impl Thread {
             uplink_since: start,
             answered: None,
             owned: reading.lease != lease::Lease::Nothing,
+            peer_life: None,
             announcing: None,
             published: Instant(0),
             token: 0,
@@ -518,9 +522,21 @@ impl Thread {
             self.token = (self.token + 1) % TOKENS;
             self.arm();
         }
+        let status = self.election.status();
+        let life = status.peer.map(|peer| peer.incarnation);
+        if life != self.peer_life {
+            self.peer_life = life;
+            if let Some(life) = life {
+                self.news(News::PeerLives(life));
+            }
+        }
+        if status.peer_heard.is_none_or(|heard| heard >= self.driver.settings.timers.dead) {
+            // It may come back as another release.
+            self.driver.codec.peer_silent();
+        }
         let report = Report {
             at,
-            status: self.election.status(),
+            status,
             paths: self.driver.paths.iter().map(|(name, path)| PathReport::of(name, path)).collect(),
             uplink_open: self.uplink_open,
             version: self.driver.codec.version(),
