@@ -30,6 +30,13 @@ pub fn site() -> Site {
     plan.cable("router:e1", "lb1:up0").cable("router:e2", "lb2:up0").cable("lb1:x0", "lb2:x0");
     plan.cable("lb1:p1", "pc1:eth0").cable("lb2:p1", "pc3:eth0");
     plan.bridge("router:br0", "02:00:00:00:00:fe", &["e1", "e2"]);
+    for box_ in ["lb1", "lb2"] {
+        for port in ["up0", "x0", "p1"] {
+            // Ports say nothing by themselves.
+            plan.ip(box_, &format!("link set {port} addrgenmode none"));
+            plan.ip(box_, &format!("addr flush dev {port} scope link"));
+        }
+    }
     plan.address("router:br0", "10.1.0.254/24");
     plan.address("pc1:eth0", "10.1.0.11/24").address("pc3:eth0", "10.1.0.13/24");
     Site::build(&plan).expect("these tests need root, and network namespaces")
