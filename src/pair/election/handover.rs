@@ -7,6 +7,8 @@ use crate::pair::timers::EXTENSION_MAX;
 
 /// The old owner of a hand-over serves everything that still comes to its MAC for so long.
 const SERVE_ALL: Span = Span::from_secs(10);
+/// A lease of so long must be left when the daemon exits.
+const RESTART_NEEDS: Span = Span::from_secs(1);
 /// A hand-over that was ordered waits so long for what is streamed to arrive.
 const DRAIN_MAX: Span = Span::from_secs(10);
 
@@ -189,7 +191,7 @@ impl Election {
         let exit = if self.owns() {
             let alone = self.held == Lease::Endless;
             let covered = self.handover.extended
-                && self.held.end(self.now).is_some_and(|end| end.since(self.now) > self.settings.timers.dead);
+                && self.held.end(self.now).is_some_and(|end| end.since(self.now) > RESTART_NEEDS);
             if waited && !alone && !covered {
                 self.handover.leaving = None;
                 self.act(Action::Alarm(Alarm::RestartRefused));
@@ -204,6 +206,7 @@ impl Election {
         };
         if exit {
             if self.owns() {
+                // In force only if the lease should end while no daemon runs.
                 self.act(Action::Serve { what: Serve::Known, until: self.now + EXTENSION_MAX + SERVE_KNOWN });
             }
             self.handover.leaving = None;

@@ -56,7 +56,7 @@ const ANNOUNCE_SOLO_EVERY: Span = Span::from_secs(5);
 
 /// Faults that the simulation must find. Outside of tests there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub(crate) enum Flaw {
     LeaseFromSending,
     NoWaitAfterPause,
     ClaimWithoutQuestion,
@@ -243,7 +243,7 @@ impl Election {
         self.settle_solo();
         self.enter(self.right_state());
         self.tell();
-        if self.send_now || self.last_sent.is_none_or(|sent| self.now >= sent + self.settings.timers.heartbeat) {
+        if self.send_now || self.heartbeat_due() {
             self.send();
         }
         self.settle_exit();
@@ -297,10 +297,20 @@ impl Election {
     }
 
     fn deadline_from_now(&self) -> Instant {
-        let heartbeat = self.last_sent.map_or(self.now, |sent| sent + self.settings.timers.heartbeat);
+        let heartbeat = self.last_sent.map_or(self.now, |sent| sent + self.heartbeat_interval());
         let promised = Some(self.promise.until).filter(|until| *until > self.now);
         let others = [self.held.end(self.now), promised, self.next_of_silence()];
         others.into_iter().flatten().fold(heartbeat, Instant::min)
+    }
+
+    /// One that answers an owner's heartbeats sends one of its own only when there was nothing to answer.
+    fn heartbeat_interval(&self) -> Span {
+        let interval = self.settings.timers.heartbeat;
+        if self.promise.given.is_some() { Span(interval.0 / 2 * 3) } else { interval }
+    }
+
+    fn heartbeat_due(&self) -> bool {
+        self.last_sent.is_none_or(|sent| self.now >= sent + self.heartbeat_interval())
     }
 
     // What the rules are made of.
@@ -435,7 +445,7 @@ impl Election {
     }
 
     #[cfg(test)]
-    pub fn plant(&mut self, flaw: Flaw) {
+    pub(crate) fn plant(&mut self, flaw: Flaw) {
         self.flaw = Some(flaw);
     }
 }

@@ -289,10 +289,6 @@ impl Election {
         }
     }
 
-    fn heartbeat_due(&self) -> bool {
-        self.last_sent.is_none_or(|sent| self.now >= sent + self.settings.timers.heartbeat)
-    }
-
     fn fenced_or_no_fence(&mut self) -> bool {
         let Some(timeout) = self.settings.fence else { return true };
         match self.questions.fence {

@@ -94,7 +94,7 @@ pub enum Waiting {
 }
 
 #[derive(Debug, Default)]
-pub struct Pair2 {
+pub struct Machine {
     pub on: bool,
     /// The whole machine stands still; its clock goes on.
     pub frozen: bool,
@@ -124,7 +124,7 @@ pub struct Pair2 {
     pub exits: u32,
 }
 
-impl Pair2 {
+impl Machine {
     pub fn now(&self, world: u64) -> Instant {
         self.clock.local(world)
     }

@@ -16,7 +16,7 @@ const HEALED_MS: u64 = 52_000;
 /// After so long everything has settled: a joiner's wait, an orphan's, and the way there.
 const SETTLED_MS: u64 = 57_500;
 const FAULTS_MIN: u64 = 10;
-/// Seconds of schedules in which each of the planted faults must be found.
+/// In all. `LBD_SCHEDULES` sets another number.
 const SCHEDULES: u64 = 100_000;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,10 +41,10 @@ fn timers(rng: &mut Rng) -> Timers {
         dead: Span::from_millis(750),
         question: Span::from_millis(20),
     };
-    match rng.between(0, 19) {
+    match rng.between(0, 39) {
         0 => Timers::FAST,
-        1..=5 => Timers::DEFAULT,
-        6..=10 => Timers::RELAXED,
+        1..=8 => Timers::DEFAULT,
+        9..=16 => Timers::RELAXED,
         _ => slow,
     }
 }

@@ -1,6 +1,6 @@
 //! What can be done to the world: faults, orders, and their end.
 
-use super::boxes::{Clock, Pair2};
+use super::boxes::{Clock, Machine};
 use super::network::PATHS;
 use super::world::{MS, World};
 use crate::pair::election::{Command, Event};
@@ -218,7 +218,7 @@ impl World {
 
     fn power_on(&mut self, of: usize) {
         let drift = self.rng.between(0, 800) as i64 - 400;
-        let each: &mut Pair2 = &mut self.boxes[of];
+        let each: &mut Machine = &mut self.boxes[of];
         if each.on {
             return;
         }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::boxes::{Clock, Pair2, Waiting, good_inputs, settings};
+use super::boxes::{Clock, Machine, Waiting, good_inputs, settings};
 use super::checker::{Checker, Decision};
 use super::network::{Line, PATHS, SERIAL};
 use super::rng::Rng;
@@ -56,7 +56,7 @@ enum What {
 pub struct World {
     pub now: u64,
     pub rng: Rng,
-    pub boxes: [Pair2; 2],
+    pub boxes: [Machine; 2],
     /// By the box that sends, then by path.
     pub lines: [[Line; PATHS]; 2],
     pub checker: Checker,
@@ -81,7 +81,7 @@ const ENDLESS: u64 = u64::MAX;
 impl World {
     pub fn new(seed: u64, timers: Timers) -> Self {
         let mut rng = Rng::new(seed);
-        let mut boxes = [Pair2::default(), Pair2::default()];
+        let mut boxes = [Machine::default(), Machine::default()];
         for (index, each) in boxes.iter_mut().enumerate() {
             let drift = rng.between(0, 800) as i64 - 400;
             each.clock = Clock::new(0, drift);
