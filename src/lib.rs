@@ -9,3 +9,4 @@ pub mod health;
 pub mod http;
 pub mod lab;
 pub mod os;
+pub mod pair;
