@@ -19,6 +19,7 @@ mod dsr;
 mod housekeeping;
 mod state;
 mod store;
+pub mod sync;
 
 pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
 

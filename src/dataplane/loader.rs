@@ -27,6 +27,13 @@ use crate::core::network::IfIndex;
 /// The maps of `bpf/maps.h` that the daemon uses.
 pub struct Maps {
     pub control: SharedArray<control>,
+    /// For mappings of others' own.
+    pub control_map: MapHandle,
+    pub dests_map: MapHandle,
+    pub sync_events: MapHandle,
+    pub sync_lost: MapHandle,
+    pub restore_entries: Table<u32, sync_entry>,
+    pub client_places: Table<u64, u32>,
     pub ports: Table<u32, port>,
     pub tx_ports: Table<u32, u32>,
     pub addrs: Table<addr, addr_info>,
@@ -61,6 +68,7 @@ pub struct Loaded {
     pub xdp: OwnedFd,
     pub reap: OwnedFd,
     pub sweep_embryos: OwnedFd,
+    pub restore: OwnedFd,
     pub probe: OwnedFd,
     /// The state of an earlier daemon was taken over.
     pub adopted: bool,
@@ -176,6 +184,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let xdp = own(skel.progs.lbd_xdp.as_fd())?;
     let reap = own(skel.progs.lbd_reap.as_fd())?;
     let sweep_embryos = own(skel.progs.lbd_sweep_embryos.as_fd())?;
+    let restore = own(skel.progs.lbd_restore.as_fd())?;
     let probe = own(skel.progs.lbd_probe.as_fd())?;
     macro_rules! handle {
         ($name:ident) => {
@@ -184,6 +193,12 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     }
     let maps = Maps {
         control: SharedArray::map(&handle!(control))?,
+        control_map: handle!(control),
+        dests_map: handle!(dests),
+        sync_events: handle!(sync_events),
+        sync_lost: handle!(sync_lost),
+        restore_entries: Table::new(handle!(restore_entries)),
+        client_places: Table::new(handle!(client_places)),
         ports: Table::new(handle!(ports)),
         tx_ports: Table::new(handle!(tx_ports)),
         addrs: Table::new(handle!(addrs)),
@@ -221,7 +236,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     if !adopted {
         set_control(&maps, seed)?;
     }
-    Ok(Loaded { maps, xdp, reap, sweep_embryos, probe, adopted, notes })
+    Ok(Loaded { maps, xdp, reap, sweep_embryos, restore, probe, adopted, notes })
 }
 
 /// First contents of `control`: no lease yet, so that nothing is answered before the tables are filled.
@@ -259,12 +274,13 @@ fn getrandom(bytes: &mut [u8]) -> io::Result<()> {
     fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// Scratch memory and the places of probes belong to one load of the program; everything else is pinned.
+/// Scratch memory, the places of probes, and what is said to and by the peer belong to one load of the program;
+/// everything else is pinned.
 fn is_pinned(name: &str) -> bool {
     !(name.starts_with('.')
         || name.contains(".rodata")
         || name.contains(".bss")
-        || matches!(name, "packet" | "scratch" | "probe_places"))
+        || matches!(name, "packet" | "scratch" | "probe_places" | "sync_events" | "sync_lost" | "restore_entries"))
 }
 
 fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMapMut<'obj>> {
@@ -282,6 +298,7 @@ fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMap
         &mut maps.inside,
         &mut maps.migrants,
         &mut maps.actives,
+        &mut maps.client_places,
         &mut maps.names,
         &mut maps.tables,
         &mut maps.conns,
