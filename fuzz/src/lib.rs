@@ -1,4 +1,4 @@
-//! What a hostile server can send to the probes, and what must hold whatever it sends.
+//! What a hostile server can send to the probes, or a broken peer to its balancer, and what must hold whatever is sent.
 //!
 //! The first byte of an input chooses how the conversation is set up, the second how the input ends. The rest is
 //! what the server sends, in pieces: a byte with the length, then as much (of a datagram protocol, one each).
@@ -8,11 +8,13 @@
 //! (run.sh): an input of 256 bytes that is sent again and again must be through within them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lbd::config::{
     DnsProbe, FtpProbe, HttpProbe, Login, MailboxProbe, Security, SmtpProbe, TlsOptions,
 };
 use lbd::core::check::Verdict;
+use lbd::core::moment::Moment;
 use lbd::health::probe::account::Account;
 use lbd::health::probe::dns::{Dns, Question};
 use lbd::health::probe::ftp::Ftp;
@@ -25,6 +27,7 @@ use lbd::health::probe::pop3::Pop3;
 use lbd::health::probe::radius::Radius;
 use lbd::health::probe::smtp::Smtp;
 use lbd::health::probe::{ANSWER_BYTES_MAX, Conversation, Next, neighbour, script};
+use lbd::pair::sync::{Receiver, Sender, SenderLimits, Update, wire};
 use md5::{Digest, Md5};
 
 /// Most bytes that a probe sends in one conversation.
@@ -274,4 +277,41 @@ pub fn packets(data: &[u8]) {
     }
     check(&script::verdict(script::End::Exited(i32::from(setup)), data));
     check_words(&script::timed_out(data).words);
+}
+
+/// What a peer can say of connections: datagrams to the receiver and to the sender, also with headers that are
+/// right, so that their records are read. A byte with the length, then as much, for each.
+pub fn sync(data: &[u8]) {
+    let Some((setup, _, data)) = parts(data) else { return };
+    let mut receiver = Receiver::new(1);
+    let mut sender = Sender::new(7, SenderLimits { queue_bytes: 4096, ..SenderLimits::default() });
+    let mut now = Moment::default();
+    let mut sequence = 0;
+    let mut given = 0;
+    for piece in pieces(data) {
+        now = now + Duration::from_millis(u64::from(setup));
+        let mut updates = Vec::new();
+        let records = [&wire::data_header(7, sequence, setup.into()), piece].concat();
+        let ack = [&[wire::VERSION, 2, 0, 0, 0, 0, 0, 0, 0, 7], piece, &[0; 96]].concat();
+        for datagram in [piece, &records, ack.get(..94).unwrap_or(piece)] {
+            receiver.receive(datagram, now, &mut updates);
+            sender.acknowledged(datagram, now);
+        }
+        assert!(updates.len() <= 2 * records.len() + 2, "{} updates", updates.len());
+        for update in &updates {
+            if let Update::Matter { matter, bytes, .. } = update {
+                assert!(bytes.len() <= matter.bytes_max());
+                given += bytes.len();
+            }
+        }
+        assert!(given <= data.len(), "more was given than came");
+        if sender.wants_walk(now) {
+            let walk = sender.begin_walk(1, now);
+            sender.end_walk(walk, now);
+        }
+        let datagrams = std::iter::from_fn(|| sender.poll(now)).take(2000).collect::<Vec<_>>();
+        assert!(datagrams.len() <= 600 && datagrams.iter().all(|datagram| datagram.len() <= 1300));
+        receiver.poll();
+        sequence += 1;
+    }
 }

@@ -98,29 +98,33 @@ impl Hearing {
         Self { restore, receiver, updates: Vec::new() }
     }
 
-    /// Takes a datagram. What it says of connections is in the tables after `turn`.
-    pub fn hear(&mut self, datagram: &[u8], now: Moment) -> Result<Vec<Heard>, DataPlaneError> {
-        let Self { restore, receiver, updates } = self;
-        receiver.receive(datagram, now, updates);
-        let mut heard = Vec::new();
-        for update in updates.drain(..) {
-            match update {
-                Update::Session => restore.session(),
-                Update::Name(name) => restore.name(name),
-                Update::Change(change) => restore.change(&change)?,
-                Update::Begin { parts, .. } => restore.begin(parts)?,
-                Update::End { .. } => restore.end(),
-                Update::Matter { matter, revision, bytes } => heard.push(Heard { matter, revision, bytes }),
-                Update::Tick { .. } => {}
-            }
+    /// Takes a datagram; appends what it says of other things than connections to `heard`. What it says of those is
+    /// in the tables after `turn`. On an error something may be missing there, and all is asked for again.
+    pub fn hear(&mut self, datagram: &[u8], now: Moment, heard: &mut Vec<Heard>) -> Result<(), DataPlaneError> {
+        self.receiver.receive(datagram, now, &mut self.updates);
+        let mut result = Ok(());
+        for update in self.updates.drain(..) {
+            let entered = match update {
+                Update::Session => Ok(self.restore.session()),
+                Update::Name(name) => Ok(self.restore.name(name)),
+                Update::Change(change) => self.restore.change(&change),
+                Update::Begin { parts, .. } => self.restore.begin(parts),
+                Update::End { .. } => Ok(self.restore.end()),
+                Update::Matter { matter, revision, bytes } => Ok(heard.push(Heard { matter, revision, bytes })),
+                Update::Tick { .. } => Ok(()),
+            };
+            result = result.and(entered);
         }
-        Ok(heard)
+        result.inspect_err(|_| self.receiver.ask_again())
     }
 
     /// After the datagrams of a turn: all is in the tables, and the acknowledgement to send says so.
     pub fn turn(&mut self) -> Result<Option<Vec<u8>>, DataPlaneError> {
-        self.restore.flush()?;
-        self.restore.tidy()?;
+        let entered = self.restore.flush().and_then(|()| self.restore.tidy());
+        if let Err(error) = entered {
+            self.receiver.ask_again();
+            return Err(error);
+        }
         Ok(self.receiver.poll())
     }
 }

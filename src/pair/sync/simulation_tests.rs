@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::{Matter, Receiver, Sender, SenderLimits, Update};
@@ -182,31 +183,34 @@ impl Teller {
     }
 
     /// A turn of the driver.
-    fn drive(&mut self, now: u64) {
+    fn drive(&mut self, random: &mut Random, rate: u64, now: u64) {
         let moment = at(now);
         if self.sender.wants_walk(moment) {
             self.walk = Some((self.sender.begin_walk(self.rows.len() as u64, moment), None));
         }
         if let Some((walk, from)) = self.walk.take() {
             let budget = self.sender.room().min(40);
-            let after = |key: &&FlowKey| from.is_none_or(|from| **key > from);
-            let chunk: Vec<FlowKey> = self.rows.keys().filter(after).take(budget).copied().collect();
+            let after = from.map_or(Bound::Unbounded, Bound::Excluded);
+            let read: Vec<Flow> =
+                self.rows.range((after, Bound::Unbounded)).take(budget).map(|(_, flow)| *flow).collect();
+            let (count, last) = (read.len(), read.last().map(|flow| flow.key));
+            // The table does not stand still between the reading and the telling.
+            (0..rate).for_each(|_| self.act(random, now));
             let mut valid = true;
-            for key in &chunk {
-                let flow = self.rows[key];
+            for flow in read {
                 let aged = Flow { seen_ms: now - flow.seen_ms, created_ms: now - flow.created_ms, ..flow };
                 valid &= self.sender.walked(walk, &aged, &self.names, moment);
             }
             if !valid {
                 self.walk = None;
-            } else if budget > 0 && chunk.len() < budget {
+            } else if budget > 0 && count < budget {
                 for b in self.bindings.values() {
                     let told = Binding { seen_ms: now - b.seen_ms, ..*b };
                     self.sender.walked_binding(walk, told, &self.names, moment);
                 }
                 self.sender.end_walk(walk, moment);
             } else {
-                self.walk = Some((walk, chunk.last().copied().or(from)));
+                self.walk = Some((walk, last.or(from)));
             }
         }
         // After what the walk has read: see `Sender::begin_walk`.
@@ -393,7 +397,7 @@ fn run(seed: u64) -> Seen {
                 hearer.receiver.ask_again();
             }
         }
-        teller.drive(now);
+        teller.drive(&mut random, if busy { rate } else { 0 }, now);
         // A line that takes so many datagrams a turn.
         let mut capacity = [3, 40][(seed % 2) as usize];
         let mut send = |random: &mut Random, to_hearer: bool, bytes: Vec<u8>| {
@@ -460,7 +464,7 @@ fn in_the_end_both_tables_are_the_same_whatever_the_network_does() {
         return;
     }
     let mut all = Seen::default();
-    for seed in 0..250 {
+    for seed in 0..100 {
         let seen = run(seed);
         all.resent += seen.resent;
         all.doubled += seen.doubled;
@@ -472,7 +476,7 @@ fn in_the_end_both_tables_are_the_same_whatever_the_network_does() {
     // The schedules are worth something only if they contain what they are for.
     println!("{all:?}");
     assert!(all.resent > 1000 && all.doubled > 1000, "{all:?}");
-    assert!(all.left_out > 1000 && all.restarts > 50 && all.sessions > 250 && all.partial > 50, "{all:?}");
+    assert!(all.left_out > 1000 && all.restarts > 50 && all.sessions > 150 && all.partial > 50, "{all:?}");
 }
 
 fn key(n: u8) -> FlowKey {
