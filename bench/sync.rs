@@ -153,7 +153,10 @@ fn main() -> Result<()> {
     println!("| records a second | {:.0} |", (s.records - b.records) as f64 / seconds);
     println!("| MB/s | {:.2} |", bytes / seconds / 1e6);
     println!("| bytes a record | {:.1} |", bytes / (s.records - b.records) as f64);
-    println!("| bytes a new connection, from beginning to end and all else included | {:.0} |", bytes / f64::from(made));
+    println!(
+        "| bytes a new connection, from beginning to end and all else included | {:.0} |",
+        bytes / f64::from(made)
+    );
     println!("| of a processor, active side | {:.1} % |", (used[0] - busy[0]) as f64 / took.as_micros() as f64 * 100.0);
     println!("| of a processor, standby | {:.1} % |", (used[1] - busy[1]) as f64 / took.as_micros() as f64 * 100.0);
     for (name, percent) in [("median", 50), ("p99", 99)] {
@@ -162,7 +165,11 @@ fn main() -> Result<()> {
     println!("| lag, longest, ms | {:.1} |", lag.max().as_secs_f64() * 1e3);
     println!("| changes left out, and told anew | {} |", s.left_out - b.left_out);
     println!("| datagrams sent again | {} of {} |", s.resent - b.resent, s.datagrams - b.datagrams);
-    println!("| not entered: older, stray | {}, {} |", restored_now.older - restored.older, restored_now.stray - restored.stray);
+    println!(
+        "| not entered: older, stray | {}, {} |",
+        restored_now.older - restored.older,
+        restored_now.stray - restored.stray
+    );
     println!("| connections at the end, both sides | {} |", sides[0]);
     Ok(())
 }

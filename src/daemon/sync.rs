@@ -105,13 +105,25 @@ impl Hearing {
         let mut result = Ok(());
         for update in self.updates.drain(..) {
             let entered = match update {
-                Update::Session => Ok(self.restore.session()),
-                Update::Name(name) => Ok(self.restore.name(name)),
                 Update::Change(change) => self.restore.change(&change),
                 Update::Begin { parts, .. } => self.restore.begin(parts),
-                Update::End { .. } => Ok(self.restore.end()),
-                Update::Matter { matter, revision, bytes } => Ok(heard.push(Heard { matter, revision, bytes })),
-                Update::Tick { .. } => Ok(()),
+                Update::Session => {
+                    self.restore.session();
+                    continue;
+                }
+                Update::Name(name) => {
+                    self.restore.name(name);
+                    continue;
+                }
+                Update::End { .. } => {
+                    self.restore.end();
+                    continue;
+                }
+                Update::Matter { matter, revision, bytes } => {
+                    heard.push(Heard { matter, revision, bytes });
+                    continue;
+                }
+                Update::Tick { .. } => continue,
             };
             result = result.and(entered);
         }

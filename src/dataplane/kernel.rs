@@ -252,9 +252,8 @@ impl RingReader {
         let consumer = unsafe { mmap(None, page, both, MmapFlags::MAP_SHARED, map.as_fd(), 0) }.map_err(failed)?;
         let offset = i64::try_from(page.get()).map_err(|_| failed(nix::Error::EINVAL))?;
         // SAFETY: as above, of the page with the writers' position and the data twice; they are read only.
-        let producer = unsafe {
-            mmap(None, producer_length, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, map.as_fd(), offset)
-        };
+        let producer =
+            unsafe { mmap(None, producer_length, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, map.as_fd(), offset) };
         match producer {
             Ok(producer) => Ok(Self { consumer, producer, page, producer_length, size }),
             Err(errno) => {
@@ -269,9 +268,8 @@ impl RingReader {
     pub fn consume<V: Raw>(&mut self, max: usize, mut each: impl FnMut(&V)) -> usize {
         use std::sync::atomic::{AtomicU32, Ordering};
         // SAFETY: the first word of a mapped page, which the kernel and this reader use as an atomic.
-        let (position, end) = unsafe {
-            (&*self.consumer.as_ptr().cast::<AtomicU64>(), &*self.producer.as_ptr().cast::<AtomicU64>())
-        };
+        let (position, end) =
+            unsafe { (&*self.consumer.as_ptr().cast::<AtomicU64>(), &*self.producer.as_ptr().cast::<AtomicU64>()) };
         let mut at = position.load(Ordering::Relaxed);
         let end = end.load(Ordering::Acquire);
         let mut taken = 0;
@@ -289,8 +287,7 @@ impl RingReader {
             if header & Self::DISCARD == 0 && u64::from(length) <= self.size {
                 // SAFETY: the record is complete and not written any more until the reader's position passes it;
                 // it lies within the data or its second mapping.
-                let bytes =
-                    unsafe { std::slice::from_raw_parts(record.add(Self::HEADER as usize), length as usize) };
+                let bytes = unsafe { std::slice::from_raw_parts(record.add(Self::HEADER as usize), length as usize) };
                 if let Some(value) = V::from_bytes(bytes) {
                     each(&value);
                 }

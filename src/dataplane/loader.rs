@@ -235,6 +235,9 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     }
     if !adopted {
         set_control(&maps, seed)?;
+    } else if let Some(word) = maps.control.word(0, std::mem::offset_of!(control, seed)) {
+        // Whoever listened to the events has died with its ring.
+        word.fetch_and(!pair(0, u32::MAX), Ordering::AcqRel);
     }
     Ok(Loaded { maps, xdp, reap, sweep_embryos, restore, probe, adopted, notes })
 }

@@ -128,7 +128,8 @@ impl Resets {
             } else if !has_ended(flow.state) {
                 found.connections += 1;
                 let vip = vips.get(&(key.local & LOCAL_ID)).copied();
-                let told = [to_client(loaded, tables, vip, &key, &flow)?, to_server(loaded, tables, &key, &flow, dest)?];
+                let told =
+                    [to_client(loaded, tables, vip, &key, &flow)?, to_server(loaded, tables, &key, &flow, dest)?];
                 for (port, rst) in told.into_iter().flatten() {
                     batch.frames.extend(rst.frame().map(|frame| (port, frame)));
                 }

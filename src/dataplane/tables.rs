@@ -451,12 +451,7 @@ impl Tables {
         Ok(())
     }
 
-    fn put_snats(
-        &mut self,
-        maps: &Maps,
-        wanted: &[SourceNat],
-        peers: &BTreeSet<IpAddr>,
-    ) -> Result<(), DataPlaneError> {
+    fn put_snats(&mut self, maps: &Maps, wanted: &[SourceNat], peers: &BTreeSet<IpAddr>) -> Result<(), DataPlaneError> {
         let is_wanted = |ip: &IpAddr| wanted.iter().any(|w| w.address == *ip);
         let closed: Vec<(IpAddr, u32)> = self
             .snats4
@@ -837,13 +832,15 @@ impl Tables {
             if !living.iter().any(|dest| dest.service == key) {
                 maps.names.delete(&name_key { kind: NAME_SERVICE, id })?;
                 self.settings.remove(&id);
-                self.services.free(&key); freed = true;
+                self.services.free(&key);
+                freed = true;
             }
         }
         for (name, id) in self.servers.retired_before(sweep) {
             if !living.iter().any(|dest| dest.server == name) {
                 maps.names.delete(&name_key { kind: NAME_SERVER, id })?;
-                self.servers.free(&name); freed = true;
+                self.servers.free(&name);
+                freed = true;
             }
         }
         // Embryos refer to these too, and no sweep tells which: they wait for as many sweeps as outlast them.
@@ -851,13 +848,15 @@ impl Tables {
         for (ip, id) in self.vips.retired_before(long_ago) {
             if !used.vips.contains(&id) {
                 maps.vips.put(&id, &addr::default())?;
-                self.vips.free(&ip); freed = true;
+                self.vips.free(&ip);
+                freed = true;
             }
         }
         for (ids, offset) in [(&mut self.snats4, 0), (&mut self.snats6, SNATS6)] {
             for (ip, id) in ids.retired_before(long_ago) {
                 if !used.snats.contains(&(id + offset)) {
-                    ids.free(&ip); freed = true;
+                    ids.free(&ip);
+                    freed = true;
                 }
             }
         }

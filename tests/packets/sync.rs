@@ -531,7 +531,7 @@ fn nobody_who_listens_is_told_nothing() {
     let mut capture = site.dp.capture().unwrap();
     let mut ends = ends(V4, Mode::Nat);
     ends.connect(&mut site);
-    let mut count = |capture: &mut lbd::dataplane::sync::Capture| capture.drain(usize::MAX, |_, _| {});
+    let count = |capture: &mut lbd::dataplane::sync::Capture| capture.drain(usize::MAX, |_, _| {});
     assert_eq!(count(&mut capture), 0);
     capture.listen(true);
     site.dp.cut(&Site::key("smtp", V4, 1)).unwrap();

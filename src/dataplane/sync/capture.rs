@@ -159,11 +159,7 @@ impl Capture {
         Ok(true)
     }
 
-    fn walk_bindings(
-        &mut self,
-        mut cursor: ScanCursor,
-        mut each: impl FnMut(Walked),
-    ) -> Result<bool, DataPlaneError> {
+    fn walk_bindings(&mut self, mut cursor: ScanCursor, mut each: impl FnMut(Walked)) -> Result<bool, DataPlaneError> {
         let Some(rows) = self.persist.scan_chunk(&mut cursor, CHUNK)? else { return Ok(false) };
         let now = monotonic_ns();
         for (key, value) in &rows {

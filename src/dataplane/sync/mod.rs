@@ -10,8 +10,8 @@ mod restore;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::layout::{flow_key, ip_of};
 use super::layout::{LOCAL_ID, LOCAL_UDP};
+use super::layout::{flow_key, ip_of};
 use crate::core::synced::{FlowKey, NameKind, Names};
 
 pub use capture::{Capture, Walked};

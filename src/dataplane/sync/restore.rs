@@ -153,8 +153,7 @@ impl Restore {
         let batch = std::mem::take(&mut self.batch);
         for entries in batch.chunks(RESTORE_MAX as usize) {
             self.entries.put_first(entries)?;
-            let order =
-                restore { count: entries.len() as u32, owner: u32::from(self.owner), ..Default::default() };
+            let order = restore { count: entries.len() as u32, owner: u32::from(self.owner), ..Default::default() };
             let run = kernel::run(self.program.as_fd(), order.bytes(), None, 1);
             let run = run.map_err(|source| DataPlaneError::Restore { source })?;
             let Some(done) = restore::from_bytes(&run.frame) else { continue };

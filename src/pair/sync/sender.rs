@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::matter::Outgoing;
 use super::receiver::millis;
-use super::round_trip::RoundTrip;
 pub use super::round_trip::Lag;
+use super::round_trip::RoundTrip;
 use super::wire::{self, Ack, DATA_HEADER_BYTES, Datagram, MATTER_HEAD_BYTES, Matter, RECORD_BYTES_MAX, WINDOW};
 use crate::core::moment::Moment;
 use crate::core::synced::{Binding, Change, Flow, Name, NameKind, Names, Parts};
@@ -442,8 +442,7 @@ impl Sender {
         let mut record = std::mem::take(&mut self.scratch);
         record.clear();
         encode(&mut record, self.open.as_ref().map_or(now, |packet| packet.made));
-        let packet =
-            self.open.get_or_insert_with(|| Packet { records: Vec::new(), made: now, oldest: None, count: 0 });
+        let packet = self.open.get_or_insert_with(|| Packet { records: Vec::new(), made: now, oldest: None, count: 0 });
         packet.records.extend(&record);
         packet.count += count;
         packet.oldest = match (packet.oldest, at) {

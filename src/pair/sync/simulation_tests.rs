@@ -1,8 +1,8 @@
 //! A sender and a receiver on a bad network: whatever is lost, late, doubled or restarted, the receiver's table is
 //! the sender's in the end. One deterministic loop; a failing seed is printed, and `LBD_SYNC_SEED` replays it.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Duration;
@@ -10,9 +10,7 @@ use std::time::Duration;
 use super::{Matter, Receiver, Sender, SenderLimits, Update};
 use crate::config::Mac;
 use crate::core::moment::Moment;
-use crate::core::synced::{
-    Binding, Change, Flow, FlowKey, Mentioned, Name, NameKind, Names, Parts, part_of,
-};
+use crate::core::synced::{Binding, Change, Flow, FlowKey, Mentioned, Name, NameKind, Names, Parts, part_of};
 
 /// xorshift64* (Vigna, 2016).
 struct Random(u64);
@@ -217,9 +215,7 @@ impl Teller {
         for (change, happened) in std::mem::take(&mut self.ring) {
             let late = now - happened;
             let aged = match change {
-                Change::Put(f) => {
-                    Change::Put(Flow { seen_ms: f.seen_ms + late, created_ms: f.created_ms + late, ..f })
-                }
+                Change::Put(f) => Change::Put(Flow { seen_ms: f.seen_ms + late, created_ms: f.created_ms + late, ..f }),
                 Change::Touch { key, state, seen_ms, last_ack } => {
                     Change::Touch { key, state, seen_ms: seen_ms + late, last_ack }
                 }

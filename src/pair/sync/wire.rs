@@ -71,10 +71,27 @@ impl Matter {
 pub enum Record<'a> {
     Change(Change),
     Name(Name),
-    Begin { generation: u64, parts: Parts, connections: u64 },
-    End { generation: u64, told: u64 },
-    Matter { matter: Matter, revision: u64, length: u64, offset: u64, bytes: &'a [u8] },
-    Tick { connections: u64, records_behind: u64, ms_behind: u64 },
+    Begin {
+        generation: u64,
+        parts: Parts,
+        connections: u64,
+    },
+    End {
+        generation: u64,
+        told: u64,
+    },
+    Matter {
+        matter: Matter,
+        revision: u64,
+        length: u64,
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    Tick {
+        connections: u64,
+        records_behind: u64,
+        ms_behind: u64,
+    },
     /// Of a later version.
     Unknown,
 }
@@ -401,11 +418,9 @@ impl<'a> Reader<'a> {
                 let bytes = self.take(usize::try_from(size).ok()?)?;
                 Record::Matter { matter, revision, length, offset, bytes }
             }
-            9 => Record::Tick {
-                connections: self.varint()?,
-                records_behind: self.varint()?,
-                ms_behind: self.varint()?,
-            },
+            9 => {
+                Record::Tick { connections: self.varint()?, records_behind: self.varint()?, ms_behind: self.varint()? }
+            }
             12.. => {
                 let size = self.varint()?;
                 self.take(usize::try_from(size).ok()?)?;

@@ -8,7 +8,8 @@ use crate::core::synced::{Binding, Change, Flow, FlowKey, Name, NameKind, Names,
 use std::net::{IpAddr, Ipv6Addr};
 
 fn client() -> impl Strategy<Value = IpAddr> {
-    let six = any::<u128>().prop_map(Ipv6Addr::from).prop_filter("IPv4 in disguise", |v6| v6.to_ipv4_mapped().is_none());
+    let six =
+        any::<u128>().prop_map(Ipv6Addr::from).prop_filter("IPv4 in disguise", |v6| v6.to_ipv4_mapped().is_none());
     prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), six.prop_map(IpAddr::from)]
 }
 
@@ -31,8 +32,12 @@ fn flow() -> impl Strategy<Value = Flow> {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         flow().prop_map(Change::Put),
-        (key(), any::<u8>(), any::<u64>(), any::<u32>())
-            .prop_map(|(key, state, seen_ms, last_ack)| Change::Touch { key, state, seen_ms, last_ack }),
+        (key(), any::<u8>(), any::<u64>(), any::<u32>()).prop_map(|(key, state, seen_ms, last_ack)| Change::Touch {
+            key,
+            state,
+            seen_ms,
+            last_ack
+        }),
         (key(), any::<u64>()).prop_map(|(key, seen_ms)| Change::Gone { key, seen_ms }),
         (client(), any::<u32>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
             |(client, group, server, vip, seen_ms)| {
@@ -43,8 +48,11 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    (0..5usize, 0..=NameKind::NUMBER_MAX, "[ -~]{0,255}")
-        .prop_map(|(kind, number, text)| Name { kind: NameKind::ALL[kind], number, text: text.into() })
+    (0..5usize, 0..=NameKind::NUMBER_MAX, "[ -~]{0,255}").prop_map(|(kind, number, text)| Name {
+        kind: NameKind::ALL[kind],
+        number,
+        text: text.into(),
+    })
 }
 
 /// What has been decoded again, without what it borrows.
