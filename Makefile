@@ -4,7 +4,7 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab lab-real test bench bench-probes bench-detection build check fuzz
+.PHONY: help lab lab-real test bench bench-probes bench-detection bench-sync build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench    what a packet costs, and what a table of a million connections does"
 	@echo "make bench-probes  what it costs to ask 10,000 servers every 2 s, beside HAProxy"
 	@echo "make bench-detection  how long real servers' faults take to be found, 20 of each kind"
+	@echo "make bench-sync  what it costs to keep a standby told of a million connections"
 	@echo "make fuzz     SECONDS=60: what hostile servers can send to each probe, for so long each"
 	@echo "make build    the program, as $(RELEASE)"
 
@@ -45,6 +46,10 @@ bench-detection:
 	@tools/setup.sh lab
 	$(CARGO) build --release
 	$(RELEASE) lab --servers real --faults 20
+
+bench-sync:
+	@tools/setup.sh test
+	$(CARGO) bench --bench sync
 
 SECONDS ?= 60
 fuzz:

@@ -25,6 +25,7 @@ mod packets {
     mod refusals;
     mod resets;
     mod scheduling;
+    mod sync;
     mod tcp_state;
     mod udp;
     mod vlan;

@@ -8,11 +8,13 @@
 //! (run.sh): an input of 256 bytes that is sent again and again must be through within them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lbd::config::{
     DnsProbe, FtpProbe, HttpProbe, Login, MailboxProbe, Security, SmtpProbe, TlsOptions,
 };
 use lbd::core::check::Verdict;
+use lbd::core::moment::Moment;
 use lbd::health::probe::account::Account;
 use lbd::health::probe::dns::{Dns, Question};
 use lbd::health::probe::ftp::Ftp;
@@ -29,6 +31,7 @@ use lbd::pair::heartbeat::{BoxId, Incarnation};
 use lbd::pair::key::{Key, KeyId, Keys};
 use lbd::pair::paths::framing::{self, Deframer};
 use lbd::pair::seal::{BODY_BYTES_MAX, Channel, Kind, Refused, Sealer};
+use lbd::pair::sync::{Receiver, Sender, SenderLimits, Update, wire as sync_wire};
 use lbd::pair::version::SPOKEN;
 use lbd::pair::wire::{self, Codec, Identity};
 use md5::{Digest, Md5};
@@ -348,4 +351,41 @@ fn line(data: &[u8]) {
     let mut frame = Vec::new();
     framing::frame(b"whole", &mut frame);
     assert_eq!(found(&[&whole, &frame]).last(), Some(&Ok(b"whole".to_vec())));
+}
+
+/// What a peer can say of connections: datagrams to the receiver and to the sender, also with headers that are
+/// right, so that their records are read. A byte with the length, then as much, for each.
+pub fn sync(data: &[u8]) {
+    let Some((setup, _, data)) = parts(data) else { return };
+    let mut receiver = Receiver::new(1);
+    let mut sender = Sender::new(7, SenderLimits { queue_bytes: 4096, ..SenderLimits::default() });
+    let mut now = Moment::default();
+    let mut sequence = 0;
+    let mut given = 0;
+    for piece in pieces(data) {
+        now = now + Duration::from_millis(u64::from(setup));
+        let mut updates = Vec::new();
+        let records = [sync_wire::data_header(7, sequence, setup.into()).as_slice(), piece].concat();
+        let ack = [[sync_wire::VERSION, 2, 0, 0, 0, 0, 0, 0, 0, 7].as_slice(), piece, [0; 96].as_slice()].concat();
+        for datagram in [piece, records.as_slice(), ack.get(..94).unwrap_or(piece)] {
+            receiver.receive(datagram, now, &mut updates);
+            sender.acknowledged(datagram, now);
+        }
+        assert!(updates.len() <= 3 * records.len() + 3, "{} updates", updates.len());
+        for update in &updates {
+            if let Update::Matter { matter, bytes, .. } = update {
+                assert!(bytes.len() <= matter.bytes_max());
+                given += bytes.len();
+            }
+        }
+        assert!(given <= 3 * data.len(), "more was given than came");
+        if sender.wants_walk(now) {
+            let walk = sender.begin_walk(1, now);
+            sender.end_walk(walk, now);
+        }
+        let datagrams = std::iter::from_fn(|| sender.poll(now)).take(2000).collect::<Vec<_>>();
+        assert!(datagrams.len() < 2000 && datagrams.iter().all(|datagram| datagram.len() <= 1300));
+        receiver.poll();
+        sequence += 1;
+    }
 }

@@ -45,6 +45,8 @@ pub struct ForwardingState {
     /// Floating inside addresses, answered for likewise; their networks are the servers' own.
     pub inside: BTreeSet<Prefix>,
     pub source_nat: Vec<SourceNat>,
+    /// Source addresses of which the peer alone gives ports: here for the connections that it has told of.
+    pub source_nat_of_peer: BTreeSet<IpAddr>,
     /// Servers' addresses, by which replies are known.
     pub servers: BTreeMap<Name, ServerEntry>,
     pub services: BTreeMap<ServiceKey, Service>,

@@ -12,5 +12,6 @@ pub mod network;
 pub mod plan;
 pub mod schedule_probes;
 pub mod scheduler;
+pub mod synced;
 pub mod target;
 pub mod vip_claims;

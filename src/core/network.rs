@@ -117,6 +117,11 @@ impl Network {
         Ok(Place { mac: neighbour.mac, port: index, vlan })
     }
 
+    /// Where a frame for each MAC in each VLAN would leave now, as the bridge has learnt it.
+    pub fn learnt_places(&self) -> BTreeMap<(Mac, u16), IfIndex> {
+        self.fdb.iter().filter(|(_, port)| self.usable(**port).is_ok()).map(|(mac, port)| (*mac, *port)).collect()
+    }
+
     /// A port over which frames can leave: running, and forwarding where it belongs to a bridge.
     pub fn usable(&self, port: IfIndex) -> Result<(), Nowhere> {
         let link = self.links.get(&port).ok_or(Nowhere::PortDown)?;

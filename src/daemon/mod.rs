@@ -22,6 +22,7 @@ mod port_gates;
 mod state;
 mod store;
 mod switch;
+pub mod sync;
 
 pub use housekeeping::{STEP_PAUSE, WALK_PAUSE};
 pub use port_gates::{GateError, PortGates};

@@ -31,6 +31,12 @@ impl<K: Raw, V: Raw> Table<K, V> {
         Self { map, name, types: PhantomData }
     }
 
+    /// Another descriptor of the same map.
+    pub fn try_clone(&self) -> Result<Self, DataPlaneError> {
+        let map = MapHandle::try_from(&self.map).map_err(|e| self.error("open", e))?;
+        Ok(Self { map, name: self.name.clone(), types: PhantomData })
+    }
+
     fn error(&self, doing: &'static str, source: libbpf_rs::Error) -> DataPlaneError {
         DataPlaneError::Map { map: self.name.clone(), doing, source }
     }
@@ -214,6 +220,97 @@ impl<V> Drop for SharedArray<V> {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `map`, which nothing refers to any more.
         let _ = unsafe { munmap(self.start, self.length.get()) };
+    }
+}
+
+/// A ring buffer map (BPF_MAP_TYPE_RINGBUF), read by one reader.
+///
+/// The kernel maps the reader's position, the writers' position, and the data, twice in a row so that a record
+/// which wraps around is contiguous. Each record has a header of 8 bytes whose first word is its length, with two
+/// flags (kernel/bpf/ringbuf.c).
+pub struct RingReader {
+    consumer: std::ptr::NonNull<libc::c_void>,
+    producer: std::ptr::NonNull<libc::c_void>,
+    page: NonZeroUsize,
+    producer_length: NonZeroUsize,
+    size: u64,
+}
+
+// SAFETY: the memory is shared with the kernel anyhow; positions and headers are read and written by atomics, and
+// taking records wants `&mut self`.
+unsafe impl Send for RingReader {}
+
+impl RingReader {
+    const BUSY: u32 = 1 << 31;
+    const DISCARD: u32 = 1 << 30;
+    const HEADER: u64 = 8;
+
+    pub fn map(map: &MapHandle) -> Result<Self, DataPlaneError> {
+        let failed = |errno| DataPlaneError::Share { map: map.name().to_string_lossy().into_owned(), errno };
+        let size = u64::from(map.max_entries());
+        let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).map_err(failed)?;
+        let page = page_bytes.and_then(|bytes| usize::try_from(bytes).ok()).and_then(NonZeroUsize::new);
+        let page = page.ok_or_else(|| failed(nix::Error::EINVAL))?;
+        let producer_length = page.saturating_add(2 * map.max_entries() as usize);
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice, of the page with the reader's position.
+        let consumer = unsafe { mmap(None, page, both, MmapFlags::MAP_SHARED, map.as_fd(), 0) }.map_err(failed)?;
+        let offset = i64::try_from(page.get()).map_err(|_| failed(nix::Error::EINVAL))?;
+        // SAFETY: as above, of the page with the writers' position and the data twice; they are read only.
+        let producer =
+            unsafe { mmap(None, producer_length, ProtFlags::PROT_READ, MmapFlags::MAP_SHARED, map.as_fd(), offset) };
+        match producer {
+            Ok(producer) => Ok(Self { consumer, producer, page, producer_length, size }),
+            Err(errno) => {
+                // SAFETY: the mapping just made, which nothing refers to.
+                let _ = unsafe { munmap(consumer, page.get()) };
+                Err(failed(errno))
+            }
+        }
+    }
+
+    /// Hands over at most `max` records, those too short for the type left out; how many were taken.
+    pub fn consume<V: Raw>(&mut self, max: usize, mut each: impl FnMut(&V)) -> usize {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        // SAFETY: the first word of a mapped page, which the kernel and this reader use as an atomic.
+        let (position, end) =
+            unsafe { (&*self.consumer.as_ptr().cast::<AtomicU64>(), &*self.producer.as_ptr().cast::<AtomicU64>()) };
+        let mut at = position.load(Ordering::Relaxed);
+        let end = end.load(Ordering::Acquire);
+        let mut taken = 0;
+        while taken < max && at < end {
+            let offset = (at & (self.size - 1)) as usize;
+            // SAFETY: below the size of the data, which begins after the page with the writers' position; records
+            // are aligned to 8 bytes.
+            let record = unsafe { self.producer.as_ptr().cast::<u8>().add(self.page.get() + offset) };
+            // SAFETY: the header of a record that the writers' position says is there.
+            let header = unsafe { &*record.cast::<AtomicU32>() }.load(Ordering::Acquire);
+            if header & Self::BUSY != 0 {
+                break;
+            }
+            let length = header & !(Self::BUSY | Self::DISCARD);
+            if header & Self::DISCARD == 0 && u64::from(length) <= self.size {
+                // SAFETY: the record is complete and not written any more until the reader's position passes it;
+                // it lies within the data or its second mapping.
+                let bytes = unsafe { std::slice::from_raw_parts(record.add(Self::HEADER as usize), length as usize) };
+                if let Some(value) = V::from_bytes(bytes) {
+                    each(&value);
+                }
+            }
+            at += (u64::from(length) + Self::HEADER).next_multiple_of(8);
+            position.store(at, Ordering::Release);
+            taken += 1;
+        }
+        taken
+    }
+}
+
+impl Drop for RingReader {
+    fn drop(&mut self) {
+        // SAFETY: the mappings made in `map`, which nothing refers to any more.
+        let _ = unsafe { munmap(self.consumer, self.page.get()) };
+        // SAFETY: as above.
+        let _ = unsafe { munmap(self.producer, self.producer_length.get()) };
     }
 }
 

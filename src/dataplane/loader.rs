@@ -29,6 +29,13 @@ use crate::core::network::IfIndex;
 pub struct Maps {
     pub control: Arc<SharedArray<control>>,
     pub ownership: Arc<SharedArray<ownership>>,
+    /// For mappings of others' own.
+    pub control_map: MapHandle,
+    pub dests_map: MapHandle,
+    pub sync_events: MapHandle,
+    pub sync_lost: MapHandle,
+    pub restore_entries: Table<u32, sync_entry>,
+    pub client_places: Table<u64, u32>,
     pub ports: Table<u32, port>,
     pub tx_ports: Table<u32, u32>,
     pub addrs: Table<addr, addr_info>,
@@ -72,6 +79,7 @@ pub struct Loaded {
     pub xdp: OwnedFd,
     pub reap: OwnedFd,
     pub sweep_embryos: OwnedFd,
+    pub restore: OwnedFd,
     pub probe: OwnedFd,
     pub endless: OwnedFd,
     /// The data plane with another layout that serves until our tables are filled.
@@ -197,6 +205,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let xdp = own(skel.progs.lbd_xdp.as_fd())?;
     let reap = own(skel.progs.lbd_reap.as_fd())?;
     let sweep_embryos = own(skel.progs.lbd_sweep_embryos.as_fd())?;
+    let restore = own(skel.progs.lbd_restore.as_fd())?;
     let probe = own(skel.progs.lbd_probe.as_fd())?;
     let endless = own(skel.progs.lbd_endless.as_fd())?;
     macro_rules! handle {
@@ -207,6 +216,12 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let maps = Maps {
         control: Arc::new(SharedArray::map(&handle!(control))?),
         ownership: Arc::new(SharedArray::map(&handle!(ownership))?),
+        control_map: handle!(control),
+        dests_map: handle!(dests),
+        sync_events: handle!(sync_events),
+        sync_lost: handle!(sync_lost),
+        restore_entries: Table::new(handle!(restore_entries)),
+        client_places: Table::new(handle!(client_places)),
         ports: Table::new(handle!(ports)),
         tx_ports: Table::new(handle!(tx_ports)),
         addrs: Table::new(handle!(addrs)),
@@ -243,8 +258,11 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     }
     if !adopted {
         set_control(&maps, seed)?;
+    } else if let Some(word) = maps.control.word(0, std::mem::offset_of!(control, seed)) {
+        // Whoever listened to the events has died with its ring.
+        word.fetch_and(!pair(0, u32::MAX), Ordering::AcqRel);
     }
-    Ok(Loaded { maps, xdp, reap, sweep_embryos, probe, endless, earlier, adopted, notes })
+    Ok(Loaded { maps, xdp, reap, sweep_embryos, restore, probe, endless, earlier, adopted, notes })
 }
 
 /// First contents of `control`: no lease yet, so that nothing is answered before the tables are filled.
@@ -282,12 +300,13 @@ fn getrandom(bytes: &mut [u8]) -> io::Result<()> {
     fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// Scratch memory and the places of probes belong to one load of the program; everything else is pinned.
+/// Scratch memory, the places of probes, and what is said to and by the peer belong to one load of the program;
+/// everything else is pinned.
 fn is_pinned(name: &str) -> bool {
     !(name.starts_with('.')
         || name.contains(".rodata")
         || name.contains(".bss")
-        || matches!(name, "packet" | "scratch" | "probe_places"))
+        || matches!(name, "packet" | "scratch" | "probe_places" | "sync_events" | "sync_lost" | "restore_entries"))
 }
 
 fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMapMut<'obj>> {
@@ -306,6 +325,7 @@ fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMap
         &mut maps.inside,
         &mut maps.migrants,
         &mut maps.actives,
+        &mut maps.client_places,
         &mut maps.names,
         &mut maps.tables,
         &mut maps.conns,

@@ -15,6 +15,7 @@ pub mod reasons;
 pub mod release;
 mod reset;
 mod rst;
+pub mod sync;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use lease::LeaseWriter;
 use loader::{Attachments, Loaded};
 use reasons::REASONS;
 use reset::Resets;
+use sync::{Capture, Restore, SharedNames};
 use tables::Tables;
 
 pub use kernel::Run;
@@ -81,6 +83,8 @@ pub enum DataPlaneError {
     Lease { source: io::Error },
     #[error("the connection table cannot be swept: {source}")]
     Sweep { source: io::Error },
+    #[error("what the peer tells of connections cannot be entered: {source}")]
+    Restore { source: io::Error },
     #[error("no random numbers for the seed of the hashes: {source}")]
     Random { source: io::Error },
 }
@@ -147,6 +151,9 @@ pub struct DataPlane {
     /// As the program's map has them.
     probe_places: BTreeMap<u32, ProbePlace>,
     resets: Resets,
+    /// As the program's map has them; `None`: not read yet.
+    client_places: Option<BTreeMap<u64, IfIndex>>,
+    names: SharedNames,
 }
 
 impl DataPlane {
@@ -177,7 +184,21 @@ impl DataPlane {
             expiry: BTreeMap::new(),
             probe_places: BTreeMap::new(),
             resets: Resets::default(),
+            client_places: None,
+            names: SharedNames::default(),
         })
+    }
+
+    /// For whoever tells the peer what happens to connections; one at a time.
+    pub fn capture(&self) -> Result<Capture, DataPlaneError> {
+        self.names.set(self.tables.sync_names());
+        Capture::new(&self.loaded, self.names.clone())
+    }
+
+    /// For whoever enters what the peer tells; one at a time.
+    pub fn restore(&self) -> Result<Restore, DataPlaneError> {
+        self.names.set(self.tables.sync_names());
+        Restore::new(&self.loaded, self.names.clone())
     }
 
     /// Whether an earlier daemon's state was taken over.
@@ -212,7 +233,9 @@ impl DataPlane {
 
     /// Brings the tables to `state`, and leaves the ports alone (tests, benches).
     pub fn apply_tables(&mut self, state: &ForwardingState) -> Result<(), DataPlaneError> {
-        self.tables.apply(&self.loaded.maps, state)?;
+        let applied = self.tables.apply(&self.loaded.maps, state);
+        self.names.set(self.tables.sync_names());
+        applied?;
         for key in state.dests.keys() {
             if let Some(service) = state.services.get(&key.service) {
                 let t = &service.timeouts;
@@ -341,7 +364,9 @@ impl DataPlane {
                 Ok(false)
             }
             SweepStep::Done(used) => {
-                self.tables.collect(&self.loaded.maps, sweep.epoch, &used)?;
+                if self.tables.collect(&self.loaded.maps, sweep.epoch, &used)? {
+                    self.names.set(self.tables.sync_names());
+                }
                 self.sweeps.completed += 1;
                 self.sweeps.removed += sweep.removed;
                 self.sweeps.last_duration = sweep.begun.elapsed();

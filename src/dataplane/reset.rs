@@ -129,7 +129,8 @@ impl Resets {
             } else if !has_ended(flow.state) {
                 found.connections += 1;
                 let vip = vips.get(&(key.local & LOCAL_ID)).copied();
-                let told = [to_client(tables, vip, &key, &flow), to_server(loaded, tables, &key, &flow, dest)?];
+                let told =
+                    [to_client(loaded, tables, vip, &key, &flow)?, to_server(loaded, tables, &key, &flow, dest)?];
                 for (port, rst) in told.into_iter().flatten() {
                     batch.frames.extend(rst.frame().map(|frame| (port, frame)));
                 }
@@ -175,16 +176,41 @@ fn end(address: IpAddr, port: u16) -> SocketAddr {
 }
 
 /// In the name of the virtual address, by the way that the client's latest packet came.
-fn to_client(tables: &Tables, vip: Option<IpAddr>, key: &flow_key, flow: &flow) -> Option<(IfIndex, Rst)> {
+fn to_client(
+    loaded: &Loaded,
+    tables: &Tables,
+    vip: Option<IpAddr>,
+    key: &flow_key,
+    flow: &flow,
+) -> Result<Option<(IfIndex, Rst)>, DataPlaneError> {
+    let port = if flow.client_port == PORT_BY_MAC {
+        port_by_mac(loaded, tables, &flow.client)?
+    } else {
+        Some(flow.client_port)
+    };
+    let from = port.and_then(|port| Some((port, tables.port_mac(port)?)));
+    let (Some((port, from)), Some(vip)) = (from, vip) else { return Ok(None) };
     let rst = Rst {
         to: Mac(flow.client.mac),
         vlan: flow.client.vlan,
-        from: tables.port_mac(flow.client_port)?,
-        source: end(vip?, key.port),
+        from,
+        source: end(vip, key.port),
         destination: end(ip_of(&key.peer), key.peer_port),
         sequence: u32::from_be(flow.last_ack),
     };
-    Some((flow.client_port, rst))
+    Ok(Some((port, rst)))
+}
+
+/// The port to a client of which only the peer has told, as `port_by_mac` in `bpf/forward.h` finds it.
+fn port_by_mac(loaded: &Loaded, tables: &Tables, client: &l2) -> Result<Option<IfIndex>, DataPlaneError> {
+    for place in [u64::from_bytes(client.bytes()).unwrap_or(0), 0] {
+        if let Some(port) = loaded.maps.client_places.get(&place)?
+            && tables.port_mac(port).is_some()
+        {
+            return Ok(Some(port));
+        }
+    }
+    Ok(None)
 }
 
 /// In the name of the client as the server knows it: in NAT only, because in DSR the server's half is not seen.
@@ -217,7 +243,7 @@ fn to_server(
 }
 
 /// The key under which a flow's replies arrive, as `reverse_key` in `bpf/flows.h` has it; `None` for DSR.
-fn reverse_key(key: &flow_key, flow: &flow, dest: &dest) -> Option<flow_key> {
+pub fn reverse_key(key: &flow_key, flow: &flow, dest: &dest) -> Option<flow_key> {
     let port = if dest.port == 0 { key.port } else { dest.port };
     let udp = key.local & LOCAL_UDP;
     if flow.snat != 0 {

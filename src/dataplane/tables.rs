@@ -25,6 +25,7 @@ use crate::core::forwarding::{Dest, DestKey, Family, ForwardingState, Service, S
 use crate::core::gates::{Gate, Gates};
 use crate::core::network::IfIndex;
 use crate::core::scheduler::{self, Entries, Table};
+use crate::core::synced::{self, NameKind};
 
 /// A sweep begins every three seconds at the most; a handshake, or a UDP flow that is never answered, is
 /// forgotten before so many have passed, unless its client goes on sending.
@@ -247,6 +248,32 @@ impl Tables {
         self.ports.get(&port).filter(|(_, forwarding)| *forwarding).map(|(mac, _)| Mac(*mac))
     }
 
+    /// What the numbers in connections and bindings stand for, for the peer; retired ones too.
+    pub fn sync_names(&self) -> synced::Names {
+        let mut names = synced::Names::default();
+        let mut set = |kind, number, text: String| names.set(synced::Name { kind, number, text: text.into() });
+        for (ip, id) in self.vips.iter() {
+            set(NameKind::Vip, id, ip.to_string());
+        }
+        for (d, id) in self.dests.iter() {
+            let (service, server) = (service_text(&d.key.service), &d.key.server);
+            set(NameKind::Dest, id, format!("{service}/{server} {} {} {}", d.address, d.port, d.mode));
+        }
+        for (server, id) in self.servers.iter() {
+            set(NameKind::Server, id, server.to_string());
+        }
+        // 0 says "no persistence".
+        for (group, id) in self.groups.iter() {
+            set(NameKind::Group, id + 1, group.clone());
+        }
+        for (ids, offset) in [(&self.snats4, 0), (&self.snats6, SNATS6)] {
+            for (ip, id) in ids.iter() {
+                set(NameKind::Source, id + offset, ip.to_string());
+            }
+        }
+        names
+    }
+
     pub fn dest_of(&self, id: u32) -> Option<&DestKey> {
         self.dests.iter().find(|(_, i)| *i == id).map(|(destination, _)| &destination.key)
     }
@@ -271,7 +298,7 @@ impl Tables {
             info[0] != 0
         });
         self.put_addrs(maps, &known)?;
-        self.put_snats(maps, &state.source_nat)?;
+        self.put_snats(maps, &state.source_nat, &state.source_nat_of_peer)?;
         let migrants = self.put_migrants(maps, state)?;
         for (key, service) in &state.services {
             self.put_tables(maps, state, key, service)?;
@@ -330,9 +357,9 @@ impl Tables {
                 note(NAME_DEST, id, &format!("{}/{}", service_text(&key.service), key.server))?;
             }
         }
-        for entry in &state.source_nat {
-            let ids = if entry.address.is_ipv4() { &mut self.snats4 } else { &mut self.snats6 };
-            ids.claim(&entry.address).ok_or(full("source-nat addresses of a family", SNATS6))?;
+        for address in state.source_nat.iter().map(|entry| &entry.address).chain(&state.source_nat_of_peer) {
+            let ids = if address.is_ipv4() { &mut self.snats4 } else { &mut self.snats6 };
+            ids.claim(address).ok_or(full("source-nat addresses of a family", SNATS6))?;
         }
         Ok(())
     }
@@ -435,19 +462,22 @@ impl Tables {
         Ok(())
     }
 
-    fn put_snats(&mut self, maps: &Maps, wanted: &[SourceNat]) -> Result<(), DataPlaneError> {
+    fn put_snats(&mut self, maps: &Maps, wanted: &[SourceNat], peers: &BTreeSet<IpAddr>) -> Result<(), DataPlaneError> {
+        let is_wanted = |ip: &IpAddr| wanted.iter().any(|w| w.address == *ip);
         let closed: Vec<(IpAddr, u32)> = self
             .snats4
-            .retire_all_but(self.epoch, |ip| wanted.iter().any(|w| w.address == *ip))
+            .retire_all_but(self.epoch, |ip| is_wanted(ip) || peers.contains(ip))
             .into_iter()
             .chain(
                 self.snats6
-                    .retire_all_but(self.epoch, |ip| wanted.iter().any(|w| w.address == *ip))
+                    .retire_all_but(self.epoch, |ip| is_wanted(ip) || peers.contains(ip))
                     .into_iter()
                     .map(|(ip, id)| (ip, id + SNATS6)),
             )
             .collect();
-        for (ip, index) in closed {
+        let peers = peers.iter().filter(|ip| !is_wanted(ip));
+        let held = peers.filter_map(|ip| Some((*ip, self.snat_index(*ip)?)));
+        for (ip, index) in closed.into_iter().chain(held) {
             maps.snats.put(&index, &snat { addr: addr_of(ip), first: 0, last: 0, open: 0 })?;
         }
         for entry in wanted {
@@ -792,8 +822,9 @@ impl Tables {
     }
 
     /// Numbers that no connection refers to, as a whole sweep has found, and that no configuration has wanted
-    /// since it began, are free again.
-    pub fn collect(&mut self, maps: &Maps, sweep: u64, used: &Used) -> Result<(), DataPlaneError> {
+    /// since it began, are free again. `true`: there were some.
+    pub fn collect(&mut self, maps: &Maps, sweep: u64, used: &Used) -> Result<bool, DataPlaneError> {
+        let mut freed = false;
         for (key, id) in self.dests.retired_before(sweep) {
             // Pending is read first: a handshake that completes meanwhile counts as active before it stops
             // to count as pending.
@@ -813,6 +844,7 @@ impl Tables {
             maps.traffic.clear_per_cpu(&id)?;
             maps.names.delete(&name_key { kind: NAME_DEST, id })?;
             self.dests.free(&key);
+            freed = true;
         }
         let living: Vec<DestKey> = self.dests.iter().map(|(destination, _)| destination.key.clone()).collect();
         for (key, id) in self.services.retired_before(sweep) {
@@ -820,12 +852,14 @@ impl Tables {
                 maps.names.delete(&name_key { kind: NAME_SERVICE, id })?;
                 self.settings.remove(&id);
                 self.services.free(&key);
+                freed = true;
             }
         }
         for (name, id) in self.servers.retired_before(sweep) {
             if !living.iter().any(|dest| dest.server == name) {
                 maps.names.delete(&name_key { kind: NAME_SERVER, id })?;
                 self.servers.free(&name);
+                freed = true;
             }
         }
         // Embryos refer to these too, and no sweep tells which: they wait for as many sweeps as outlast them.
@@ -834,16 +868,18 @@ impl Tables {
             if !used.vips.contains(&id) {
                 maps.vips.put(&id, &addr::default())?;
                 self.vips.free(&ip);
+                freed = true;
             }
         }
         for (ids, offset) in [(&mut self.snats4, 0), (&mut self.snats6, SNATS6)] {
             for (ip, id) in ids.retired_before(long_ago) {
                 if !used.snats.contains(&(id + offset)) {
                     ids.free(&ip);
+                    freed = true;
                 }
             }
         }
-        Ok(())
+        Ok(freed)
     }
 }
 

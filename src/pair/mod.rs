@@ -7,6 +7,7 @@ pub mod key;
 pub mod paths;
 pub mod replay;
 pub mod seal;
+pub mod sync;
 pub mod time;
 pub mod timers;
 pub mod uplink;

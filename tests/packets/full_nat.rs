@@ -15,7 +15,7 @@ fn site(mode: Mode, first: u16, last: u16) -> Site {
 }
 
 /// Source and destination of a TCP or UDP frame without tag, options and extensions.
-fn ends_of(frame: &[u8]) -> (SocketAddr, SocketAddr) {
+pub fn ends_of(frame: &[u8]) -> (SocketAddr, SocketAddr) {
     let four = |i: usize| IpAddr::from(<[u8; 4]>::try_from(&frame[i..i + 4]).unwrap());
     let sixteen = |i: usize| IpAddr::from(<[u8; 16]>::try_from(&frame[i..i + 16]).unwrap());
     let port = |i: usize| u16::from_be_bytes([frame[i], frame[i + 1]]);

@@ -9,6 +9,7 @@
 #define LBD_FLOWS_H
 
 #include "base.h"
+#include "sync.h"
 
 static __always_inline struct dest *the_dest(__u32 id)
 {
@@ -241,23 +242,24 @@ static __always_inline bool has_ended(__u32 state, bool dsr)
 }
 
 /* Adds state bits; the flow stops to count as active when it is over. */
-static __always_inline void flow_mark(struct flow *f, __u32 bits, bool dsr)
+static __always_inline void flow_mark(const struct flow_key *key, struct flow *f, __u32 bits, bool dsr, __u64 now)
 {
 	__u32 state = f->state;
+	bool is_news = (state & bits) != bits;
 
-	if ((state & bits) != bits)
+	if (is_news)
 		state = __sync_fetch_and_or(&f->state, bits) | bits;
-	if (state & LBD_FLOW_CLOSED)
-		return;
-	if (has_ended(state, dsr))
+	if (!(state & LBD_FLOW_CLOSED) && has_ended(state, dsr))
 		if (!(__sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED) & LBD_FLOW_CLOSED))
 			add_active(f->dest, -1);
+	if (is_news)
+		sync_tell(LBD_SYNC_TOUCH, key, f, 0, now);
 }
 
 /* A side that sent RST is heard again: the RST was forged or stray. The flow
  * counts again, and must prove itself again; unless another CPU is removing it:
  * nobody would take that count back. */
-static __always_inline void flow_revive(struct flow *f, __u32 rst)
+static __always_inline void flow_revive(const struct flow_key *key, struct flow *f, __u32 rst, __u64 now)
 {
 	__u32 old = *(volatile __u32 *)&f->state;
 	__u32 new = old & ~(rst | LBD_FLOW_CLOSED | LBD_FLOW_PROVEN);
@@ -267,6 +269,7 @@ static __always_inline void flow_revive(struct flow *f, __u32 rst)
 	f->progress = 0;
 	if (old & LBD_FLOW_CLOSED)
 		add_active(f->dest, 1);
+	sync_tell(LBD_SYNC_TOUCH, key, f, 0, now);
 }
 
 static __always_inline __u64 flow_idle_max(const struct flow_key *key, const struct flow *f, const struct service *s)
@@ -297,6 +300,7 @@ static __always_inline void flow_remove(const struct flow_key *key, struct flow 
 
 	if (old & LBD_FLOW_REMOVED && !late)
 		return;
+	sync_tell(LBD_SYNC_GONE, key, f, 0, f->last_seen);
 	if (both_ways)
 		bpf_map_delete_elem(&rflows, &reverse);
 	if (!bpf_map_delete_elem(&flows, key))
@@ -318,6 +322,8 @@ static __always_inline bool flow_expired(const struct flow_key *key, const struc
 	if (!s)
 		return true;
 	idle_max = flow_idle_max(key, f, s);
+	if (f->state & LBD_FLOW_SYNCED) /* by what the peer has told last */
+		idle_max += LBD_SYNC_GRACE_S * 1000000000ULL;
 	if (elapsed(now, f->last_seen) <= idle_max)
 		return false;
 	if (!reverse_key(key, f, d, &reverse))

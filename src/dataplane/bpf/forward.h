@@ -233,6 +233,7 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 	}
 	count(REASON_FLOW_ENTERED);
 	add_active(w->forward.flow.dest, 1);
+	sync_tell(LBD_SYNC_PUT, &w->forward.key, &w->forward.flow, both_ways ? w->reverse.rflow.last_ack : 0, p->now);
 	embryo_remove(&w->forward.key, p->now);
 	if (both_ways)
 		embryo_remove(&w->reverse.key, p->now);
@@ -293,7 +294,7 @@ static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32
 			struct flow *f = bpf_map_lookup_elem(&flows, &w->forward.key);
 
 			if (f)
-				flow_mark(f, LBD_FLOW_CLIENT_FIN, dsr);
+				flow_mark(&w->forward.key, f, LBD_FLOW_CLIENT_FIN, dsr, p->now);
 		}
 		return NEXT;
 	}
@@ -402,7 +403,8 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 
 /* -- established flows -------------------------------------------------------------- */
 
-/* The way back to the client has changed (its router's MAC, VLAN or port). */
+/* The way back to the client has changed (its router's MAC, VLAN or port), or is heard
+ * here for the first time, after the peer has told of it. */
 STEP int follow_client(const struct flow_key *key, struct flow *f, const struct dest *d, struct pkt *p)
 {
 	if (!key || !f || !d || !p)
@@ -413,14 +415,15 @@ STEP int follow_client(const struct flow_key *key, struct flow *f, const struct 
 
 	*(volatile __u64 *)&f->client = l2_word(&p->from);
 	f->client_port = p->ingress;
-	if (!reverse_key(key, f, d, &reverse))
-		return 0;
-	r = bpf_map_lookup_elem(&rflows, &reverse);
-	if (!r)
-		return 0;
-	*(volatile __u64 *)&r->client = l2_word(&p->from);
-	__builtin_memcpy(r->own.mac, p->own, 6);
-	r->client_port = p->ingress;
+	if (f->state & LBD_FLOW_SYNCED)
+		__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
+	r = reverse_key(key, f, d, &reverse) ? bpf_map_lookup_elem(&rflows, &reverse) : NULL;
+	if (r) {
+		*(volatile __u64 *)&r->client = l2_word(&p->from);
+		__builtin_memcpy(r->own.mac, p->own, 6);
+		r->client_port = p->ingress;
+	}
+	sync_tell(LBD_SYNC_PUT, key, f, r ? r->last_ack : 0, p->now);
 	return 0;
 }
 
@@ -458,7 +461,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 	return over;
 }
 
-static __always_inline void follow_tcp(struct flow *f, struct dest *d, struct pkt *p)
+static __always_inline void follow_tcp(const struct flow_key *key, struct flow *f, struct dest *d, struct pkt *p)
 {
 	bool dsr = d->mode == LBD_MODE_DSR;
 	__u32 bits = 0;
@@ -470,19 +473,19 @@ static __always_inline void follow_tcp(struct flow *f, struct dest *d, struct pk
 	if (p->tcp_flags & TCP_RST)
 		bits |= LBD_FLOW_CLIENT_RST;
 	else if (f->state & LBD_FLOW_CLIENT_RST && !has_ended(f->state & ~LBD_FLOW_CLIENT_RST, dsr))
-		flow_revive(f, LBD_FLOW_CLIENT_RST);
+		flow_revive(key, f, LBD_FLOW_CLIENT_RST, p->now);
 	if (bits)
-		flow_mark(f, bits, dsr);
+		flow_mark(key, f, bits, dsr, p->now);
 	if (p->tcp_flags & TCP_ACK && p->tcp_ack != f->last_ack) {
 		f->last_ack = p->tcp_ack;
 		if (!(f->state & LBD_FLOW_PROVEN) && ++f->progress >= PROGRESS_PROVEN)
-			__sync_fetch_and_or(&f->state, LBD_FLOW_PROVEN);
+			flow_mark(key, f, LBD_FLOW_PROVEN, dsr, p->now);
 	}
 }
 
-STEP int failed_server(struct xdp_md *ctx, struct pkt *p, struct flow *f, struct dest *d)
+STEP int failed_server(struct xdp_md *ctx, struct pkt *p, const struct flow_key *key, struct flow *f, struct dest *d)
 {
-	if (!p || !f || !d)
+	if (!p || !key || !f || !d)
 		return XDP_ABORTED;
 
 	__u32 service = d->service;
@@ -491,7 +494,7 @@ STEP int failed_server(struct xdp_md *ctx, struct pkt *p, struct flow *f, struct
 	/* The owner may still reach a server that this box has lost: the flow is left alone. */
 	if (p->window || (s && s->on_failure == LBD_ON_FAILURE_KEEP))
 		return give_up(p, REASON_DROP_DOWN);
-	flow_mark(f, LBD_FLOW_SERVER_RST, d->mode == LBD_MODE_DSR);
+	flow_mark(key, f, LBD_FLOW_SERVER_RST, d->mode == LBD_MODE_DSR, p->now);
 	return refuse(ctx, p, REASON_RST_DOWN, REASON_DROP_DOWN);
 }
 
@@ -519,24 +522,50 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 				__be16 snat_port = f->snat_port;
 
 				if (d->flags & LBD_DEST_DOWN)
-					return failed_server(ctx, p, f, d);
+					return failed_server(ctx, p, &key, f, d);
 				f->last_seen = p->now;
 				if (l2_word(&f->client) != l2_word(&p->from) || f->client_port != p->ingress)
 					follow_client(&key, f, d, p);
 				if (tcp)
-					follow_tcp(f, d, p);
+					follow_tcp(&key, f, d, p);
 				else if (!(f->state & LBD_FLOW_PROVEN))
-					__sync_fetch_and_or(&f->state, LBD_FLOW_PROVEN);
+					flow_mark(&key, f, LBD_FLOW_PROVEN, false, p->now);
 				return to_server(ctx, p, dest, d, snat, snat_port, REASON_FORWARDED);
 			}
-		} else if (!bpf_map_delete_elem(&flows, &key)) {
-			count(REASON_FLOW_REMOVED); /* a closed flow, whose server has left since */
+		} else {
+			sync_tell(LBD_SYNC_GONE, &key, f, 0, p->now);
+			if (!bpf_map_delete_elem(&flows, &key))
+				count(REASON_FLOW_REMOVED); /* a closed flow, whose server has left since */
 		}
 	}
 	return unknown_flow(ctx, p, vip);
 }
 
 /* -- from servers, NAT ------------------------------------------------------------- */
+
+/* The port to a client of which only the peer has told: where the bridge has its MAC,
+ * else the way out to all others. 0 when neither forwards. */
+STEP __u32 port_by_mac(__u64 client, __u64 *own)
+{
+	if (!own)
+		return 0;
+
+	__u64 wanted[2] = {client, 0};
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 2; i++) {
+		__u32 *place = bpf_map_lookup_elem(&client_places, &wanted[i]);
+		__u32 index = place ? *place : 0;
+		struct port *port = bpf_map_lookup_elem(&ports, &index);
+
+		if (port && port->flags & LBD_PORT_FORWARDING) {
+			__builtin_memcpy(own, port->mac, 6);
+			return index;
+		}
+	}
+	return 0;
+}
 
 /* Back to the client under the name that it knows. */
 STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
@@ -564,7 +593,9 @@ STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 	account_out(r->dest, p);
 	if (!translate(ctx, p, to))
 		return counted(REASON_DROP_FRAME, XDP_DROP);
-	if (!egress) /* the server speaks first, and only the kernel knows a way to the client */
+	if (egress == LBD_PORT_BY_MAC)
+		egress = port_by_mac(client, &own);
+	if (!egress) /* no packet of the client has come, and only the kernel knows a way to it */
 		return counted(REASON_PASS_OPENED, XDP_PASS);
 	return transmit(ctx, p, client, (__u8 *)&own, egress, REASON_RETURNED);
 }
@@ -585,7 +616,7 @@ STEP int server_end(struct pkt *p, const struct flow_key *key)
 		bits |= LBD_FLOW_SERVER_FIN;
 	if (p->tcp_flags & TCP_RST)
 		bits |= LBD_FLOW_SERVER_RST;
-	flow_mark(f, bits, false);
+	flow_mark(&forward, f, bits, false, p->now);
 	return 0;
 }
 

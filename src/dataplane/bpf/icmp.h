@@ -207,6 +207,8 @@ STEP int icmp_to_client(struct xdp_md *ctx, struct pkt *p, __u32 local)
 	own = l2_word(&r->own);
 	to = l2_word(&r->client);
 	egress = r->client_port;
+	if (egress == LBD_PORT_BY_MAC)
+		egress = port_by_mac(to, &own);
 	return transmit(ctx, p, to, (__u8 *)&own, egress, REASON_ICMP_TO_CLIENT);
 }
 

@@ -181,6 +181,8 @@ struct flow_key {
 #define LBD_FLOW_REPLY 32u   /* the server has been heard (NAT) */
 #define LBD_FLOW_CLOSED 64u  /* no longer counted as active */
 #define LBD_FLOW_REMOVED 128u /* somebody is taking the entry out of the table */
+#define LBD_FLOW_SYNCED 256u  /* told by the peer, and no packet of the client has come here since */
+#define LBD_FLOW_TOLD 0x7fu   /* of these the peer is told */
 
 struct flow {
 	__u64 last_seen;
@@ -191,9 +193,13 @@ struct flow {
 	__be16 snat_port;
 	__u16 snat;      /* 1 + index of the source address; 0: not full NAT */
 	struct l2 client;
-	__u32 client_port; /* interface index */
+	__u32 client_port; /* interface index, or LBD_PORT_BY_MAC */
 	__u32 progress;    /* packets (UDP), advances of the ACK (TCP), until proven */
 };
+
+/* As `client_port`: the peer has told of the client, and it has not been heard here
+ * yet. Its port is where the bridge has its MAC (`client_places`). */
+#define LBD_PORT_BY_MAC 0xffffffffu
 
 /* The way back, complete in itself: a reply needs one look-up. */
 struct rflow {
@@ -310,7 +316,7 @@ struct control {
 	__u32 snats4;           /* slots of `snats` to try for IPv4: [0, snats4) */
 	__u32 snats6;           /* for IPv6: LBD_SNATS6 + [0, snats6) */
 	__u32 seed;             /* of all hashes; kept over restarts */
-	__u32 pad;
+	__u32 sync;             /* not 0: somebody reads `sync_events` */
 };
 
 /* What else is known of the lease. Apart from `control`, because an owner's packets
@@ -378,6 +384,48 @@ struct work {
 #define LBD_REAP_MAX 4096
 #define LBD_REAP_EXPIRED 0 /* what has been idle for too long */
 #define LBD_REAP_DOWN 1    /* whose destination is down */
+
+/* -- what the peer is told, and tells ------------------------------------------------ */
+
+#define LBD_SYNC_RING_BYTES 8388608 /* of `sync_events`: some 87,000 */
+#define LBD_SYNC_PARTS 256         /* into which connections fall by their hash */
+/* A peer's connection lives so long beyond its timeout: what is still used over
+ * there is told again within this time. */
+#define LBD_SYNC_GRACE_S 60
+#define LBD_RESTORE_MAX 1024
+#define LBD_MAX_CLIENT_PLACES 4096
+
+#define LBD_SYNC_PUT 1     /* the connection as a whole */
+#define LBD_SYNC_TOUCH 2   /* state, last_seen and last_ack of it */
+#define LBD_SYNC_GONE 3    /* it has left the table */
+#define LBD_SYNC_BINDING 4 /* persistence: client, group in `key.local`; server in `flow.dest`, VIP in `flow.state` */
+
+/* An event for the peer (`sync_events`), or one of the peer's (`restore_entries`). */
+struct sync_entry {
+	__u32 kind;        /* LBD_SYNC_* */
+	__be32 server_ack; /* `last_ack` of the way back */
+	__u64 at;          /* events: when */
+	struct flow_key key;
+	struct flow flow;
+};
+
+/* Events for which there was no room. */
+struct sync_lost {
+	__u64 part[LBD_SYNC_PARTS / 64]; /* bits: whose connections they were of */
+	__u64 events;
+};
+
+/* What the daemon hands to `lbd_restore`, and gets back. */
+struct restore {
+	__u32 count; /* entries of `restore_entries` */
+	__u32 owner; /* not 0: what this box has seen itself stays, however old */
+	__u32 done;  /* out */
+	__u32 older; /* out: this box knows better */
+	__u32 stray; /* out: of connections that are not there */
+	__u32 full;  /* out: no room in the table */
+	__u32 nowhere; /* out: of a destination that is not there */
+	__u32 pad;
+};
 
 /* A MAC whose frames the program took away from the bridge. */
 struct seen_mac {

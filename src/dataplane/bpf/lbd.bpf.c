@@ -9,6 +9,7 @@
 #include "forward.h"
 #include "icmp.h"
 #include "lease.h"
+#include "restore.h"
 #include "probe.h"
 
 /* Carries the shared types into the object's BTF, from which Rust's are generated. */
@@ -40,6 +41,9 @@ struct lbd_types {
 	struct embryo embryo;
 	struct embryo_set embryo_set;
 	struct probe_place probe_place;
+	struct sync_entry sync_entry;
+	struct sync_lost sync_lost;
+	struct restore restore;
 	enum reason reason;
 };
 const volatile struct lbd_types lbd_types = {};
@@ -274,6 +278,24 @@ int lbd_sweep_embryos(struct xdp_md *ctx)
 	frame = at(ctx, 0, sizeof(*frame));
 	if (frame)
 		frame->done = w.done;
+	return XDP_PASS;
+}
+
+/* Enters what the peer has told; the frame is a struct restore. */
+SEC("xdp")
+int lbd_restore(struct xdp_md *ctx)
+{
+	struct restore *frame = at(ctx, 0, sizeof(*frame));
+	struct restore w = {};
+
+	if (!frame)
+		return XDP_ABORTED;
+	w.count = frame->count;
+	w.owner = frame->owner;
+	bpf_loop(w.count, restore_one, &w, 0);
+	frame = at(ctx, 0, sizeof(*frame));
+	if (frame)
+		*frame = w;
 	return XDP_PASS;
 }
 

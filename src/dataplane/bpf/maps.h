@@ -29,6 +29,8 @@ MAP(BPF_MAP_TYPE_ARRAY, snats, __u32, struct snat, LBD_MAX_SNATS, 0);
 MAP(BPF_MAP_TYPE_HASH, names, struct name_key, struct name, 131072, BPF_F_NO_PREALLOC); /* not read by the program */
 MAP(BPF_MAP_TYPE_LPM_TRIE, inside, struct prefix_key, __u32, 256, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_LPM_TRIE, migrants, struct migrant_key, __u32, LBD_MAX_MIGRANTS, BPF_F_NO_PREALLOC);
+/* MAC and VLAN -> interface index, for clients that only the peer has heard; 0 -> for all others. */
+MAP(BPF_MAP_TYPE_HASH, client_places, __u64, __u32, LBD_MAX_CLIENT_PLACES, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_HASH, actives, struct active_key, __u32, 2 * LBD_MAX_SERVERS, BPF_F_NO_PREALLOC);
 
 struct table {
@@ -53,6 +55,12 @@ MAP(BPF_MAP_TYPE_PERCPU_ARRAY, traffic, __u32, struct traffic, LBD_MAX_DESTS, 0)
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, reasons, __u32, __u64, REASON_MAX, 0);
 MAP(BPF_MAP_TYPE_PERCPU_ARRAY, seen_macs, __u32, struct seen_mac, LBD_MAX_SEEN_MACS, 0);
 MAP(BPF_MAP_TYPE_ARRAY, reap_keys, __u32, struct flow_key, LBD_REAP_MAX, 0);
+MAP(BPF_MAP_TYPE_ARRAY, restore_entries, __u32, struct sync_entry, LBD_RESTORE_MAX, 0);
+MAP(BPF_MAP_TYPE_ARRAY, sync_lost, __u32, struct sync_lost, 1, BPF_F_MMAPABLE);
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, LBD_SYNC_RING_BYTES);
+} sync_events SEC(".maps");
 
 /* Sized by `limits` of the configuration when they are made. */
 MAP(BPF_MAP_TYPE_HASH, flows, struct flow_key, struct flow, 1024, 0);

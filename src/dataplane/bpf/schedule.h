@@ -219,10 +219,13 @@ STEP int persist_bind(__u32 service, const struct flow_key *key, __u32 dest, __u
 	persist_key_of(s, &key->peer, &who);
 	bound.server = d->server;
 	bound.vip = key->local & LBD_LOCAL_ID;
-	if (established)
+	if (established) {
+		if (is_listened_to())
+			sync_tell_binding(&who, bpf_map_lookup_elem(&persist, &who), &bound);
 		bpf_map_update_elem(&persist, &who, &bound, BPF_ANY);
-	else
+	} else {
 		bpf_map_update_elem(&persist_new, &who, &bound, BPF_ANY);
+	}
 	return 0;
 }
 
