@@ -264,6 +264,14 @@ impl Appliance {
         Ok(ReloadReport { revision: self.revision, changed: true, notes })
     }
 
+    /// Takes the orders that the owner of the pair has been given; on any error nothing has changed.
+    pub fn follow_orders(&mut self, text: &str) {
+        let taken = Admin::from_json(text, clock::calendar()).map_err(anyhow::Error::from);
+        if let Err(error) = taken.and_then(|admin| self.set_admin(admin)) {
+            warn!("the orders of the other box could not be taken: {error:#}");
+        }
+    }
+
     /// The data plane has tables to serve by: those of this daemon, or of the one before.
     pub fn holds_tables(&self) -> bool {
         self.applied || lock(&self.dataplane).adopted()

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::appliance::Appliance;
 use super::drains::Course;
+use super::lock;
+use super::pair::Access;
 use super::state::{self, Losses};
-use super::{lock, pair};
 use crate::config::Protocol;
 use crate::core::control::{
     CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, PairOrder, ReloadError,
@@ -24,7 +25,6 @@ use crate::dataplane::flows::{Connection, ConnectionReader};
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::os::ethtool::{Ethtool, xdp_losses};
 use crate::os::netlink;
-use crate::pair::election::Command;
 
 /// For the connections of a server that is removed by force. At 50,000 resets in a second, a full table of the
 /// default size takes half of it.
@@ -40,7 +40,7 @@ pub struct ApplianceControl {
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
-    pair: Option<pair::Handle>,
+    pair: Option<Access>,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -57,7 +57,7 @@ impl ApplianceControl {
         dataplane: Arc<Mutex<DataPlane>>,
         os: netlink::Handle,
         kick: mpsc::Sender<()>,
-        pair: Option<pair::Handle>,
+        pair: Option<Access>,
     ) -> Self {
         Self { appliance, dataplane, os, kick, pair }
     }
@@ -90,8 +90,8 @@ impl Control for ApplianceControl {
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
-                let pair = self.pair.as_ref().and_then(pair::Handle::report);
-                state::compose(&appliance, &dataplane, &losses, pair.as_ref()).map(Arc::new).map_err(failed)
+                let pair = self.pair.as_ref().and_then(|pair| pair.state(&appliance));
+                state::compose(&appliance, &dataplane, &losses, pair).map(Arc::new).map_err(failed)
             })
         }
         .boxed()
@@ -124,20 +124,7 @@ impl Control for ApplianceControl {
     }
 
     fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
-        async move {
-            let pair = self.pair.as_ref().ok_or(OperationError::NoPair)?;
-            let command = match order {
-                PairOrder::HandOver => {
-                    let report = pair.report();
-                    pair::hand_over_possible(report.as_ref()).map_err(OperationError::NoHandOver)?;
-                    Command::HandOver
-                }
-                PairOrder::Maintenance(on) => Command::Maintenance(on),
-            };
-            let busy = || OperationError::Unavailable("the pair's thread has too many orders waiting".to_owned());
-            pair.order(command).then_some(()).ok_or_else(busy)
-        }
-        .boxed()
+        async move { self.pair.as_ref().ok_or(OperationError::NoPair)?.order(order) }.boxed()
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>> {

@@ -128,7 +128,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         dataplane.clone(),
         os.clone(),
         kick_in,
-        pair.as_ref().map(Pair::handle),
+        pair.as_ref().map(Pair::access),
     ));
     info!("HTTP on http://{}/", listener.local_addr()?);
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();

@@ -7,11 +7,10 @@ use std::time::{Duration, SystemTime};
 use super::appliance::Appliance;
 use super::control::unix;
 use super::drains;
-use super::pair::{self, Report};
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
-use crate::core::control::State;
 use crate::core::control::state::*;
+use crate::core::control::{PairState, State};
 use crate::core::forwarding::{DestKey, ServiceKey};
 use crate::core::moment::Moment;
 use crate::core::network::IfIndex;
@@ -39,7 +38,7 @@ pub fn compose(
     appliance: &Appliance,
     dataplane: &DataPlane,
     losses: &Losses,
-    pair: Option<&Report>,
+    pair: Option<PairState>,
 ) -> Result<State, DataPlaneError> {
     let scene = Scene { appliance, connections: dataplane.connections(), traffic: dataplane.traffic()? };
     let table = table(dataplane, &scene)?;
@@ -98,7 +97,7 @@ pub fn compose(
                 count,
             })
             .collect(),
-        pair: pair.map(|report| pair::shown(report, appliance)),
+        pair,
         warnings,
     })
 }

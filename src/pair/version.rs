@@ -21,6 +21,11 @@ impl Versions {
         if lowest >= 1 && lowest <= highest && highest <= 15 { Some(Self { lowest, highest }) } else { None }
     }
 
+    /// What is spoken with a peer of which nothing is known.
+    pub const fn lowest(self) -> u8 {
+        self.lowest
+    }
+
     pub const fn contains(self, version: u8) -> bool {
         self.lowest <= version && version <= self.highest
     }

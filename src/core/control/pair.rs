@@ -38,6 +38,7 @@ pub struct PairState {
     /// Version of the protocol that is spoken with the other box.
     pub protocol: u8,
     pub paths: Vec<PathState>,
+    pub sync: SyncState,
     /// Since the daemon started.
     pub became_owner: u64,
     /// Since the daemon started.
@@ -62,6 +63,30 @@ pub struct PeerState {
     pub uplink_open: bool,
     /// It has the same configuration, apart from what is of one box alone.
     pub same_config: bool,
+}
+
+/// How connections, bindings and orders come to the other box, or from there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct SyncState {
+    /// This box tells; else it is told.
+    pub tells: bool,
+    /// Told: it holds all that the other box holds.
+    pub complete: bool,
+    /// Told: connections of the telling that is under way, of how many.
+    pub progress: Option<[u64; 2]>,
+    /// Tells: changes that the other box does not have yet.
+    pub behind_records: u64,
+    /// Tells: how long the oldest of them has waited.
+    pub behind_seconds: f64,
+    /// Tells: changes that there was no room for; they were told anew, with their part of the table.
+    pub left_out: u64,
+    /// Tells: datagrams and bytes sent, since this box owns.
+    pub datagrams: u64,
+    pub bytes: u64,
+    /// Told: changes taken, since the daemon started.
+    pub records: u64,
+    /// Told: of servers and addresses that this box does not have; its configuration is another.
+    pub unresolved: u64,
 }
 
 /// A way on which heartbeats go.

@@ -86,6 +86,16 @@ impl Stage {
     }
 }
 
+/// The port by which customers are answered whose place is not known: that towards a router.
+pub fn way_out(appliance: &Appliance) -> Option<IfIndex> {
+    let network = &appliance.network;
+    let gateways = appliance.config.pair.iter().flat_map(|pair| &pair.gateways);
+    let known = gateways.filter_map(|address| network.locate(*address).ok()).map(|place| place.port).next();
+    let interfaces = &appliance.config.interfaces;
+    let usable = |names: &[String]| carriers(network, names).into_keys().find(|port| network.usable(*port).is_ok());
+    known.or_else(|| usable(&interfaces.uplinks)).or_else(|| usable(&interfaces.cross_connect))
+}
+
 /// An uplink is open now.
 pub fn uplinks_forward(appliance: &Appliance) -> bool {
     let uplinks = carriers(&appliance.network, &appliance.config.interfaces.uplinks);
@@ -107,9 +117,9 @@ fn inputs(appliance: &Appliance) -> Inputs {
     let gateways = pair.map_or(&[] as &[IpAddr], |pair| &pair.gateways);
     let reached = |address: &IpAddr| appliance.network.neighbours.contains_key(address);
     Inputs {
-        // Connections are not carried over yet: there is nothing to wait for.
-        synced: true,
-        drained: true,
+        // Those two the thread of the stream tells.
+        synced: false,
+        drained: false,
         fault: !appliance.holds_tables() || !any_port || !tracked.iter().all(runs),
         ready: appliance.begun,
         healthy_pools: healthy_pools(appliance),

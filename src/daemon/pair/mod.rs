@@ -5,39 +5,47 @@
 mod incarnation;
 mod inputs;
 mod shown;
+mod stream;
 mod thread;
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path as FsPath, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
+use stream::{Shared, Stream};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::appliance::Appliance;
 use super::lock;
 use super::port_gates::PortGates;
-use crate::config::pair::Fence;
+use super::sync::{Hearing, Telling};
+use crate::config::pair::{Fence, Path as ConfigPath};
 use crate::config::{Mac, Pair as PairConfig};
+use crate::core::control::{OperationError, PairOrder, PairState};
 use crate::core::gates::Gates;
+use crate::core::network::IfIndex;
 use crate::dataplane::DataPlane;
 use crate::dataplane::question::PairId;
+use crate::os::clock;
 use crate::pair::election::{Command, Settings};
 use crate::pair::key::Keys;
 use crate::pair::paths::serial::{SerialConfig, SerialPath};
 use crate::pair::paths::udp::{UdpConfig, UdpPath};
 use crate::pair::paths::{Medium, Path};
-use crate::pair::seal::Channel;
+use crate::pair::seal::{Channel, Kind, Opener, Sealer};
+use crate::pair::sync::{Receiver, Sender, SenderLimits};
 use crate::pair::time::Span;
 use crate::pair::timers::{LEASE_MARGIN, Timers};
 use crate::pair::version::SPOKEN;
 use crate::pair::wire::{Codec, Identity};
-use thread::{Driver, box_id};
+use thread::{Driver, Handle, box_id};
 
-pub use shown::{hand_over_possible, shown};
-pub use thread::{Handle, News, Report};
+pub use thread::News;
 
 /// News that wait for the loop.
 const NEWS: usize = 64;
@@ -53,7 +61,42 @@ pub struct Pair {
     inputs: inputs::Watch,
     fence: Option<Fence>,
     state_dir: PathBuf,
+    stream: Arc<Shared>,
+    /// What was told last of orders and of places.
+    orders: String,
+    places: Places,
 }
+
+/// What faces see of the pair, and order.
+pub struct Access {
+    handle: Handle,
+    stream: Arc<Shared>,
+}
+
+impl Access {
+    /// `None` before the thread has begun.
+    pub fn state(&self, appliance: &Appliance) -> Option<PairState> {
+        let report = self.handle.report()?;
+        let stream = *lock(&self.stream.report);
+        Some(shown::shown(&report, &stream, appliance))
+    }
+
+    /// Puts an order on its way.
+    pub fn order(&self, order: PairOrder) -> Result<(), OperationError> {
+        let command = match order {
+            PairOrder::HandOver => {
+                shown::hand_over_possible(self.handle.report().as_ref()).map_err(OperationError::NoHandOver)?;
+                Command::HandOver
+            }
+            PairOrder::Maintenance(on) => Command::Maintenance(on),
+        };
+        let busy = || OperationError::Unavailable("the pair's thread has too many orders waiting".to_owned());
+        self.handle.order(command).then_some(()).ok_or_else(busy)
+    }
+}
+
+/// Where machines are, and by which port to answer all others.
+type Places = (BTreeMap<(Mac, u16), IfIndex>, Option<IfIndex>);
 
 /// Times of the rules from those of the configuration.
 fn timers(config: &PairConfig) -> Timers {
@@ -88,6 +131,7 @@ impl Pair {
         };
         let keys = Keys::load(&config.key_file)?;
         let token_key = keys.sending().release_key();
+        let stream_keys = keys.clone();
         let incarnation = incarnation::next(state_dir, adopted)?;
         let (own_id, peer_id) = (box_id(own), box_id(config.peer_mac));
         let identity = Identity {
@@ -118,6 +162,7 @@ impl Pair {
         let (news_in, news) = mpsc::channel(NEWS);
         // Of a data plane that was found the uplinks stay as they are, else they begin blocked.
         let uplink_open = adopted && inputs::uplinks_forward(appliance);
+        let stream_news = news_in.clone();
         let driver = Driver {
             settings,
             heartbeat: span(config.heartbeat),
@@ -133,16 +178,46 @@ impl Pair {
         let mut watch = inputs::Watch::default();
         let (inputs, scene) = watch.first(appliance)?;
         let handle = thread::start(driver, inputs, scene, uplink_open)?;
+        let stream = Arc::new(Shared::default());
+        let (capture, restore) = {
+            let dataplane = lock(dataplane);
+            (dataplane.capture()?, dataplane.restore()?)
+        };
+        let first_session = u64::from(incarnation.boot) << 40 | u64::from(incarnation.start) << 20;
+        stream::start(Stream {
+            telling: Telling::new(capture, Sender::new(first_session, SenderLimits::default())),
+            hearing: Hearing::new(restore, Receiver::new(first_session | 1)),
+            sealer: Sealer::new(Kind::Sync, own_id, incarnation, &stream_keys)?,
+            opener: Opener::new(Kind::Sync, own_id, peer_id, SPOKEN, stream_keys, identity.peer_floor),
+            paths: stream_paths(&config)?,
+            first_session,
+            handle: handle.clone(),
+            news: stream_news,
+            shared: stream.clone(),
+        })?;
         info!("the pair: box {own}, life {}.{}, peer {}", incarnation.boot, incarnation.start, config.peer_mac);
-        Ok(Some(Self { handle, news, inputs: watch, fence: config.fence, state_dir: state_dir.into() }))
+        Ok(Some(Self {
+            handle,
+            news,
+            inputs: watch,
+            fence: config.fence,
+            state_dir: state_dir.into(),
+            stream,
+            orders: String::new(),
+            places: Places::default(),
+        }))
     }
 
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
+    /// For faces.
+    pub fn access(&self) -> Access {
+        Access { handle: self.handle.clone(), stream: self.stream.clone() }
     }
 
-    /// Tells the thread what has changed of this box.
+    /// Tells the threads what has changed of this box.
     pub fn follow(&mut self, appliance: &Appliance) {
+        self.stream.owns.store(appliance.is_owner(), Ordering::Relaxed);
+        self.tell_orders(appliance);
+        self.tell_places(appliance);
         match self.inputs.changed(appliance) {
             Ok((None, None)) => {}
             Ok((inputs, scene)) => self.handle.tell(|mailbox| {
@@ -154,6 +229,32 @@ impl Pair {
                 }
             }),
             Err(error) => warn!("the pair's thread was not told of a change: {error}"),
+        }
+    }
+
+    /// The operator's orders of an owner go to the other box, whenever they have changed.
+    fn tell_orders(&mut self, appliance: &Appliance) {
+        let Ok(orders) = appliance.admin.to_json() else { return };
+        if appliance.is_owner() && orders != self.orders {
+            // Of two boxes' orders those count that were given last.
+            let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
+            *lock(&self.stream.orders) = Some((revision, orders.clone().into_bytes()));
+            self.orders = orders;
+        }
+    }
+
+    /// Where clients are of which only the peer has told.
+    fn tell_places(&mut self, appliance: &Appliance) {
+        let places = (appliance.network.learnt_places(), inputs::way_out(appliance));
+        if places != self.places {
+            let mut dataplane = lock(&appliance.dataplane);
+            if let Ok(entries) = dataplane.entries() {
+                self.stream.connections.store(entries, Ordering::Relaxed);
+            }
+            match dataplane.set_client_places(&places.0, places.1) {
+                Ok(()) => self.places = places,
+                Err(error) => warn!("where clients are could not be told to the data plane: {error}"),
+            }
         }
     }
 
@@ -180,6 +281,15 @@ impl Pair {
             News::PeerLives(life) => {
                 if let Err(error) = incarnation::keep_of_peer(&self.state_dir, life) {
                     warn!("pair: the peer's life could not be kept: {error:#}");
+                }
+            }
+            News::Orders { revision, bytes } => {
+                if !appliance.is_owner() {
+                    info!("pair: orders of the other box, of {revision}");
+                    match std::str::from_utf8(&bytes) {
+                        Ok(text) => appliance.follow_orders(text),
+                        Err(error) => warn!("pair: the orders of the other box cannot be read: {error}"),
+                    }
                 }
             }
             News::Fence => self.fence(),
@@ -215,18 +325,33 @@ impl Pair {
             warn!("pair: the peer did not consent to a restart within {EXIT_PATIENCE:?}; it may take over");
         }
         self.handle.tell(|mailbox| mailbox.stop = true);
+        self.stream.stop.store(true, Ordering::Relaxed);
     }
 }
 
-fn open(path: &crate::config::pair::Path, number: u8) -> anyhow::Result<Path> {
+/// The stream goes by those paths that are networks, at the port behind that of the heartbeats.
+fn stream_paths(config: &PairConfig) -> anyhow::Result<Vec<(Channel, UdpPath)>> {
+    let mut paths = Vec::new();
+    for (path, number) in config.paths.values().zip(0_u8..) {
+        if let (Some(channel), ConfigPath::Udp { local, peer, port, interface }) = (Channel::new(number), path) {
+            paths.push((channel, stream::path(udp(*local, *peer, *port, interface.as_deref()))?));
+        }
+    }
+    Ok(paths)
+}
+
+fn udp(local: IpAddr, peer: IpAddr, port: u16, device: Option<&str>) -> UdpConfig {
+    let (local, peer) = (SocketAddr::new(local, port), SocketAddr::new(peer, port));
+    UdpConfig { local, peer, device: device.map(str::to_owned) }
+}
+
+fn open(path: &ConfigPath, number: u8) -> anyhow::Result<Path> {
     let channel = Channel::new(number).context("a pair has at most 16 paths")?;
     let medium = match path {
-        crate::config::pair::Path::Udp { local, peer, port, interface } => Medium::Udp(UdpPath::new(UdpConfig {
-            local: SocketAddr::new(*local, *port),
-            peer: SocketAddr::new(*peer, *port),
-            device: interface.clone(),
-        })?),
-        crate::config::pair::Path::Serial { device, baud } => {
+        ConfigPath::Udp { local, peer, port, interface } => {
+            Medium::Udp(UdpPath::new(udp(*local, *peer, *port, interface.as_deref()))?)
+        }
+        ConfigPath::Serial { device, baud } => {
             Medium::Serial(SerialPath::new(SerialConfig { device: device.clone(), baud: *baud })?)
         }
     };

@@ -1,12 +1,13 @@
 //! The pair in words and figures, for faces.
 
+use super::stream::StreamReport;
 use super::thread::{PathReport, Report};
-use crate::core::control::{PairState, PathState, PeerState};
+use crate::core::control::{PairState, PathState, PeerState, SyncState};
 use crate::daemon::appliance::Appliance;
 use crate::pair::heartbeat::{LeaseLeft, State};
 use crate::pair::time::{Instant, Span};
 
-pub fn shown(report: &Report, appliance: &Appliance) -> PairState {
+pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> PairState {
     let status = &report.status;
     let dead = appliance.config.pair.as_ref().map_or(Span::ZERO, |pair| super::span(pair.dead));
     let own_revision = super::inputs::shared_revision(&appliance.config);
@@ -39,6 +40,18 @@ pub fn shown(report: &Report, appliance: &Appliance) -> PairState {
         uplink_open: report.uplink_open,
         protocol: report.version,
         paths: report.paths.iter().map(|path| shown_path(path, report.at, dead)).collect(),
+        sync: SyncState {
+            tells: stream.tells,
+            complete: stream.complete,
+            progress: stream.progress.map(|progress| [progress.told, progress.of]),
+            behind_records: stream.sender.records_behind,
+            behind_seconds: std::time::Duration::from_millis(stream.sender.ms_behind).as_secs_f64(),
+            left_out: stream.sender.left_out,
+            datagrams: stream.sender.datagrams,
+            bytes: stream.sender.bytes,
+            records: stream.receiver.records,
+            unresolved: stream.unresolved,
+        },
         became_owner: status.counters.became_owner,
         handed_over: status.counters.handed_over,
         pauses: status.counters.pauses,

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Mailbox {
     pub inputs: Option<Inputs>,
     pub orders: Vec<Command>,
     pub fenced: Option<bool>,
+    /// Whether this box holds what the peer holds, and the peer what this one holds.
+    pub synced: Option<(bool, bool)>,
     /// Ports to ask on, and to announce on with what.
     pub scene: Option<Scene>,
     pub stop: bool,
@@ -97,6 +100,11 @@ pub enum News {
     Owns(bool),
     /// The peer has begun another life.
     PeerLives(Incarnation),
+    /// The operator's orders, as the peer has them.
+    Orders {
+        revision: u64,
+        bytes: Vec<u8>,
+    },
     /// Run the fence command, and put how it ended into the mailbox.
     Fence,
     /// The restart that was ordered can be done now.
@@ -111,9 +119,15 @@ pub struct Handle {
     mailbox: Arc<Mutex<Mailbox>>,
     wake: Arc<EventFd>,
     report: Arc<Mutex<Option<Report>>>,
+    alive: Arc<AtomicU32>,
 }
 
 impl Handle {
+    /// Paths on which heartbeats come now: a bit for each, by its number.
+    pub fn alive(&self) -> u32 {
+        self.alive.load(Ordering::Relaxed)
+    }
+
     /// Puts something into the mailbox.
     pub fn tell(&self, what: impl FnOnce(&mut Mailbox)) {
         what(&mut crate::daemon::lock(&self.mailbox));
@@ -158,7 +172,7 @@ pub struct Driver {
 pub fn start(driver: Driver, inputs: Inputs, scene: Scene, uplink_open: bool) -> std::io::Result<Handle> {
     let mailbox = Arc::new(Mutex::new(Mailbox { scene: Some(scene), ..Mailbox::default() }));
     let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
-    let handle = Handle { mailbox, wake, report: Arc::new(Mutex::new(None)) };
+    let handle = Handle { mailbox, wake, report: Arc::new(Mutex::new(None)), alive: Arc::default() };
     let own = handle.clone();
     std::thread::Builder::new().name("lbd-pair".into()).spawn(move || {
         let trouble = crate::os::realtime::prepare_thread();
@@ -496,9 +510,9 @@ impl Thread {
         if let Some(scene) = taken.scene {
             self.scene = Some(scene);
         }
-        if let Some(inputs) = taken.inputs
-            && inputs != self.inputs
-        {
+        let (synced, drained) = taken.synced.unwrap_or((self.inputs.synced, self.inputs.drained));
+        let inputs = Inputs { synced, drained, ..taken.inputs.unwrap_or(self.inputs) };
+        if inputs != self.inputs {
             self.inputs = inputs;
             self.event(Event::Inputs(inputs));
         }
@@ -534,6 +548,11 @@ impl Thread {
             // It may come back as another release.
             self.driver.codec.peer_silent();
         }
+        let dead = self.driver.settings.timers.dead;
+        let lives = |path: &Path| path.view().heard.is_some_and(|heard| at.since(heard) < dead);
+        let bits = self.driver.paths.iter().filter(|(_, path)| lives(path));
+        let alive = bits.fold(0, |bits, (_, path)| bits | 1_u32 << path.channel().number());
+        self.handle.alive.store(alive, Ordering::Relaxed);
         let report = Report {
             at,
             status,
