@@ -285,7 +285,7 @@ fn the_end_of_a_connection_is_told_step_by_step() {
         // It was not the client's.
         ends.there(&mut pair.a, "ACK", &ends.tcp(ACK).ack(77));
         assert_eq!(states(&mut pair).1, 1);
-        pair.a.dp.cut(&Site::key("smtp", family, 1)).unwrap();
+        pair.a.cut(&Site::key("smtp", family, 1));
         assert_eq!(states(&mut pair), (None, 0));
         // NAT leaves nothing behind by which the server's port would be taken.
         ends.connect(&mut pair.b);
@@ -337,7 +337,7 @@ fn what_this_box_has_seen_later_stays() {
         sleep(Duration::from_millis(20));
         ends.there(&mut pair.b, "the client, here", &ends.tcp(ACK));
         let key = Site::key("smtp", family, 1);
-        pair.a.dp.cut(&key).unwrap();
+        pair.a.cut(&key);
         pair.carry();
         assert_eq!(pair.b.live("smtp", family, 1), (1, 0), "it was used here since");
         assert_eq!(pair.hearing.restore.statistics().older, 1);
@@ -367,7 +367,7 @@ fn what_the_peer_does_not_have_goes_when_it_tells_all_and_an_owner_keeps_its_own
         pair.carry();
         // Its end is not told.
         pair.telling.capture.listen(false);
-        pair.a.dp.cut(&Site::key("smtp", V6, 1)).unwrap();
+        pair.a.cut(&Site::key("smtp", V6, 1));
         pair.telling.capture.listen(true);
         sleep(Duration::from_millis(20));
         pair.hearing.restore.set_owner(owner);
@@ -534,7 +534,7 @@ fn nobody_who_listens_is_told_nothing() {
     let count = |capture: &mut lbd::dataplane::sync::Capture| capture.drain(usize::MAX, |_, _| {});
     assert_eq!(count(&mut capture), 0);
     capture.listen(true);
-    site.dp.cut(&Site::key("smtp", V4, 1)).unwrap();
+    site.cut(&Site::key("smtp", V4, 1));
     let mut changes = vec![];
     capture.drain(usize::MAX, |change, since| changes.push((change, since)));
     assert!(matches!(changes[..], [(Change::Gone { .. }, since)] if since < second()), "{changes:?}");

@@ -118,11 +118,71 @@ fn a_hand_over_is_noticed_by_nobody() {
     assert_eq!(stage.settled(), 1 - owner);
 }
 
+/// Open connections of each kind: mail by DSR, mailboxes by NAT, IPv4 and IPv6.
+const OPEN: usize = 100;
+
+/// Connections that are open before `act`, spread over servers on both boxes, all talk after it.
+fn none_is_lost(what: &str, act: impl FnOnce(&mut Stage, usize)) {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let held = stage.hold(OPEN);
+    let (held, before) = stage.check(held);
+    assert_eq!((before.served_count(), before.failed_count()), (4 * OPEN, 0), "{before:?}");
+    stage.until_told(owner);
+    act(&mut stage, owner);
+    stage.until_owns(1 - owner);
+    let (_, after) = stage.check(held);
+    println!("{what}: {after:?}");
+    assert_eq!(after.failed_count(), 0, "{what}: {after:?}\n{}\n{}", stage.log(0), stage.log(1));
+    assert_eq!(after.served, before.served, "each talks with the server that it had");
+}
+
+#[test]
+fn open_connections_survive_a_killed_daemon() {
+    none_is_lost("killed", Stage::kill);
+}
+
+#[test]
+fn open_connections_survive_a_hand_over() {
+    none_is_lost("hand-over", |stage, owner| stage.hand_over(owner));
+}
+
+#[test]
+fn open_connections_survive_a_hung_daemon_and_its_waking_up() {
+    none_is_lost("hung", |stage, owner| {
+        stage.signal(owner, Signal::SIGSTOP);
+        stage.until_owns(1 - owner);
+        std::thread::sleep(Duration::from_secs(3));
+        stage.signal(owner, Signal::SIGCONT);
+        std::thread::sleep(CALM);
+    });
+}
+
+#[test]
+fn a_box_without_power_takes_along_only_the_connections_of_its_own_servers() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let held = stage.hold(OPEN);
+    let (held, before) = stage.check(held);
+    stage.until_told(owner);
+    stage.site.power(owner, false).unwrap();
+    stage.kill(owner);
+    stage.until_owns(1 - owner);
+    // Behind each box there are two PCs.
+    let own = [["pc1", "pc2"], ["pc3", "pc4"]][1 - owner];
+    let expected: usize = own.iter().map(|pc| before.of(pc)).sum();
+    let (alive, rest): (Vec<_>, Vec<_>) = held.into_iter().partition(|one| own.contains(&one.server.as_str()));
+    let (_, after) = stage.check(alive);
+    println!("power-off: {after:?}, {} more were with servers that went too", rest.len());
+    assert_eq!((after.served_count(), after.failed_count()), (expected, 0), "{after:?}\n{}", stage.log(1 - owner));
+    assert!(expected > OPEN, "both boxes' servers had some: {before:?}");
+}
+
 #[test]
 fn a_box_whose_uplink_is_cut_lets_the_other_one_reach_the_customers() {
     let mut stage = Stage::new();
-    let owner = stage.settled();
-    let port = ["lan1", "lan2"][owner];
+    stage.settled();
+    let port = ["lan1", "lan2"][stage.uplink()];
     let streams = stage.watch(|stage| {
         std::thread::sleep(CALM);
         stage.site.site.ip("router", &format!("link set {port} down")).unwrap();

@@ -93,6 +93,24 @@ impl Stage {
         }
     }
 
+    /// The box whose uplink is open.
+    pub fn uplink(&self) -> usize {
+        usize::from(self.pair(1)["uplink_open"] == true)
+    }
+
+    /// Waits until the owner has nothing left to tell the other box.
+    pub fn until_told(&self, owner: usize) {
+        let start = Instant::now();
+        loop {
+            let (tells, told) = (self.pair(owner)["sync"].clone(), self.pair(1 - owner)["sync"].clone());
+            if tells["tells"] == true && tells["behind_records"] == 0 && told["complete"] == true {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "not told: {tells} {told}\n{}\n{}", self.log(0), self.log(1));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub fn signal(&mut self, index: usize, signal: Signal) {
         self.site.balancer(index).unwrap().process().signal(signal).unwrap();
     }
