@@ -63,11 +63,19 @@ impl Election {
     fn silence_needed(&self) -> (Span, u32) {
         let timers = &self.settings.timers;
         let heard_since_pause = self.peer.heard.is_some_and(|heard| heard >= self.resumed);
-        if (heard_since_pause || self.flawed(Flaw::NoWaitAfterPause)) && !self.peer.may_be_endless() {
+        if (heard_since_pause || self.flawed(Flaw::NoWaitAfterPause))
+            && !self.peer.may_be_endless()
+            && !self.taken_for_owner()
+        {
             (timers.dead, UNANSWERED)
         } else {
             (timers.long_silence(), UNANSWERED_LONG)
         }
+    }
+
+    /// The peer may have heard late that we own, and hold on to its own lease while ranks are compared.
+    fn taken_for_owner(&self) -> bool {
+        self.yielded.is_some_and(|yielded| self.peer.echoed.is_none_or(|echoed| echoed < yielded))
     }
 
     /// When time alone would allow a claim by silence (rules 7 and 8).
@@ -177,7 +185,7 @@ impl Election {
         let close = ours.saturating_sub(age).max(age.saturating_sub(ours)) < SAME_AGE;
         let younger = if close { self.settings.peer > Some(self.settings.id) } else { ours < age };
         if younger {
-            self.drop_lease();
+            self.yield_lease();
             // What it has just learnt is the first word of the silence that begins.
             self.questions.owned = Some(self.now);
             self.questions.endless_since = (lease == LeaseLeft::Endless).then_some(self.now);
@@ -281,7 +289,7 @@ impl Election {
             self.announce_again();
             return;
         }
-        self.drop_lease();
+        self.yield_lease();
         self.act(Action::Serve { what: Serve::All, until: self.now + self.settings.timers.lease });
         match self.peer.last.filter(|last| last.owns) {
             Some(last) => self.consider_promise(&last),
