@@ -22,6 +22,8 @@ pub(super) struct Questions {
     last: Option<Instant>,
     /// Sent since the last answer, or since the silence began.
     unanswered: u32,
+    /// The newest question that was answered.
+    answered: Option<Instant>,
     /// An answer in this silence said that the peer owns: when it came.
     owned: Option<Instant>,
     /// The first of the answers in a row that said "without end".
@@ -141,6 +143,12 @@ impl Election {
         if sent > self.now || sent < self.born || (!self.owns() && sent < self.silent_since()) {
             return;
         }
+        // Nor does an answer that a newer one has overtaken.
+        if self.questions.answered.is_some_and(|newest| sent < newest) {
+            return;
+        }
+        self.questions.answered = Some(sent);
+        let news = self.questions.owned.is_none();
         self.counters.answers += 1;
         self.questions.unanswered = 0;
         self.questions.free = None;
@@ -171,7 +179,7 @@ impl Election {
             return;
         }
         if self.owns() && self.solo.is_some() {
-            self.other_owner(lease, age);
+            self.other_owner(lease, age, news);
         } else if !self.owns() && self.claim.is_some() {
             // What the peer would promise now it would promise to one that has lost.
             self.void_claim();
@@ -179,8 +187,10 @@ impl Election {
     }
 
     /// Rule 11. Two own, no heartbeat comes through, yet the data planes answer: the younger yields.
-    fn other_owner(&mut self, lease: LeaseLeft, age: Span) {
-        self.act(Action::Alarm(Alarm::TwoOwners));
+    fn other_owner(&mut self, lease: LeaseLeft, age: Span, news: bool) {
+        if news {
+            self.act(Action::Alarm(Alarm::TwoOwners));
+        }
         let ours = self.owned_since.map_or(Span::ZERO, |since| self.now.since(since));
         let close = ours.saturating_sub(age).max(age.saturating_sub(ours)) < SAME_AGE;
         let younger = if close { self.settings.peer > Some(self.settings.id) } else { ours < age };
