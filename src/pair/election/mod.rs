@@ -92,6 +92,8 @@ pub struct Election {
     voided: Instant,
     /// Owner by silence, since then.
     solo: Option<Instant>,
+    /// Let go as an owner by silence. Until the peer has heard of it, it may take us for an owner still.
+    yielded: Option<Instant>,
     want_endless: bool,
     /// The first heartbeat that said "endless" to a peer in no state to own.
     endless_said: Option<Instant>,
@@ -130,6 +132,7 @@ impl Election {
             claim: owns.then_some(now),
             voided: now,
             solo: (held == Lease::Endless).then_some(now),
+            yielded: None,
             want_endless: false,
             endless_said: None,
             promise: Promise::adopted(promised),
@@ -200,6 +203,7 @@ impl Election {
     fn notice_loss(&mut self) {
         if self.owned_since.is_some() && !self.held.owns(self.now) {
             self.act(Action::Serve { what: Serve::Known, until: self.now + SERVE_KNOWN });
+            self.yielded = self.solo.map(|_| self.now).or(self.yielded);
             self.no_longer_owner();
         }
     }
@@ -371,6 +375,12 @@ impl Election {
         self.void_claim();
         self.no_longer_owner();
         self.send_now = true;
+    }
+
+    /// Lets go because of another owner, or because there may be one.
+    fn yield_lease(&mut self) {
+        self.drop_lease();
+        self.yielded = Some(self.now);
     }
 
     fn no_longer_owner(&mut self) {

@@ -22,6 +22,8 @@ pub(super) struct Questions {
     last: Option<Instant>,
     /// Sent since the last answer, or since the silence began.
     unanswered: u32,
+    /// The newest question that was answered.
+    answered: Option<Instant>,
     /// An answer in this silence said that the peer owns: when it came.
     owned: Option<Instant>,
     /// The first of the answers in a row that said "without end".
@@ -63,11 +65,19 @@ impl Election {
     fn silence_needed(&self) -> (Span, u32) {
         let timers = &self.settings.timers;
         let heard_since_pause = self.peer.heard.is_some_and(|heard| heard >= self.resumed);
-        if (heard_since_pause || self.flawed(Flaw::NoWaitAfterPause)) && !self.peer.may_be_endless() {
+        if (heard_since_pause || self.flawed(Flaw::NoWaitAfterPause))
+            && !self.peer.may_be_endless()
+            && !self.taken_for_owner()
+        {
             (timers.dead, UNANSWERED)
         } else {
             (timers.long_silence(), UNANSWERED_LONG)
         }
+    }
+
+    /// The peer may have heard late that we own, and hold on to its own lease while ranks are compared.
+    fn taken_for_owner(&self) -> bool {
+        self.yielded.is_some_and(|yielded| self.peer.echoed.is_none_or(|echoed| echoed < yielded))
     }
 
     /// When time alone would allow a claim by silence (rules 7 and 8).
@@ -133,6 +143,12 @@ impl Election {
         if sent > self.now || sent < self.born || (!self.owns() && sent < self.silent_since()) {
             return;
         }
+        // Nor does an answer that a newer one has overtaken.
+        if self.questions.answered.is_some_and(|newest| sent < newest) {
+            return;
+        }
+        self.questions.answered = Some(sent);
+        let news = self.questions.owned.is_none();
         self.counters.answers += 1;
         self.questions.unanswered = 0;
         self.questions.free = None;
@@ -163,7 +179,7 @@ impl Election {
             return;
         }
         if self.owns() && self.solo.is_some() {
-            self.other_owner(lease, age);
+            self.other_owner(lease, age, news);
         } else if !self.owns() && self.claim.is_some() {
             // What the peer would promise now it would promise to one that has lost.
             self.void_claim();
@@ -171,13 +187,15 @@ impl Election {
     }
 
     /// Rule 11. Two own, no heartbeat comes through, yet the data planes answer: the younger yields.
-    fn other_owner(&mut self, lease: LeaseLeft, age: Span) {
-        self.act(Action::Alarm(Alarm::TwoOwners));
+    fn other_owner(&mut self, lease: LeaseLeft, age: Span, news: bool) {
+        if news {
+            self.act(Action::Alarm(Alarm::TwoOwners));
+        }
         let ours = self.owned_since.map_or(Span::ZERO, |since| self.now.since(since));
         let close = ours.saturating_sub(age).max(age.saturating_sub(ours)) < SAME_AGE;
         let younger = if close { self.settings.peer > Some(self.settings.id) } else { ours < age };
         if younger {
-            self.drop_lease();
+            self.yield_lease();
             // What it has just learnt is the first word of the silence that begins.
             self.questions.owned = Some(self.now);
             self.questions.endless_since = (lease == LeaseLeft::Endless).then_some(self.now);
@@ -281,7 +299,7 @@ impl Election {
             self.announce_again();
             return;
         }
-        self.drop_lease();
+        self.yield_lease();
         self.act(Action::Serve { what: Serve::All, until: self.now + self.settings.timers.lease });
         match self.peer.last.filter(|last| last.owns) {
             Some(last) => self.consider_promise(&last),

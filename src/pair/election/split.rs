@@ -31,7 +31,7 @@ impl Election {
         if let (Some((_, ours)), Some(theirs)) = (self.frozen, heartbeat.frozen)
             && theirs > ours
         {
-            self.drop_lease();
+            self.yield_lease();
         }
     }
 
@@ -41,7 +41,7 @@ impl Election {
         if !self.owns() || !self.peer.owns() || !self.peer_fresh() {
             self.frozen = None;
         } else if self.now >= seen + self.settings.timers.dead && !self.peer_hears_us() {
-            self.drop_lease();
+            self.yield_lease();
         }
     }
 }

@@ -6,9 +6,11 @@
 //! cross-connect, a LAN and a slow serial line.
 //!
 //! ```text
-//! cargo test --lib pair::simulation                          all of it
-//! LBD_SEED=17 cargo test --lib pair::simulation::random      one random schedule again, told step by step
-//! LBD_SCHEDULES=1000000 …                                    more of them
+//! cargo test --lib pair::simulation                      all of it
+//! LBD_SEED=17 cargo test --lib pair::simulation::random::the_rules -- --nocapture
+//!                                                        one random schedule again, told step by step
+//! LBD_SCHEDULES=1000000 …                                more of them
+//! LBD_TELL=1 cargo test --lib a_lost_grant -- --nocapture   a schedule by name, told
 //! ```
 mod boxes;
 mod checker;
