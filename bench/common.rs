@@ -91,7 +91,7 @@ pub fn server_address(server: u8, family: Family) -> IpAddr {
 pub fn site(outside: IfIndex, inside: IfIndex, server_mac: Mac, timeouts: &Timeouts) -> Result<ForwardingState> {
     let mut state = ForwardingState::default();
     for port in [outside, inside] {
-        state.ports.insert(port, Port { mac: OWN_MAC, forwarding: true });
+        state.ports.insert(port, Port { mac: OWN_MAC, forwarding: true, running: true });
     }
     for server in 1..=4 {
         let addresses = [Family::V4, Family::V6].map(|family| server_address(server, family)).into();
