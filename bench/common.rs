@@ -30,8 +30,8 @@ pub const SCATTERED: u32 = 2_654_435_769;
 /// The flows one after the other.
 pub const IN_TURN: u32 = 1;
 /// Flows that are in a handshake at once while a table is filled. In NAT each has two of the 2^21 slots, by a hash
-/// into sets of four: with 16,384 of them a set overflowed in one of some four fillings of a million, which cost a
-/// handshake; with so many it is one in ten thousand.
+/// into sets of four. With 16,384 at once one filling of a million in four can be expected to overflow a set, which
+/// costs a handshake (Poisson: five in one set); with so many, one in ten thousand.
 const AT_ONCE: u32 = 2_048;
 
 pub const OWN_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);

@@ -1,7 +1,8 @@
 //! Nanoseconds per packet of the XDP program, over a program that only swaps MACs.
 //!
-//! `cargo bench --bench dataplane`, as root; with `-- NAT` only the cases with that in their name. Each figure is the median of many short runs; runs of lbd and of
-//! the bare program take turns, so that what else happens on the machine meets both.
+//! `cargo bench --bench dataplane`, as root; with `-- NAT` only the cases with that in their name. Each figure is the
+//! median of many short runs; runs of lbd and of the bare program take turns, so that what else happens on the machine
+//! meets both.
 
 #[path = "common.rs"]
 mod common;

@@ -82,15 +82,15 @@ static __always_inline void fill_answer(struct question *q, const struct control
 	__builtin_memset(q->token, 0, sizeof(q->token));
 }
 
-/* The peer's question in a frame to our MAC, or NULL: also of an answer, which is for our daemon. */
-static __always_inline struct question *question_in(struct xdp_md *ctx, const struct port *port)
+/* The question in a frame, or NULL: also of an answer, which is for our daemon. */
+static __always_inline struct question *question_in(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
 	__u32 offset = sizeof(*eth);
 	struct question *q;
 	__be16 type;
 
-	if (!eth || !same_mac(eth->h_dest, port->mac) || eth->h_source[0] & 1)
+	if (!eth)
 		return NULL;
 	type = eth->h_proto;
 	if (type == bpf_htons(ETH_P_8021Q)) {
@@ -109,26 +109,27 @@ static __always_inline struct question *question_in(struct xdp_md *ctx, const st
 	return q->kind == LBD_KIND_QUESTION || q->kind == LBD_KIND_RELEASE ? q : NULL;
 }
 
-/* Answers a question, on every port that is ours: also one that the bridge blocks, which
- * may be the last path on which the peer can ask; the frame goes no further than to the
+/* Answers a question to our MAC, on every port that is ours: also one that the bridge blocks,
+ * which may be the last path on which the peer can ask; the frame goes no further than to the
  * asker, and so closes no loop. What is none passes, counted as `otherwise`. Off the way of
- * an owner's packets. */
+ * an owner's packets, but on that of all that a standby switches: the EtherType comes first. */
 STEP int maybe_question(struct xdp_md *ctx, __u32 otherwise)
 {
+	struct question *q = question_in(ctx);
+	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
 	__u32 ingress = ctx->ingress_ifindex;
-	struct port *port = bpf_map_lookup_elem(&ports, &ingress);
-	struct ownership *o = the_ownership();
-	struct control *c = the_control();
-	struct question *q;
-	struct ethhdr *eth;
+	struct ownership *o;
+	struct control *c;
+	struct port *port;
 	__u64 now;
 	int verdict;
 
-	if (!port || !o || !c)
-		return counted(otherwise, XDP_PASS);
-	q = question_in(ctx, port);
-	eth = at(ctx, 0, sizeof(*eth));
 	if (!q || !eth)
+		return counted(otherwise, XDP_PASS);
+	port = bpf_map_lookup_elem(&ports, &ingress);
+	o = the_ownership();
+	c = the_control();
+	if (!port || !o || !c || !same_mac(eth->h_dest, port->mac) || eth->h_source[0] & 1)
 		return counted(otherwise, XDP_PASS);
 	now = bpf_ktime_get_boot_ns();
 	if (q->kind == LBD_KIND_RELEASE)
