@@ -1,7 +1,8 @@
 //! Nanoseconds per packet of the XDP program, over a program that only swaps MACs.
 //!
-//! `cargo bench --bench dataplane`, as root. Each figure is the median of many short runs; runs of lbd and of
-//! the bare program take turns, so that what else happens on the machine meets both.
+//! `cargo bench --bench dataplane`, as root; with `-- NAT` only the cases with that in their name. Each figure is the
+//! median of many short runs; runs of lbd and of the bare program take turns, so that what else happens on the machine
+//! meets both.
 
 #[path = "common.rs"]
 mod common;
@@ -38,9 +39,13 @@ fn main() -> Result<()> {
     println!("| packets | flows | lbd, ns | bare, ns | lbd − bare, ns | quartiles | mark / other |");
     println!("|---|--:|--:|--:|--:|--:|--:|");
     let mut programs = Programs::load()?;
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with("--")).unwrap_or_default();
     for mode in [Mode::Dsr, Mode::Nat] {
         for family in [Family::V4, Family::V6] {
-            case(&mut programs, Case { mode, family })?;
+            let which = Case { mode, family };
+            if which.name().contains(&wanted) {
+                case(&mut programs, which)?;
+            }
         }
     }
     Ok(())
@@ -49,7 +54,7 @@ fn main() -> Result<()> {
 fn case(programs: &mut Programs, case: Case) -> Result<()> {
     let mut plane = DataPlane::load(&common::limits(MILLION), None)?;
     plane.apply_tables(&common::site(PORT, PORT, lbd::config::Mac([2, 0, 0, 0, 0, 11]), &Timeouts::default())?)?;
-    plane.set_lease(u64::MAX);
+    plane.own_alone();
     programs.aim_at(&plane)?;
     for (flows, step, label) in FLOWS {
         programs.establish(&plane, case, PORT, flows)?;

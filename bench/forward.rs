@@ -117,7 +117,7 @@ fn start_lbd(programs: &mut Programs, lane: &Lane) -> Result<DataPlane> {
     let mut plane = DataPlane::load(&common::limits(2 * FLOWS), None)?;
     let state = common::site(outside, inside, SINK_MAC, &Timeouts::default())?;
     plane.apply(&state, &Default::default(), XdpMode::Native)?;
-    plane.set_lease(u64::MAX);
+    plane.own_alone();
     programs.aim_at(&plane)?;
     programs.establish(&plane, DSR, outside, FLOWS)?;
     programs.establish(&plane, NAT, outside, FLOWS)?;

@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         let case = Case { mode, family: Family::V4 };
         let mut plane = DataPlane::load(&common::limits(FLOWS), None)?;
         plane.apply_tables(&common::site(PORT, PORT, SERVER_MAC, &Timeouts::default())?)?;
-        plane.set_lease(u64::MAX);
+        plane.own_alone();
         programs.aim_at(&plane)?;
         programs.establish(&plane, case, PORT, FLOWS)?;
 

@@ -34,6 +34,8 @@ mod machine;
 mod maintenance;
 #[path = "life/persistence.rs"]
 mod persistence;
+#[path = "life/questions.rs"]
+mod questions;
 #[path = "life/reload.rs"]
 mod reload;
 #[path = "life/resets.rs"]

@@ -16,14 +16,17 @@ mod packets {
     mod fuzz;
     mod gate;
     mod icmp_errors;
+    mod lease;
     mod limits;
     mod migration;
     mod nat;
     mod persistence;
+    mod questions;
     mod refusals;
     mod resets;
     mod scheduling;
     mod tcp_state;
     mod udp;
     mod vlan;
+    mod windows;
 }

@@ -326,7 +326,7 @@ impl Appliance {
         if !self.applied {
             self.applied = true;
             // No pair is configured: the lease does not expire.
-            dataplane.set_lease(u64::MAX);
+            dataplane.own_alone();
         }
         Ok(())
     }

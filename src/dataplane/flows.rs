@@ -181,19 +181,6 @@ fn run_work(program: std::os::fd::BorrowedFd<'_>, order: work) -> Result<u32, Da
     Ok(work::from_bytes(&run.frame).map_or(0, |answer| answer.done))
 }
 
-/// All connections of a destination, removed by force; how many.
-pub fn cut(loaded: &Loaded, dest: u32) -> Result<u32, DataPlaneError> {
-    let mut keys = Vec::new();
-    let mut removed = 0;
-    let mut cursor = ScanCursor::default();
-    while let Some(rows) = loaded.maps.flows.scan_chunk(&mut cursor, CHUNK)? {
-        keys.extend(rows.iter().filter(|(_, flow)| flow.dest == dest).map(|(key, _)| *key));
-        removed += reap(loaded, &keys, REAP_ALL)?;
-        keys.clear();
-    }
-    Ok(removed)
-}
-
 /// Number of entries in a table, by walking over it: for tests that hold the counts against the truth.
 pub fn count_active(loaded: &Loaded) -> Result<BTreeMap<u32, u64>, DataPlaneError> {
     let mut counts = BTreeMap::new();

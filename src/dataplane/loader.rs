@@ -11,7 +11,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{MapCore, MapHandle, OpenMapMut};
@@ -26,7 +27,8 @@ use crate::core::network::IfIndex;
 
 /// The maps of `bpf/maps.h` that the daemon uses.
 pub struct Maps {
-    pub control: SharedArray<control>,
+    pub control: Arc<SharedArray<control>>,
+    pub ownership: Arc<SharedArray<ownership>>,
     pub ports: Table<u32, port>,
     pub tx_ports: Table<u32, u32>,
     pub addrs: Table<addr, addr_info>,
@@ -55,6 +57,15 @@ pub struct Maps {
     pub embryo_sets: u32,
 }
 
+/// A data plane of another layout, as far as our version knows it: its lease, and since layout 3 the sign of life
+/// and the token beside it.
+pub struct Earlier {
+    pub control: SharedArray<control>,
+    pub ownership: Option<SharedArray<ownership>>,
+    /// Its program is still on the ports.
+    pub serves: AtomicBool,
+}
+
 /// A loaded data plane.
 pub struct Loaded {
     pub maps: Maps,
@@ -62,6 +73,9 @@ pub struct Loaded {
     pub reap: OwnedFd,
     pub sweep_embryos: OwnedFd,
     pub probe: OwnedFd,
+    pub endless: OwnedFd,
+    /// The data plane with another layout that serves until our tables are filled.
+    pub earlier: Option<Arc<Earlier>>,
     /// The state of an earlier daemon was taken over.
     pub adopted: bool,
     /// What the operator should know of the start.
@@ -106,15 +120,15 @@ fn embryo_sets(limits: &Limits) -> u32 {
     (limits.embryonic / EMBRYO_WAYS * 2).next_power_of_two().max(1)
 }
 
-/// What the maps pinned in `dir` say of themselves, `None` if there are none. `layout` and `seed` are where they
-/// are in every layout. Any other failure to read it is an error: a data plane that runs must not be taken for none.
-fn pinned_control(dir: &Path) -> Result<Option<control>, DataPlaneError> {
-    let path = dir.join("control");
+/// A map pinned in `dir`, `None` if there is none. Any other failure to open it is an error: a data plane that runs
+/// must not be taken for none.
+fn pinned_words<V: Raw>(dir: &Path, name: &str) -> Result<Option<SharedArray<V>>, DataPlaneError> {
+    let path = dir.join(name);
     if !path.exists() {
         return Ok(None);
     }
     let map = MapHandle::from_pinned_path(&path).map_err(|source| DataPlaneError::Adopt { path, source })?;
-    Ok(SharedArray::<control>::map(&map)?.read(0))
+    SharedArray::map(&map).map(Some)
 }
 
 /// Loads the program; adopts the maps pinned in `dir` when their layout is ours, else makes new ones.
@@ -124,7 +138,12 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let mut adopted = false;
     // By it the hashes of connections without an entry stay what they were.
     let mut seed = None;
-    if let Some(held) = dir.map(pinned_control).transpose()?.flatten() {
+    let mut earlier = None;
+    // Lease, layout and seed are where they are in every layout.
+    if let Some(dir) = dir
+        && let Some(map) = pinned_words::<control>(dir, "control")?
+        && let Some(held) = map.read(0)
+    {
         adopted = held.layout == LAYOUT;
         seed = Some(held.seed);
         if !adopted {
@@ -134,6 +153,8 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
                  is consistent (maglev, source-hash) and in DSR mode, the others are reset at their next packet",
                 held.layout
             ));
+            let ownership = pinned_words(dir, "ownership")?;
+            earlier = Some(Arc::new(Earlier { control: map, ownership, serves: AtomicBool::new(true) }));
         }
     }
     let load_error = |source: libbpf_rs::Error| DataPlaneError::load(source);
@@ -177,13 +198,15 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     let reap = own(skel.progs.lbd_reap.as_fd())?;
     let sweep_embryos = own(skel.progs.lbd_sweep_embryos.as_fd())?;
     let probe = own(skel.progs.lbd_probe.as_fd())?;
+    let endless = own(skel.progs.lbd_endless.as_fd())?;
     macro_rules! handle {
         ($name:ident) => {
             MapHandle::try_from(&skel.maps.$name).map_err(load_error)?
         };
     }
     let maps = Maps {
-        control: SharedArray::map(&handle!(control))?,
+        control: Arc::new(SharedArray::map(&handle!(control))?),
+        ownership: Arc::new(SharedArray::map(&handle!(ownership))?),
         ports: Table::new(handle!(ports)),
         tx_ports: Table::new(handle!(tx_ports)),
         addrs: Table::new(handle!(addrs)),
@@ -221,7 +244,7 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     if !adopted {
         set_control(&maps, seed)?;
     }
-    Ok(Loaded { maps, xdp, reap, sweep_embryos, probe, adopted, notes })
+    Ok(Loaded { maps, xdp, reap, sweep_embryos, probe, endless, earlier, adopted, notes })
 }
 
 /// First contents of `control`: no lease yet, so that nothing is answered before the tables are filled.
@@ -270,6 +293,7 @@ fn is_pinned(name: &str) -> bool {
 fn pinned_maps<'a, 'obj>(maps: &'a mut OpenLbdMaps<'obj>) -> Vec<&'a mut OpenMapMut<'obj>> {
     vec![
         &mut maps.control,
+        &mut maps.ownership,
         &mut maps.ports,
         &mut maps.tx_ports,
         &mut maps.addrs,

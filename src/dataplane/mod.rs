@@ -6,16 +6,18 @@ pub mod flows;
 mod ids;
 mod kernel;
 mod layout;
+pub mod lease;
 mod loader;
 mod probe;
+pub mod question;
 pub mod reasons;
+pub mod release;
 mod reset;
 mod rst;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use crate::core::marks::ProbePlace;
 use crate::core::network::IfIndex;
 
 use flows::{Expiry, Sweep, SweepStep};
+use lease::LeaseWriter;
 use loader::{Attachments, Loaded};
 use reasons::REASONS;
 use reset::Resets;
@@ -70,6 +73,8 @@ pub enum DataPlaneError {
     AttachProbe { device: IfIndex, source: libbpf_rs::Error },
     #[error("the data plane has no room for more {what}: it holds {limit}")]
     Full { what: &'static str, limit: u32 },
+    #[error("the program that makes the lease endless cannot be run: {source}")]
+    Lease { source: io::Error },
     #[error("the connection table cannot be swept: {source}")]
     Sweep { source: io::Error },
     #[error("no random numbers for the seed of the hashes: {source}")]
@@ -129,6 +134,7 @@ pub struct SeenMac {
 /// The data plane of this box, running or just made.
 pub struct DataPlane {
     loaded: Loaded,
+    lease: LeaseWriter,
     tables: Tables,
     attachments: Attachments,
     sweep: Option<Sweep>,
@@ -153,8 +159,13 @@ impl DataPlane {
         let mut attachments = Attachments::new(pin_dir);
         attachments.adopt(loaded.adopted.then_some(loaded.xdp.as_fd()))?;
         let tables = if loaded.adopted { Tables::adopt(&loaded.maps)? } else { Tables::default() };
+        let lease = LeaseWriter::new(&loaded)?;
+        if !loaded.adopted {
+            lease.begin();
+        }
         Ok(Self {
             loaded,
+            lease,
             tables,
             attachments,
             sweep: None,
@@ -188,7 +199,11 @@ impl DataPlane {
             .keys()
             .map(|index| (*index, names.get(index).cloned().unwrap_or_else(|| index.to_string())))
             .collect();
-        self.attachments.set(self.loaded.xdp.as_fd(), &ports, xdp)
+        let notes = self.attachments.set(self.loaded.xdp.as_fd(), &ports, xdp)?;
+        if let Some(earlier) = &self.loaded.earlier {
+            earlier.serves.store(false, Ordering::Release);
+        }
+        Ok(notes)
     }
 
     /// Brings the tables to `state`, and leaves the ports alone (tests, benches).
@@ -216,11 +231,16 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Until when this box owns its addresses, CLOCK_BOOTTIME nanoseconds; `u64::MAX` is endless.
-    pub fn set_lease(&self, until: u64) {
-        if let Some(word) = self.loaded.maps.control.word(0, offset_of!(layout::control, lease_until)) {
-            word.store(until, Ordering::Release);
-        }
+    /// The lease, for a thread that must not wait for this data plane. A lease that was taken over is what it
+    /// was; a data plane that was just made owns nothing.
+    pub fn lease_writer(&self) -> Result<LeaseWriter, DataPlaneError> {
+        LeaseWriter::new(&self.loaded)
+    }
+
+    /// There is no pair, or this box is told that it is alone: it owns its addresses without end, whatever was
+    /// agreed with a peer.
+    pub fn own_alone(&self) {
+        self.lease.own_alone();
     }
 
     /// Whether the program is on a port: natively (`true`) or generically.
@@ -372,12 +392,6 @@ impl DataPlane {
     /// Clears expired handshakes; how many.
     pub fn sweep_embryos(&self) -> Result<u32, DataPlaneError> {
         flows::sweep_embryos(&self.loaded)
-    }
-
-    /// Ends all connections of a destination; how many.
-    pub fn cut(&self, dest: &DestKey) -> Result<u32, DataPlaneError> {
-        let ids = self.tables.dest_ids(dest);
-        ids.into_iter().map(|id| flows::cut(&self.loaded, id)).sum()
     }
 
     /// MACs that the bridge did not see because their frames were taken away.

@@ -46,6 +46,7 @@ pub const REASONS: &[(reason, Verdict, &str, &str)] = {
         (reason::REASON_ANSWERED_ARP, Answered, "arp", "ARP request for an address of ours"),
         (reason::REASON_ANSWERED_ND, Answered, "nd", "neighbour solicitation for an address of ours"),
         (reason::REASON_ANSWERED_ECHO, Answered, "echo", "ping to an address of ours"),
+        (reason::REASON_ANSWERED_QUESTION, Answered, "question", "the peer asked what this box holds of the lease"),
         (reason::REASON_FORWARDED, Forwarded, "to-server", "to a server"),
         (reason::REASON_RETURNED, Forwarded, "to-client", "back to a client (NAT)"),
         (reason::REASON_ICMP_TO_SERVER, Forwarded, "icmp-to-server", "ICMP error about a server's packet"),
@@ -93,6 +94,20 @@ pub const REASONS: &[(reason, Verdict, &str, &str)] = {
             "not-migrated",
             "nobody in the pool that a client migrates to could take it: the service's own pool did",
         ),
+        (
+            reason::REASON_SERVED_LATE,
+            Event,
+            "served-late",
+            "a frame to this box's MAC after it lost its lease, within the time in which it serves on",
+        ),
+        (reason::REASON_TOKEN_WRONG, Event, "token-wrong", "a release token that is not the one"),
+        (
+            reason::REASON_TOKEN_EARLY,
+            Event,
+            "token-early",
+            "the release token, but the daemon lives, or the lease ends by itself",
+        ),
+        (reason::REASON_RELEASED, Event, "released", "the peer ended the lease of this box's dead daemon"),
     ]
 };
 

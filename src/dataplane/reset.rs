@@ -18,6 +18,7 @@ use super::DataPlaneError;
 use super::flows::{self, CHUNK};
 use super::kernel::ScanCursor;
 use super::layout::*;
+use super::lease;
 use super::loader::Loaded;
 use super::rst::Rst;
 use super::tables::Tables;
@@ -232,12 +233,5 @@ fn reverse_key(key: &flow_key, flow: &flow, dest: &dest) -> Option<flow_key> {
 /// Whether this box owns its addresses: a standby resets nothing, its peer does.
 pub fn owns(loaded: &Loaded) -> bool {
     let until = loaded.maps.control.word(0, offset_of!(control, lease_until));
-    let until = until.map_or(0, |word| word.load(std::sync::atomic::Ordering::Acquire));
-    until == LEASE_ENDLESS || boottime_ns() < until
-}
-
-fn boottime_ns() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
-        .map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
-        .unwrap_or(u64::MAX)
+    lease::owns(until.map_or(0, |word| word.load(std::sync::atomic::Ordering::Acquire)), lease::boottime_ns())
 }

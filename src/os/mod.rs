@@ -2,6 +2,7 @@
 //! told and report what they find; decisions are made in `core`.
 
 pub mod arp;
+pub mod asking;
 pub mod clock;
 pub mod ethtool;
 pub mod netlink;

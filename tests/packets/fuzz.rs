@@ -2,8 +2,11 @@
 //! XDP_ABORTED, and exactly one counter tells its fate.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
-use lbd::config::Mode;
+use lbd::config::{Mac, Mode};
+use lbd::dataplane::question::{Between, PairId, question, release};
+use lbd::dataplane::release::{Token, TokenOf};
 use proptest::prelude::*;
 
 use super::frame::*;
@@ -66,6 +69,16 @@ fn valid() -> Vec<Vec<u8>> {
             frames.push(frame.tag(0x6064).bytes());
         }
     }
+    for vlan in [0, 100] {
+        let way = Between { from: Mac(STRANGER), to: Mac(OWN), vlan };
+        frames.push(question(way, PairId(1), 7));
+        frames.push(release(
+            way,
+            PairId(1),
+            7,
+            &Token::new(&[1; 32], &TokenOf { owner: 1, boot: 1, start: 1, number: 0 }),
+        ));
+    }
     for tag in [None, Some(100)] {
         let (sender, target) = ((ROUTER, [198, 51, 100, 1]), ([0; 6], [192, 0, 2, 1]));
         frames.push(Arp { to: [0xff; 6], from: ROUTER, tag, operation: 1, sender, target }.bytes());
@@ -95,8 +108,18 @@ fn a_frame_cut_short_anywhere_is_passed_or_dropped_and_never_answered_or_forward
 fn run_with(cases: u32, frames: impl Strategy<Value = Vec<u8>>) {
     let site = RefCell::new(site());
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(frame in frames)| {
-        site.borrow_mut().send_bytes("fuzz", &frame);
+    proptest!(config, |(frame in frames, state in 0..5)| {
+        let mut site = site.borrow_mut();
+        let lease = site.lease();
+        match state {
+            0 => lease.drop_lease(),
+            1 => lease.hand_over(Duration::from_secs(60)),
+            2 => lease.set_until(0),
+            _ => site.dp.own_alone(),
+        }
+        let outcome = site.send_bytes("fuzz", &frame);
+        let as_owner = |counted: &&str| ["arp", "nd"].contains(counted) || counted.starts_with("rst-");
+        prop_assert!(state > 2 || !outcome.counted.iter().any(as_owner), "no owner, and answers: {:?}", outcome);
     });
     site.borrow().assert_counts_are_true();
 }

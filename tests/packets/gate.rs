@@ -18,7 +18,7 @@ fn arp_for_vip() -> Arp {
 #[test]
 fn without_a_lease_everything_goes_to_the_kernel() {
     let mut site = Site::new([Pool::tcp("smtp", 25, Mode::Dsr)]);
-    site.dp.set_lease(0);
+    site.lease().set_until(0);
     for family in BOTH {
         let echo = Frame::icmp(client(family, 1), vip(family, 1), if family == V4 { 8 } else { 128 }, 0, 1, b"ping");
         site.passes("a first packet", &syn(family), "not-owner");
@@ -34,13 +34,13 @@ fn the_lease_runs_on_the_clock_that_suspend_does_not_stop() {
     let mut site = Site::new([Pool::tcp("smtp", 25, Mode::Dsr)]);
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap();
     let now = u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap();
-    site.dp.set_lease(now - 1);
-    site.passes("a lease that has just ended", &syn(V4), "not-owner");
-    site.dp.set_lease(now + 3_600_000_000_000);
+    site.lease().set_until(now - 1);
+    site.passes("a lease that has just ended", &syn(V4), "not-owner served-late");
+    site.lease().set_until(now + 3_600_000_000_000);
     site.sends("a lease for an hour", &syn(V4), "to-server", &syn(V4).between(OWN, server_mac(1)));
-    site.dp.set_lease(u64::MAX);
+    site.dp.own_alone();
     site.sends("a lease without end", &syn(V4), "to-server", &syn(V4).between(OWN, server_mac(1)));
-    site.dp.set_lease(1);
+    site.lease().set_until(1);
     site.passes("a lease of long ago", &syn(V4), "not-owner");
 }
 

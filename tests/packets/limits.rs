@@ -127,7 +127,7 @@ fn a_flood_of_finished_handshakes_fills_the_table_and_pushes_nobody_out() {
 
         // As soon as there is room, it is entered.
         let key = Site::key("smtp", V4, flows[0].0);
-        assert!(site.dp.cut(&key).unwrap() > 0);
+        assert!(site.cut(&key) > 0);
         assert_eq!(site.send(&tcp(V4, 2000, 4000, ACK)).counted, ["to-server"]);
         assert_eq!(pending(&site), 0, "{mode:?}");
         site.assert_counts_are_true();
@@ -140,7 +140,7 @@ fn dsr_a_connection_that_was_closed_while_the_table_was_full_does_not_count_when
     let flows: Vec<_> = (0..1024).map(|i| connect(&mut site, Mode::Dsr, V4, i, 4000).0).collect();
     site.send(&tcp(V4, 2000, 4000, SYN));
     assert_eq!(site.send(&tcp(V4, 2000, 4000, FIN | ACK)).counted, ["to-server", "table-full"]);
-    site.dp.cut(&Site::key("smtp", V4, flows[0])).unwrap();
+    site.cut(&Site::key("smtp", V4, flows[0]));
     let before = active(&site);
     assert_eq!(site.send(&tcp(V4, 2000, 4000, ACK)).counted, ["to-server"]);
     assert_eq!((active(&site), pending(&site)), (before, 0));

@@ -307,12 +307,12 @@ fn a_client_that_comes_again_from_the_same_port_while_it_is_told_keeps_the_new_c
 fn a_box_that_does_not_own_its_addresses_resets_nothing_until_it_does() {
     let mut site = Site::new([Pool::tcp("smtp", 25, Mode::Dsr)]);
     connect(&mut site, Mode::Dsr, V4, 25);
-    site.dp.set_lease(0);
+    site.lease().drop_lease();
     site.fail("smtp", 1);
     assert!(!site.dp.has_resets());
     assert_eq!(resets(&mut site), Vec::<Vec<u8>>::new());
     assert_eq!(site.connections().len(), 1);
-    site.dp.set_lease(u64::MAX);
+    site.dp.own_alone();
     assert!(site.dp.has_resets());
     assert_eq!(resets(&mut site).len(), 1);
 }

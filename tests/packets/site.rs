@@ -13,8 +13,9 @@ pub use lbd::core::forwarding::Family::{self, V4, V6};
 use lbd::core::forwarding::{Dest, DestKey, ForwardingState, Port, ServerEntry, Service, ServiceKey, Weight};
 use lbd::core::network::Place;
 use lbd::dataplane::flows::{Connection, ConnectionReader};
+use lbd::dataplane::lease::LeaseWriter;
 use lbd::dataplane::reasons::{REASONS, Verdict};
-use lbd::dataplane::{ConnectionCounts, DataPlane};
+use lbd::dataplane::{ConnectionCounts, DataPlane, ResetStep};
 
 use super::frame::{self, Frame};
 
@@ -163,7 +164,7 @@ impl Site {
         state.inside = BOTH.map(|f| Prefix { address: inside(f), length: if f == V4 { 24 } else { 64 } }).into();
         let mut site = Self { dp, state, counters: vec![] };
         site.apply();
-        site.dp.set_lease(u64::MAX);
+        site.dp.own_alone();
         site.counters = site.dp.reasons().unwrap();
         site
     }
@@ -223,6 +224,10 @@ impl Site {
         self.apply();
     }
 
+    pub fn lease(&self) -> LeaseWriter {
+        self.dp.lease_writer().unwrap()
+    }
+
     pub fn apply(&mut self) {
         self.dp.apply_tables(&self.state).unwrap();
     }
@@ -271,6 +276,24 @@ impl Site {
             self.service(service, family).schedule.remove(&server_name(n));
         }
         self.apply();
+    }
+
+    /// Ends what a destination owns: it fails, is reset, and is as before. How many entries went.
+    pub fn cut(&mut self, key: &DestKey) -> usize {
+        let before = self.connections().len();
+        let was_down = std::mem::replace(&mut self.state.dests.get_mut(key).unwrap().down, true);
+        self.apply();
+        self.dp.force_reset(&key.server);
+        loop {
+            match self.dp.reset_step().unwrap() {
+                ResetStep::Idle => break,
+                ResetStep::Finished(_) => {}
+                ResetStep::Batch(batch) => self.dp.reset_done(batch).unwrap(),
+            }
+        }
+        self.state.dests.get_mut(key).unwrap().down = was_down;
+        self.apply();
+        before - self.connections().len()
     }
 
     pub fn counts(&self, service: &str, family: Family, n: u8) -> ConnectionCounts {

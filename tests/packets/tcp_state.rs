@@ -267,7 +267,7 @@ fn a_connection_that_is_cut_is_gone_and_its_next_packet_is_reset() {
         site.send(&from_client(family, SYN));
         site.send(&from_server(family, SYN | ACK));
         site.send(&from_client(family, ACK));
-        assert_eq!(site.dp.cut(&Site::key("smtp", family, 1)).unwrap(), 1);
+        assert_eq!(site.cut(&Site::key("smtp", family, 1)), 1);
         assert_eq!(site.live("smtp", family, 1), (0, 0));
         assert_eq!(site.send(&from_client(family, ACK)).counted, ["rst-no-flow"]);
         site.passes("the server's side", &from_server(family, ACK), "other");

@@ -109,7 +109,7 @@ impl Balancer {
         marks.set(&config.servers.keys().flat_map(both).collect(), Moment::default());
         let dataplane = DataPlane::load(&config.limits, None).expect("these tests need root");
         if owner {
-            dataplane.set_lease(u64::MAX);
+            dataplane.own_alone();
         }
         let mut this = Self { config, network, _os: os, dataplane, route: ProbeRoute::open().unwrap(), marks };
         let found = |now: &Arc<Network>| addresses.iter().all(|address| now.locate(*address).is_ok());

@@ -238,8 +238,8 @@ STEP int answer_rst(struct xdp_md *ctx, struct pkt *p, __u32 reason)
 /* A TCP packet that nobody can serve is refused; a RST never, and nothing of UDP. */
 static __always_inline int refuse(struct xdp_md *ctx, struct pkt *p, __u32 rst, __u32 drop)
 {
-	if (p->protocol != IPPROTO_TCP || p->tcp_flags & TCP_RST || p->fragment == FRAGMENT_LATER)
-		return counted(drop, XDP_DROP);
+	if (p->window || p->protocol != IPPROTO_TCP || p->tcp_flags & TCP_RST || p->fragment == FRAGMENT_LATER)
+		return give_up(p, drop);
 	return answer_rst(ctx, p, rst);
 }
 

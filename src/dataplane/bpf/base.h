@@ -18,6 +18,11 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/* What a box that has lost its lease serves for a while, of frames to its own MAC. */
+#define WINDOW_NONE 0  /* an owner needs none */
+#define WINDOW_ALL 1   /* everything, as before; ARP and ND are not answered */
+#define WINDOW_KNOWN 2 /* the flows that it knows */
+
 #define FRAGMENT_NONE 0
 #define FRAGMENT_FIRST 1
 #define FRAGMENT_LATER 2
@@ -55,6 +60,7 @@ struct pkt {
 	__u8 icmp_type;
 	__u8 fragment;
 	__u8 tagged;
+	__u8 window; /* WINDOW_* */
 };
 
 /* The packet lies in a map and not on the stack, whose 512 bytes all steps share.
@@ -99,6 +105,13 @@ static __always_inline struct control *the_control(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&control, &zero);
+}
+
+/* A packet that cannot be served. Whoever does not own refuses nobody: the packet may be
+ * the owner's affair, and the kernel knows a way to him. */
+static __always_inline int give_up(const struct pkt *p, __u32 reason)
+{
+	return p->window ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : counted(reason, XDP_DROP);
 }
 
 /* Time since `then`, which another CPU may have written after this one took its `now`. */

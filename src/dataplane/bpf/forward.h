@@ -358,6 +358,8 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		}
 		embryo_remove(&key, p->now);
 	}
+	if (p->window == WINDOW_KNOWN)
+		return give_up(p, REASON_DROP_NO_FLOW);
 
 	opened = p->protocol == IPPROTO_TCP && begins == (TCP_SYN | TCP_ACK) && p->dport == s->active_port;
 	dest = choose(service, &key, p->now, !first);
@@ -441,7 +443,7 @@ STEP int is_over(const struct flow_key *key, struct flow *f, struct dest *d, str
 		__u32 service = d->service;
 		struct service *s = bpf_map_lookup_elem(&service_settings, &service);
 
-		if (d->flags & LBD_DEST_DOWN && !(s && s->on_failure == LBD_ON_FAILURE_KEEP))
+		if (!p->window && d->flags & LBD_DEST_DOWN && !(s && s->on_failure == LBD_ON_FAILURE_KEEP))
 			over = true;
 		if (s && s->udp_life == LBD_UDP_MAX_AGE && elapsed(p->now, f->created) > s->udp_max_age_ns)
 			over = true;
@@ -486,8 +488,9 @@ STEP int failed_server(struct xdp_md *ctx, struct pkt *p, struct flow *f, struct
 	__u32 service = d->service;
 	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
 
-	if (s && s->on_failure == LBD_ON_FAILURE_KEEP)
-		return counted(REASON_DROP_DOWN, XDP_DROP);
+	/* The owner may still reach a server that this box has lost: the flow is left alone. */
+	if (p->window || (s && s->on_failure == LBD_ON_FAILURE_KEEP))
+		return give_up(p, REASON_DROP_DOWN);
 	flow_mark(f, LBD_FLOW_SERVER_RST, d->mode == LBD_MODE_DSR);
 	return refuse(ctx, p, REASON_RST_DOWN, REASON_DROP_DOWN);
 }
@@ -706,7 +709,7 @@ STEP int has_made_way(const struct flow_key *key)
 static __always_inline bool is_opening(const struct pkt *p, const struct flow_key *key)
 {
 	return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
-	       p->fragment != FRAGMENT_LATER && key->local & LBD_LOCAL_SERVER;
+	       p->fragment != FRAGMENT_LATER && key->local & LBD_LOCAL_SERVER && p->window != WINDOW_KNOWN;
 }
 
 /* `key` names the way back: by the server's id, or by a source address of ours. */

@@ -105,7 +105,7 @@ STEP int icmp_to_server(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	__u32 egress;
 
 	if (!w || !read_quote(ctx, p, &q) || !same_addr(&q.src, &p->dst))
-		return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
+		return give_up(p, REASON_DROP_ICMP_UNKNOWN);
 	key.peer = q.dst;
 	key.peer_port = q.dport;
 	key.port = q.sport;
@@ -118,13 +118,13 @@ STEP int icmp_to_server(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 			struct service_key quoted = {.vip = vip, .port = q.sport, .protocol = q.protocol};
 			__u32 *service = bpf_map_lookup_elem(&services, &quoted);
 
-			if (!service)
-				return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
+			if (!service || p->window == WINDOW_KNOWN)
+				return give_up(p, REASON_DROP_ICMP_UNKNOWN);
 			f->dest = choose(*service, &key, p->now, true);
 			f->snat = 0;
 			d = the_dest(f->dest);
 			if (!d || d->mode != LBD_MODE_DSR)
-				return counted(REASON_DROP_ICMP_UNKNOWN, XDP_DROP);
+				return give_up(p, REASON_DROP_ICMP_UNKNOWN);
 		}
 	}
 	d = the_dest(f->dest);

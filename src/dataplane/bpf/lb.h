@@ -13,7 +13,7 @@
 #ifndef LBD_LB_H
 #define LBD_LB_H
 
-#define LBD_LAYOUT 2
+#define LBD_LAYOUT 3
 
 /* Fixed sizes. The others (connections, embryos, persistence, fragments) come
  * from `limits` in the configuration and are set when the maps are made. */
@@ -302,8 +302,9 @@ struct name {
 
 /* -- control and telemetry ---------------------------------------------------------- */
 
+/* `lease_until`, `layout` and `seed` lie where they are in every layout. */
 struct control {
-	__u64 lease_until;      /* CLOCK_BOOTTIME; LBD_LEASE_ENDLESS: alone */
+	__u64 lease_until;      /* CLOCK_BOOTTIME; LBD_LEASE_ENDLESS: no end */
 	__u32 layout;           /* LBD_LAYOUT of who made the maps */
 	__u32 embryo_mask;      /* number of sets - 1 */
 	__u32 snats4;           /* slots of `snats` to try for IPv4: [0, snats4) */
@@ -311,6 +312,59 @@ struct control {
 	__u32 seed;             /* of all hashes; kept over restarts */
 	__u32 pad;
 };
+
+/* What else is known of the lease. Apart from `control`, because an owner's packets
+ * need none of it. Times are CLOCK_BOOTTIME. `alive_at` and `token` lie where they are
+ * in every layout from 3 on. */
+struct ownership {
+	__u64 owned_since;       /* of a box that owns: since when without a gap */
+	__u64 promised_until;    /* the daemon has promised its peer not to own before */
+	__u64 alive_at;          /* the daemon showed life */
+	__u64 serve_all_until;   /* without owning: frames to our MAC are served as before, */
+	__u64 serve_known_until; /* those of known flows are */
+	__u64 token[2];          /* whoever shows it may end the lease of a dead daemon; 0: nobody */
+	__u64 token_shown_at;    /* it was shown, and not obeyed: it has been on the wire */
+	__u64 pair;              /* which pair this box is of; 0: none */
+};
+
+/* For so long after it lost its lease a box serves the flows that it knows. */
+#define LBD_SERVE_KNOWN_NS 2000000000ULL
+/* A daemon that showed no life for so long may be dead. */
+#define LBD_SILENCE_NS 1500000000ULL
+
+/* -- questions on the wire ------------------------------------------------------------ */
+
+/* What one box asks the other's data plane, which answers also when its daemon is
+ * dead. Follows the Ethernet header, with or without one VLAN tag. Everything in
+ * network order. Later versions append: what is here keeps its place, and a box
+ * answers every version with its own. */
+#define LBD_ETHERTYPE 0x88b5          /* local experimental (IEEE 802) */
+#define LBD_QUESTION_MAGIC 0x6c62643f /* "lbd?" */
+#define LBD_QUESTION_VERSION 1
+
+#define LBD_KIND_QUESTION 1
+#define LBD_KIND_ANSWER 2
+#define LBD_KIND_RELEASE 3 /* a question that brings a token */
+
+#define LBD_HOLDS_NOTHING 0
+#define LBD_HOLDS_UNTIL 1
+#define LBD_HOLDS_ENDLESSLY 2
+
+struct question {
+	__be32 magic;
+	__u8 version;
+	__u8 kind;         /* LBD_KIND_* */
+	__u8 holds;        /* answer: LBD_HOLDS_* */
+	__u8 reserved;
+	__be64 nonce;      /* the asker's, and the same in the answer */
+	__be64 pair;       /* the sender's */
+	__be64 remaining;  /* answer: ns until the lease ends, if it has an end */
+	__be64 owned_for;  /* answer: ns since this box owns, if it does */
+	__be64 silent_for; /* answer: ns since the daemon showed life */
+	__u8 token[16];    /* release */
+};
+
+/* -- housekeeping ------------------------------------------------------------------------ */
 
 /* What the daemon hands to `lbd_reap` and `lbd_sweep_embryos` (as the packet of a
  * BPF_PROG_TEST_RUN), and gets back in the same place. */
@@ -323,8 +377,7 @@ struct work {
 };
 #define LBD_REAP_MAX 4096
 #define LBD_REAP_EXPIRED 0 /* what has been idle for too long */
-#define LBD_REAP_ALL 1
-#define LBD_REAP_DOWN 2    /* whose destination is down */
+#define LBD_REAP_DOWN 1    /* whose destination is down */
 
 /* A MAC whose frames the program took away from the bridge. */
 struct seen_mac {
@@ -354,6 +407,7 @@ enum reason {
 	REASON_ANSWERED_ARP,
 	REASON_ANSWERED_ND,
 	REASON_ANSWERED_ECHO,
+	REASON_ANSWERED_QUESTION, /* the peer's, about the lease */
 	REASON_FORWARDED,        /* to a server */
 	REASON_RETURNED,         /* to a client */
 	REASON_ICMP_TO_SERVER,
@@ -381,6 +435,10 @@ enum reason {
 	REASON_FLOW_ENTERED,       /* event: a connection was established in the table */
 	REASON_FLOW_REMOVED,       /* event: and left it */
 	REASON_NOT_MIGRATED,       /* event: a migrated client was served by the old pool, the new one has nobody */
+	REASON_SERVED_LATE,        /* event: a frame to our MAC within the time in which one serves without owning */
+	REASON_TOKEN_WRONG,        /* event: a release token that is not the one */
+	REASON_TOKEN_EARLY,        /* event: the right one, but the daemon lives, or the lease has an end */
+	REASON_RELEASED,           /* event: the lease of a dead daemon was ended by its token */
 	REASON_MAX
 };
 

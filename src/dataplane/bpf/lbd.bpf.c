@@ -8,6 +8,7 @@
 #include "answer.h"
 #include "forward.h"
 #include "icmp.h"
+#include "lease.h"
 #include "probe.h"
 
 /* Carries the shared types into the object's BTF, from which Rust's are generated. */
@@ -30,6 +31,8 @@ struct lbd_types {
 	struct snat snat;
 	struct prefix_key prefix_key;
 	struct control control;
+	struct ownership ownership;
+	struct question question;
 	struct seen_mac seen_mac;
 	struct work work;
 	struct name_key name_key;
@@ -40,15 +43,6 @@ struct lbd_types {
 	enum reason reason;
 };
 const volatile struct lbd_types lbd_types = {};
-
-/* `owns = now < lease_until`, per packet: a daemon that hangs or dies loses its
- * addresses without being asked. BOOTTIME, because MONOTONIC stands still in suspend. */
-static __always_inline bool owns(const struct control *c)
-{
-	__u64 until = *(const volatile __u64 *)&c->lease_until;
-
-	return until == LBD_LEASE_ENDLESS || bpf_ktime_get_boot_ns() < until;
-}
 
 static __always_inline bool is_ours(struct xdp_md *ctx, const struct pkt *p)
 {
@@ -63,12 +57,12 @@ static __always_inline int for_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		return to_vip(ctx, p, vip);
 	if (p->protocol == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
 		if (p->fragment != FRAGMENT_NONE) /* a ping that would have to be put together first */
-			return counted(REASON_DROP_FRAGMENT, XDP_DROP);
+			return give_up(p, REASON_DROP_FRAGMENT);
 		if (is_icmp_error(p))
 			return icmp_to_server(ctx, p, vip);
 		return counted(REASON_PASS_OTHER, XDP_PASS);
 	}
-	return counted(REASON_DROP_PROTOCOL, XDP_DROP);
+	return give_up(p, REASON_DROP_PROTOCOL);
 }
 
 /* A reply in NAT, or anything else that a server sends through us. */
@@ -104,13 +98,19 @@ int lbd_xdp(struct xdp_md *ctx)
 	struct addr_info *info;
 	__u32 zero = 0;
 	struct pkt *p = bpf_map_lookup_elem(&packet, &zero);
-	int verdict;
+	int verdict, window = WINDOW_NONE;
 
-	if (!port || !c || !p || !(port->flags & LBD_PORT_FORWARDING))
+	if (!port || !c || !p)
 		return counted(REASON_PASS_PORT, XDP_PASS);
-	if (!owns(c))
-		return counted(REASON_PASS_NOT_OWNER, XDP_PASS);
+	if (!(port->flags & LBD_PORT_FORWARDING))
+		return maybe_question(ctx, REASON_PASS_PORT);
+	if (!owns(c)) {
+		window = window_now();
+		if (window == WINDOW_NONE)
+			return maybe_question(ctx, REASON_PASS_NOT_OWNER);
+	}
 	__builtin_memset(p, 0, sizeof(*p));
+	p->window = window;
 	p->ingress = ingress;
 	p->now = bpf_ktime_get_coarse_ns();
 	__builtin_memcpy(p->own, port->mac, 6);
@@ -118,29 +118,31 @@ int lbd_xdp(struct xdp_md *ctx)
 	case PARSED:
 		break;
 	case PARSED_ARP:
-		return answer_arp(ctx, p);
+		return p->window ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : answer_arp(ctx, p);
 	case PARSED_MALFORMED:
 		return counted(REASON_PASS_MALFORMED, XDP_PASS);
 	case PARSED_LOST:
 		info = bpf_map_lookup_elem(&addrs, &p->dst);
 		if (info && info->roles & LBD_ADDR_VIP)
-			return counted(REASON_DROP_FRAGMENT, XDP_DROP);
+			return give_up(p, REASON_DROP_FRAGMENT);
 		return counted(REASON_PASS_OTHER, XDP_PASS);
 	default:
-		return counted(REASON_PASS_OTHER, XDP_PASS);
+		return maybe_question(ctx, REASON_PASS_OTHER);
 	}
 	if (p->family == 6 && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT &&
 	    p->fragment == FRAGMENT_NONE)
-		return answer_nd(ctx, p);
+		return p->window ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : answer_nd(ctx, p);
 	if (!is_ours(ctx, p))
 		return counted(REASON_PASS_SWITCHED, XDP_PASS);
+	if (p->window)
+		count(REASON_SERVED_LATE);
 
 	info = bpf_map_lookup_elem(&addrs, &p->dst);
 	if (info) {
 		if (info->roles & (LBD_ADDR_VIP | LBD_ADDR_INSIDE | LBD_ADDR_SNAT) && p->fragment == FRAGMENT_NONE &&
 		    ((p->protocol == IPPROTO_ICMP && p->family == 4 && p->icmp_type == ICMPV4_ECHO) ||
 		     (p->protocol == IPPROTO_ICMPV6 && p->family == 6 && p->icmp_type == ICMPV6_ECHO)))
-			return answer_echo(ctx, p);
+			return p->window == WINDOW_KNOWN ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : answer_echo(ctx, p);
 		if (info->roles & LBD_ADDR_VIP)
 			return for_vip(ctx, p, info->vip);
 		if (info->roles & LBD_ADDR_SNAT) {
@@ -186,8 +188,7 @@ static long reap_one(__u32 i, void *context)
 	return 0;
 }
 
-/* Removes the listed flows: those that have expired, those of destinations that are
- * down, or all. Checked here, next to the deletion: a flow that came to life
+/* Removes the listed flows that have expired, or whose destinations are down. Checked here, next to the deletion: a flow that came to life
  * meanwhile, or one that has followed under the same key, stays. */
 SEC("xdp")
 int lbd_reap(struct xdp_md *ctx)

@@ -16,6 +16,7 @@
 /* Written by the daemon. Those that change under traffic are memory-mapped, so
  * that it can store a word at once where a copy could be seen half done. */
 MAP(BPF_MAP_TYPE_ARRAY, control, __u32, struct control, 1, BPF_F_MMAPABLE);
+MAP(BPF_MAP_TYPE_ARRAY, ownership, __u32, struct ownership, 1, BPF_F_MMAPABLE);
 MAP(BPF_MAP_TYPE_HASH, ports, __u32, struct port, LBD_MAX_PORTS, 0);
 MAP(BPF_MAP_TYPE_DEVMAP_HASH, tx_ports, __u32, __u32, LBD_MAX_PORTS, 0);
 MAP(BPF_MAP_TYPE_HASH, addrs, struct addr, struct addr_info, LBD_MAX_ADDRS, 0);
