@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use lbd::config::yaml;
 use lbd::daemon;
 use lbd::lab;
+use lbd::pair::key::{self, KeyId};
 
 #[derive(Parser)]
 #[command(name = "lbd", version, about = "Layer-4 load balancer and health checker on XDP")]
@@ -40,6 +41,12 @@ enum Command {
         #[arg(long, default_value = "/run/lbd")]
         run_dir: PathBuf,
     },
+    /// Print a new line for the key file of a pair. Both boxes get the same file, which root alone may read.
+    PairKey {
+        /// Number of the key; another one than that of any key in the file.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+        id: u8,
+    },
     Lab(lab::LabOptions),
     #[command(hide = true)]
     LabServer(lab::servers::ServerArgs),
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Command::PairKey { id } => pair_key(id),
         Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {
@@ -80,6 +88,11 @@ fn run(options: daemon::Options) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(daemon::run(options))
+}
+
+fn pair_key(id: u8) -> anyhow::Result<()> {
+    print!("{}", *key::new_line(KeyId(id))?);
+    Ok(())
 }
 
 fn lab_server(args: lab::servers::ServerArgs) -> anyhow::Result<()> {

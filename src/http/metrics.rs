@@ -6,6 +6,8 @@
 //! Labels are names from the configuration or words of this program, so that their number is bounded;
 //! never a client's address.
 
+mod pair;
+
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Error, TextEncoder};
 
@@ -29,6 +31,9 @@ fn families(state: &State) -> Vec<MetricFamily> {
     packets(state, &mut families);
     table(state, &mut families);
     interfaces(state, &mut families);
+    if let Some(state) = &state.pair {
+        pair::pair(state, &mut families);
+    }
     families.0
 }
 

@@ -87,7 +87,7 @@ pub fn state() -> State {
                 count: 1,
             },
         ],
-        pair: None,
+        pair: Some(pair()),
         warnings: vec![
             "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
         ],
@@ -186,5 +186,48 @@ fn dns() -> ServiceState {
         pool: "cache".into(),
         connections: Connections::default(),
         members: Vec::new(),
+    }
+}
+
+fn pair() -> PairState {
+    let peer = PeerState {
+        state: "standby",
+        owns: false,
+        ready: true,
+        heard_seconds: 0.025,
+        hears_us_seconds: Some(0.03),
+        healthy_pools: 2,
+        uplink_open: false,
+        same_config: true,
+    };
+    let path = PathState {
+        name: "cross".into(),
+        alive: true,
+        sent: 72_000,
+        received: 71_990,
+        lost: 10,
+        refused: 1,
+        delay_seconds: Some(0.00025),
+        heard_seconds: Some(0.025),
+        trouble: None,
+    };
+    PairState {
+        state: "active",
+        since_seconds: 3600.0,
+        owns: true,
+        alone: false,
+        lease: "finite",
+        lease_seconds: Some(0.22),
+        ready: true,
+        unready: None,
+        peer: Some(peer),
+        uplink_open: true,
+        protocol: 1,
+        paths: vec![path],
+        sync: SyncState { tells: true, behind_records: 12, behind_seconds: 0.004, ..SyncState::default() },
+        became_owner: 1,
+        handed_over: 0,
+        pauses: 0,
+        stale: 3,
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::store;
+use crate::os::clock;
 use crate::pair::heartbeat::Incarnation;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub fn next(state_dir: &Path, goes_on: bool) -> anyhow::Result<Incarnation> {
                 path.display()
             )
         })?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Counters::default(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => first(),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
     let next = after(before, goes_on);
@@ -49,6 +50,11 @@ pub fn keep_of_peer(state_dir: &Path, life: Incarnation) -> anyhow::Result<()> {
 
 fn peer_file(state_dir: &Path) -> std::path::PathBuf {
     state_dir.join("peer-incarnation.json")
+}
+
+/// A box that has lost its counters, or replaces another one, must begin above them: no box starts once a second.
+fn first() -> Counters {
+    Counters { boot: u32::try_from(clock::calendar().0.as_secs()).unwrap_or(0), start: 0 }
 }
 
 fn after(before: Counters, goes_on: bool) -> Counters {
