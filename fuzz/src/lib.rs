@@ -342,7 +342,7 @@ fn line(data: &[u8]) {
     let found = |pieces: &[&[u8]]| {
         let (mut deframer, mut found) = (Deframer::default(), Vec::new());
         for piece in pieces {
-            deframer.feed(piece, &mut |frame| found.push(frame.map(<[u8]>::to_vec)));
+            deframer.feed(piece, |frame| found.push(frame.map(<[u8]>::to_vec)));
         }
         found
     };

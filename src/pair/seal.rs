@@ -340,12 +340,11 @@ impl Opener {
 
     /// The key file has been read anew.
     pub fn set_keys(&mut self, keys: Keys) {
-        if let Some(current) = &mut self.current {
-            // Also when the number has stayed: the key may not have.
-            if let Some(key) = keys.find(current.key).or_else(|| Some(keys.sending())) {
-                current.key = key.id;
-                current.cipher = current.life.cipher(self.kind, key);
-            }
+        // Also when the number has stayed: the key may not have. A number that is gone finds no key any more.
+        if let Some(current) = &mut self.current
+            && let Some(key) = keys.find(current.key)
+        {
+            current.cipher = current.life.cipher(self.kind, key);
         }
         self.keys = keys;
     }

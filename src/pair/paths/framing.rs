@@ -80,7 +80,7 @@ impl Deframer {
     }
 
     /// Takes bytes; calls `each` with every payload and every damage that ends in them.
-    pub fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(Result<&[u8], Damage>)) {
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Result<&[u8], Damage>)) {
         for byte in bytes {
             if *byte == 0 {
                 if !self.skipping && !self.encoded.is_empty() {
@@ -142,7 +142,7 @@ mod tests {
 
     fn fed(deframer: &mut Deframer, bytes: &[u8]) -> Vec<Result<Vec<u8>, Damage>> {
         let mut found = Vec::new();
-        deframer.feed(bytes, &mut |frame| found.push(frame.map(<[u8]>::to_vec)));
+        deframer.feed(bytes, |frame| found.push(frame.map(<[u8]>::to_vec)));
         found
     }
 

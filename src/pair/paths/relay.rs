@@ -173,7 +173,7 @@ fn readable(file: &File) -> usize {
 fn spoilt(bytes: &[u8], fault: Fault, random: &mut u64) -> Vec<u8> {
     let mut hit = |one_in: u64| {
         *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*random >> 33) % one_in == 0
+        (*random >> 33).is_multiple_of(one_in)
     };
     let spoilt = |byte: &u8| match fault {
         Fault::Flip { one_in } if hit(one_in) => Some(byte ^ 0x10),

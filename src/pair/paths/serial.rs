@@ -183,7 +183,7 @@ impl SerialPath {
                 Ok(0) => io::Error::new(ErrorKind::UnexpectedEof, "the line was hung up"),
                 Ok(length) => {
                     line.bytes.read += length as u64;
-                    self.deframer.feed(buffer.get(..length).unwrap_or_default(), &mut |frame| match frame {
+                    self.deframer.feed(buffer.get(..length).unwrap_or_default(), |frame| match frame {
                         Ok(datagram) => each(Arrival::Datagram(datagram), clock()),
                         Err(damage) => each(Arrival::Damaged(damage), clock()),
                     });
