@@ -126,7 +126,6 @@ fn inputs(appliance: &Appliance) -> Inputs {
         gateway_seen: gateways.is_empty() || gateways.iter().any(reached),
         busy_magnitude: 0,
         config_revision: shared_revision(config),
-        ..Inputs::default()
     }
 }
 

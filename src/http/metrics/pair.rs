@@ -9,11 +9,7 @@ pub fn pair(state: &PairState, families: &mut Families) {
         vec![sample(&[("state", state.state)], 1.0)]
     });
     families.gauge("lbd_pair_owner", "1 while this box owns the virtual addresses.", one(flag(state.owns)));
-    families.gauge(
-        "lbd_pair_alone",
-        "1 while this box owns because the other one is silent.",
-        one(flag(state.alone)),
-    );
+    families.gauge("lbd_pair_alone", "1 while this box owns because the other one is silent.", one(flag(state.alone)));
     families.gauge("lbd_pair_ready", "1 while this box owns, or could take over at once.", one(flag(state.ready)));
     let lease = state.lease_seconds.map(|left| sample(&[], left)).into_iter().collect();
     families.gauge("lbd_pair_lease_seconds", "Until the lease ends by itself; absent while it has no end.", lease);
@@ -27,7 +23,11 @@ pub fn pair(state: &PairState, families: &mut Families) {
     paths(&state.paths, families);
     sync(state, families);
     let totals = [
-        ("lbd_pair_takeovers_total", "Times that this box became the owner, since the daemon started.", state.became_owner),
+        (
+            "lbd_pair_takeovers_total",
+            "Times that this box became the owner, since the daemon started.",
+            state.became_owner,
+        ),
         ("lbd_pair_hand_overs_total", "Times that this box handed over, since the daemon started.", state.handed_over),
         (
             "lbd_pair_pauses_total",
@@ -102,11 +102,7 @@ fn sync(state: &PairState, families: &mut Families) {
         "Changes that the other box, which is told, does not have yet.",
         one(float(sync.behind_records)),
     );
-    families.gauge(
-        "lbd_pair_sync_behind_seconds",
-        "How long the oldest of them has waited.",
-        one(sync.behind_seconds),
-    );
+    families.gauge("lbd_pair_sync_behind_seconds", "How long the oldest of them has waited.", one(sync.behind_seconds));
     families.gauge(
         "lbd_pair_sync_unresolved",
         "What was told of servers and addresses that this box does not have.",

@@ -28,13 +28,13 @@ impl Stage<'_> {
         };
         self.wait_until("the new pool is not in use", moved).await?;
         self.wait_for("pc4").await?;
-        let first = self.from_everybody().await?;
+        let first = self.one_of_each().await?;
         let moved = first.of("pc4");
         self.teller.claim(
             MOVED.contains(&moved) && first.served_count() == usize::from(CUSTOMERS),
             &format!("one visit from each of {CUSTOMERS} addresses: {}", spread(&first)),
         );
-        let again = self.from_everybody().await?;
+        let again = self.one_of_each().await?;
         self.teller.claim(
             again.of("pc4") == moved && again.failed_count() == 0,
             &format!("the same once more, nobody has changed sides: {}", spread(&again)),
@@ -56,7 +56,7 @@ impl Stage<'_> {
         self.wait_for("pc4").await
     }
 
-    async fn from_everybody(&self) -> anyhow::Result<Tally> {
+    async fn one_of_each(&self) -> anyhow::Result<Tally> {
         let visit = Visit::new(Kind::Imap, offer_of(Kind::Imap)?.address4());
         self.visit("from everybody", visit.from(mail::customers(false)).times(CUSTOMERS.into())).await
     }
