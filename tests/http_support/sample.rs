@@ -3,7 +3,7 @@
 use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
-use lbd::core::control::State;
+use lbd::core::control::{PairState, PathState, PeerState, State, SyncState};
 use lbd::core::control::state::*;
 use lbd::core::forwarding::Family;
 
