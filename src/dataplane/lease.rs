@@ -52,6 +52,8 @@ pub struct Reading {
     pub promised_until: u64,
     /// When a daemon showed life; 0: never.
     pub alive_at: u64,
+    /// Somebody asked about the lease, and was answered; 0: nobody ever.
+    pub asked_at: u64,
     /// The armed token was shown and not obeyed, at this time: it has been on the wire, arm another.
     pub token_shown_at: Option<u64>,
 }
@@ -144,6 +146,7 @@ impl LeaseWriter {
             owned_since: (lease != Lease::Nothing).then(|| self.load(offset_of!(ownership, owned_since))),
             promised_until: self.load(offset_of!(ownership, promised_until)),
             alive_at: self.load(offset_of!(ownership, alive_at)),
+            asked_at: self.load(offset_of!(ownership, asked_at)),
             token_shown_at: (shown != 0).then_some(shown),
         }
     }

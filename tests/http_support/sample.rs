@@ -3,8 +3,8 @@
 use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
-use lbd::core::control::{PairState, PathState, PeerState, State, SyncState};
 use lbd::core::control::state::*;
+use lbd::core::control::{PairState, PathState, PeerState, State, SyncState};
 use lbd::core::forwarding::Family;
 
 pub fn state() -> State {

@@ -193,6 +193,8 @@ struct Thread {
     inputs: Inputs,
     uplink_open: bool,
     uplink_since: Instant,
+    /// When the data plane was asked last.
+    asked: u64,
     /// When the peer's data plane answered last.
     answered: Option<Instant>,
     owned: bool,
@@ -235,6 +237,7 @@ impl Thread {
             inputs,
             uplink_open,
             uplink_since: start,
+            asked: reading.asked_at,
             answered: None,
             owned: reading.lease != lease::Lease::Nothing,
             peer_life: None,
@@ -257,6 +260,7 @@ impl Thread {
             self.driver.lease.show_life();
             self.read_mailbox();
             self.hear();
+            self.notice_questions();
             if now() >= self.election.next_deadline() {
                 self.event(Event::Tick);
             }
@@ -394,6 +398,15 @@ impl Thread {
     }
 
     // Questions and tokens.
+
+    /// The peer's questions are answered by the data plane; the election must know that they come.
+    fn notice_questions(&mut self) {
+        let asked = self.driver.lease.read().asked_at;
+        if asked != self.asked {
+            self.asked = asked;
+            self.event(Event::Asked);
+        }
+    }
 
     fn ask(&self, frame: impl Fn(Between, PairId) -> Vec<u8>) {
         for (port, own, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {

@@ -331,6 +331,7 @@ struct ownership {
 	__u64 token[2];          /* whoever shows it may end the lease of a dead daemon; 0: nobody */
 	__u64 token_shown_at;    /* it was shown, and not obeyed: it has been on the wire */
 	__u64 pair;              /* which pair this box is of; 0: none */
+	__u64 asked_at;          /* somebody asked, and was answered */
 };
 
 /* For so long after it lost its lease a box serves the flows that it knows. */

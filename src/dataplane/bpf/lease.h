@@ -134,6 +134,7 @@ STEP int maybe_question(struct xdp_md *ctx, __u32 otherwise)
 	now = bpf_ktime_get_boot_ns();
 	if (q->kind == LBD_KIND_RELEASE)
 		release(q, c, o, now);
+	o->asked_at = now;
 	fill_answer(q, c, o, now);
 	__builtin_memcpy(eth->h_dest, eth->h_source, 6);
 	__builtin_memcpy(eth->h_source, port->mac, 6);
