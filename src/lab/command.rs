@@ -119,7 +119,7 @@ async fn perform(options: LabOptions) -> anyhow::Result<ExitCode> {
         return std::future::pending().await;
     }
     lab.start_balancer()?.ready(&mut teller).await?;
-    let verdict = !options.tour || tour::tour(&mut lab, &mut teller).await?;
+    let verdict = !options.tour || tour::tour(&mut lab, &program, &mut teller).await?;
     if options.stay || !options.tour {
         println!("{}", guide(&lab));
         return watch_over(&mut lab).await;

@@ -12,7 +12,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use super::api::Api;
 use super::balancer::Balancer;
 use super::error::LabError;
 use super::mail::{self, ROUTER};
@@ -120,11 +122,80 @@ impl PairSite {
         self.balancers.get_mut(&index).ok_or_else(|| LabError::NoHost(BOXES[index.min(1)].into()))
     }
 
+    /// The API of a box.
+    pub fn api(&self, index: usize) -> Result<Api, LabError> {
+        Ok(Api::new(self.site.host(BOXES[index.min(1)])?.clone()))
+    }
+
+    /// What a box says of itself; nothing, if it does not answer.
+    pub async fn standing(&self, index: usize) -> Standing {
+        let Ok(api) = self.api(index) else { return Standing::default() };
+        api.state().await.map_or_else(|_| Standing::default(), |state| Standing::of(&state))
+    }
+
+    /// Waits for one owner whose other box is ready and has been told all, and both see all servers; the owner.
+    pub async fn settled(&self, patience: Duration) -> anyhow::Result<usize> {
+        let start = Instant::now();
+        loop {
+            let [one, two] = [self.standing(0).await, self.standing(1).await];
+            let owner = usize::from(two.owns);
+            let (mine, other) = if two.owns { (two, one) } else { (one, two) };
+            let both = one.ready && two.ready && one.serves_all && two.serves_all;
+            if mine.owns && !other.owns && both && mine.told && other.complete {
+                return Ok(owner);
+            }
+            anyhow::ensure!(start.elapsed() < patience, "after {patience:?} the pair is not settled: {one:?}, {two:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a box owns.
+    pub async fn until_owns(&self, index: usize, patience: Duration) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while !self.standing(index).await.owns {
+            anyhow::ensure!(start.elapsed() < patience, "{} does not own after {patience:?}", BOXES[index.min(1)]);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
     /// Pulls every cable of a box at once, or plugs them in again.
     pub fn power(&self, index: usize, on: bool) -> Result<(), LabError> {
         let state = if on { "up" } else { "down" };
         let lines: String = PORTS.iter().map(|port| format!("link set {port} {state}\n")).collect();
         self.site.ip(BOXES[index.min(1)], &lines)
+    }
+}
+
+/// What a box says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub owns: bool,
+    pub ready: bool,
+    pub uplink_open: bool,
+    /// It tells the other box, and that has all.
+    pub told: bool,
+    /// It is told, and has all.
+    pub complete: bool,
+    /// All members of all services get connections.
+    pub serves_all: bool,
+}
+
+impl Standing {
+    fn of(state: &serde_json::Value) -> Self {
+        let is = |path: &str| state.pointer(path).and_then(serde_json::Value::as_bool).unwrap_or(false);
+        let behind = state.pointer("/pair/sync/behind_records").and_then(serde_json::Value::as_u64);
+        let services = state.get("services").and_then(serde_json::Value::as_array).into_iter().flatten();
+        let mut members = services.filter_map(|service| service.get("members")?.as_array()).flatten().peekable();
+        let scheduled = |member: &serde_json::Value| member.get("scheduled").and_then(serde_json::Value::as_bool);
+        Self {
+            owns: is("/pair/owns"),
+            ready: is("/pair/ready"),
+            uplink_open: is("/pair/uplink_open"),
+            told: is("/pair/sync/tells") && behind == Some(0),
+            complete: is("/pair/sync/complete"),
+            serves_all: members.peek().is_some() && members.all(|member| scheduled(member) == Some(true)),
+        }
     }
 }
 

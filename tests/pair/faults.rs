@@ -128,7 +128,7 @@ fn none_is_lost(what: &str, act: impl FnOnce(&mut Stage, usize)) {
     let held = stage.hold(OPEN);
     let (held, before) = stage.check(held);
     assert_eq!((before.served_count(), before.failed_count()), (4 * OPEN, 0), "{before:?}");
-    stage.until_told(owner);
+    stage.settled();
     act(&mut stage, owner);
     stage.until_owns(1 - owner);
     let (_, after) = stage.check(held);
@@ -164,7 +164,7 @@ fn a_box_without_power_takes_along_only_the_connections_of_its_own_servers() {
     let owner = stage.settled();
     let held = stage.hold(OPEN);
     let (held, before) = stage.check(held);
-    stage.until_told(owner);
+    stage.settled();
     stage.site.power(owner, false).unwrap();
     stage.kill(owner);
     stage.until_owns(1 - owner);
@@ -190,4 +190,48 @@ fn a_box_whose_uplink_is_cut_lets_the_other_one_reach_the_customers() {
     });
     tell("uplink cut", &streams);
     hold(&streams, Duration::from_millis(300), &stage);
+}
+
+/// Cables between the two boxes, and the router's ports that lead to them.
+const BETWEEN: &str = "link set x0 STATE\nlink set hb0 STATE\n";
+
+fn cut(stage: &Stage, state: &str) {
+    stage.site.site.ip("lb1", &BETWEEN.replace("STATE", state)).unwrap();
+    stage.site.site.ip("router", &format!("link set lan2 {state}\n")).unwrap();
+}
+
+#[test]
+fn when_all_that_joins_the_boxes_is_cut_both_own_and_one_yields_when_it_is_mended() {
+    let stage = Stage::new();
+    let owner = stage.settled();
+    cut(&stage, "down");
+    // Nothing comes through, and nothing is answered: each must suppose that the other one is off.
+    stage.until_owns(1 - owner);
+    assert!(stage.standing(owner).owns, "the owner has no reason to let go");
+    cut(&stage, "up");
+    stage.settled();
+    for vip in VIPS {
+        assert_eq!(stage.who_answers(vip), Some(stage.settled()), "{vip}");
+    }
+}
+
+#[test]
+fn without_the_cross_connect_both_uplinks_are_open_and_customers_notice_nothing() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.site.site.ip("lb1", "link set x0 down\n").unwrap();
+        std::thread::sleep(CALM * 3);
+    });
+    tell("cross-connect cut", &streams);
+    hold(&streams, Duration::from_millis(300), &stage);
+    assert_eq!((stage.standing(0).uplink_open, stage.standing(1).uplink_open), (true, true));
+    stage.site.site.ip("lb1", "link set x0 up\n").unwrap();
+    assert_eq!(stage.settled(), owner);
+    let start = std::time::Instant::now();
+    while stage.standing(0).uplink_open == stage.standing(1).uplink_open {
+        assert!(start.elapsed() < super::stage::PATIENCE, "the loop stays closed or the router unreachable");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lbd::lab::api::Api;
 use lbd::lab::customer::{self, Attempt, Held, Tally, Visit};
 use lbd::lab::mail::{CLIENT, OFFERS, ROUTER};
-use lbd::lab::pair::{BOXES, MACS, PairSite};
+use lbd::lab::pair::{BOXES, MACS, PairSite, Standing};
 use lbd::lab::servers::Kind;
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use tokio::runtime::Runtime;
 
 const LBD: &str = env!("CARGO_BIN_EXE_lbd");
@@ -46,69 +44,25 @@ impl Stage {
         self.site.start_balancer(index).unwrap();
     }
 
-    pub fn api(&self, index: usize) -> Api {
-        Api::new(self.site.site.host(BOXES[index]).unwrap().clone())
-    }
-
-    pub fn state(&self, index: usize) -> Option<Value> {
-        self.runtime.block_on(self.api(index).state()).ok()
-    }
-
-    fn pair(&self, index: usize) -> Value {
-        self.state(index).map_or(Value::Null, |state| state["pair"].clone())
-    }
-
-    /// Waits for one owner with all its servers, and a standby that is ready; the owner.
+    /// Waits for one owner whose other box is ready and has been told all; the owner.
     pub fn settled(&self) -> usize {
-        let start = Instant::now();
-        loop {
-            let pairs = [self.pair(0), self.pair(1)];
-            let owns = [0, 1].map(|index| pairs[index]["owns"] == true);
-            let ready = [0, 1].map(|index| pairs[index]["ready"] == true);
-            let owner = usize::from(owns[1]);
-            if owns[0] != owns[1] && ready[0] && ready[1] && [0, 1].into_iter().all(|index| self.all_up(index)) {
-                return owner;
-            }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "the pair does not settle: {pairs:#?}\n{}\n{}",
-                self.log(0),
-                self.log(1)
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn all_up(&self, index: usize) -> bool {
-        let members = self.runtime.block_on(self.api(index).members());
-        members.is_ok_and(|members| !members.is_empty() && members.iter().all(|member| member.scheduled))
+        let settled = self.runtime.block_on(self.site.settled(PATIENCE));
+        settled.unwrap_or_else(|why| panic!("{why}\n{}\n{}", self.log(0), self.log(1)))
     }
 
     /// Waits until this box owns.
     pub fn until_owns(&self, index: usize) {
-        let start = Instant::now();
-        while self.pair(index)["owns"] != true {
-            assert!(start.elapsed() < PATIENCE, "{} does not own:\n{}", BOXES[index], self.log(index));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let owns = self.runtime.block_on(self.site.until_owns(index, PATIENCE));
+        owns.unwrap_or_else(|why| panic!("{why}\n{}\n{}", self.log(0), self.log(1)));
     }
 
     /// The box whose uplink is open.
     pub fn uplink(&self) -> usize {
-        usize::from(self.pair(1)["uplink_open"] == true)
+        usize::from(self.standing(1).uplink_open)
     }
 
-    /// Waits until the owner has nothing left to tell the other box.
-    pub fn until_told(&self, owner: usize) {
-        let start = Instant::now();
-        loop {
-            let (tells, told) = (self.pair(owner)["sync"].clone(), self.pair(1 - owner)["sync"].clone());
-            if tells["tells"] == true && tells["behind_records"] == 0 && told["complete"] == true {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "not told: {tells} {told}\n{}\n{}", self.log(0), self.log(1));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    pub fn standing(&self, index: usize) -> Standing {
+        self.runtime.block_on(self.site.standing(index))
     }
 
     pub fn signal(&mut self, index: usize, signal: Signal) {
@@ -120,7 +74,7 @@ impl Stage {
     }
 
     pub fn hand_over(&self, index: usize) {
-        self.runtime.block_on(self.api(index).hand_over()).unwrap();
+        self.runtime.block_on(self.site.api(index).unwrap().hand_over()).unwrap();
     }
 
     pub fn log(&self, index: usize) -> String {

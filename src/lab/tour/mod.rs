@@ -5,8 +5,10 @@ mod failure;
 mod health;
 mod maintenance;
 mod migration;
+mod takeover;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -35,7 +37,7 @@ struct Stage<'a> {
 }
 
 /// Plays all scenes; true if all that was said is so.
-pub async fn tour(lab: &mut MailSite, teller: &mut Teller) -> anyhow::Result<bool> {
+pub async fn tour(lab: &mut MailSite, program: &Path, teller: &mut Teller) -> anyhow::Result<bool> {
     let client = lab.site.host(CLIENT)?.clone();
     let api = Api::new(lab.site.host(BALANCER)?.clone());
     let mut stage = Stage { lab, teller, client, api };
@@ -47,6 +49,7 @@ pub async fn tour(lab: &mut MailSite, teller: &mut Teller) -> anyhow::Result<boo
     stage.weigh().await?;
     stage.migrate().await?;
     stage.lab.balancer_runs()?;
+    takeover::play(program, stage.teller).await?;
     let (claims, wrong) = (stage.teller.claims(), stage.teller.wrong());
     let took = stage.teller.elapsed().as_secs_f32();
     let verdict = if wrong == 0 { "All of it was so".into() } else { format!("{wrong} of it was NOT so") };
