@@ -209,8 +209,8 @@ impl World {
         if each.stopped || each.frozen {
             return;
         }
-        // A pause is noticed by a tick that is later than two heartbeats, and ticks are a heartbeat apart.
-        if self.now - each.paused_at > self.timers.heartbeat.0 * 3 {
+        // A pause is noticed by a tick that is later than two heartbeats; ticks are up to one and a half apart.
+        if self.now - each.paused_at > self.timers.heartbeat.0 * 4 {
             self.checker.resumed[of] = self.now;
         }
         self.go_on(of);
