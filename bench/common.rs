@@ -39,6 +39,7 @@ const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 99];
 const DSR_PORT: u16 = 25;
 const NAT_PORT: u16 = 110;
 
+pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const ACK: u8 = 16;
 
@@ -196,6 +197,9 @@ fn template(order: &Order) -> Result<orders> {
         tcp = tcp.ack(ack);
     }
     let l4 = if v4 { 34 } else { 54 };
+    if flags & FIN != 0 {
+        tcp = tcp.fin();
+    }
     let mut bytes = Vec::new();
     tcp.write(&mut bytes, &vec![0; FRAME_BYTES - l4 as usize - 20])?;
     let mut frame = [0; FRAME_BYTES / 8];

@@ -14,7 +14,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use common::{ACK, Case, From, IN_TURN, Order, Programs, SYN, Target, established};
+use common::{ACK, Case, FIN, From, IN_TURN, Order, Programs, SYN, Target, established, fates};
 use lbd::config::{Mac, Mode, Timeouts};
 use lbd::core::forwarding::Family;
 use lbd::core::moment::Moment;
@@ -23,19 +23,20 @@ use lbd::daemon::{STEP_PAUSE, WALK_PAUSE};
 use lbd::dataplane::DataPlane;
 use lbd::dataplane::sync::RestoreStatistics;
 use lbd::pair::sync::{Lag, Receiver, Sender, SenderLimits, SenderStatistics};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use nix::time::{ClockId, clock_gettime};
 
 const FLOWS: u32 = 1_048_576;
 const NUMBERS: u32 = 1 << 24;
 const PORT: u32 = 1;
 const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 0, 11]);
-const FIN: u8 = 1;
 /// New connections a second.
 const RATE: u32 = 50_000;
 const BEAT: Duration = Duration::from_millis(20);
 /// A connection lasts so many beats.
 const LIFE_BEATS: u32 = 50;
-const STEADY: Duration = Duration::from_secs(30);
+const STEADY: Duration = Duration::from_secs(20);
 /// In this time each of the million sends a packet.
 const IN_USE: Duration = Duration::from_secs(10);
 /// A side looks so often for what there is to do.
@@ -60,7 +61,7 @@ fn main() -> Result<()> {
     let case = Case { mode: Mode::Nat, family: Family::V4 };
     let timeouts = Timeouts { closed: Duration::from_secs(2), ..Timeouts::default() };
     let make = || -> Result<DataPlane> {
-        let mut plane = DataPlane::load(&common::limits(2 * FLOWS), None)?;
+        let mut plane = DataPlane::load(&common::limits(3 * FLOWS), None)?;
         plane.apply_tables(&common::site(PORT, PORT, SERVER_MAC, &timeouts)?)?;
         Ok(plane)
     };
@@ -73,8 +74,10 @@ fn main() -> Result<()> {
     let [ours, theirs] = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
     ours.connect(theirs.local_addr()?)?;
     theirs.connect(ours.local_addr()?)?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
+    for socket in [&ours, &theirs] {
+        socket.set_nonblocking(true)?;
+        setsockopt(socket, RcvBufForce, &(4 << 20)).context("a larger buffer (root?)")?;
+    }
     let (capture, restore) = (active.capture()?, standby.restore()?);
     let active = Arc::new(Mutex::new(active));
     let [tells, hears] = [Arc::new(Side::default()), Arc::new(Side::default())];
@@ -122,7 +125,10 @@ fn main() -> Result<()> {
     let restored = *lock(&heard);
     let busy = [&tells, &hears].map(|side| side.busy.load(Ordering::Acquire));
     let begin = Instant::now();
-    let made = customers(&mut programs, case)?;
+    let reasons = lock(&active).reasons()?;
+    let made = customers(&mut programs, case);
+    let met = fates(&reasons, &lock(&active).reasons()?);
+    let made = made.with_context(|| format!("packets met {met:?}"))?;
     let took = begin.elapsed();
     let after = *lock(&told);
     let used = [&tells, &hears].map(|side| side.busy.load(Ordering::Acquire));

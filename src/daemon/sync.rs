@@ -28,6 +28,7 @@ impl Telling {
     /// A turn: a step of the walk, then what has happened; `connections` is the size of the table. Then `poll` the
     /// sender.
     pub fn turn(&mut self, connections: u64, now: Moment) -> Result<(), DataPlaneError> {
+        self.tell_events(now);
         let Self { capture, sender, walk } = self;
         let names = capture.names();
         if sender.wants_walk(now) {
@@ -62,13 +63,20 @@ impl Telling {
                 }
             }
         }
-        // After what the walk has read, see `Sender::begin_walk`.
+        self.tell_events(now);
+        Ok(())
+    }
+
+    /// Before a walk reads, so that no old event is told after what it has read; and after what it has read was
+    /// told, see `Sender::begin_walk`.
+    fn tell_events(&mut self, now: Moment) {
+        let Self { capture, sender, .. } = self;
+        let names = capture.names();
         capture.drain(EVENTS_MAX, |change, since| {
             sender.tell(&change, &names, Moment(now.0.saturating_sub(since)), now);
         });
         let (parts, events) = capture.take_lost();
         sender.lose(&parts, events);
-        Ok(())
     }
 }
 

@@ -503,6 +503,7 @@ fn an_overflow_is_counted_and_made_good() {
                 pair.a.dp.run(frame, LO, 1).unwrap();
             }
         }
+        pair.a.flood([]);
         ends.back(&mut pair.a, "the latest router's", ends.tcp_back(ACK), OTHER_ROUTER, None);
         let before = pair.telling.sender.statistics(Moment::default());
         let key = FlowKey {

@@ -127,9 +127,8 @@ impl Restore {
     /// A step of removing what the peer has not mentioned, over at most 2,048 entries; `false`: there is nothing
     /// to do. What this box has seen itself since the telling began stays; if it is the owner, all that it has.
     pub fn tidy(&mut self) -> Result<bool, DataPlaneError> {
-        let (Some(mut cursor), Some(mentioned)) = (self.tidying.take(), self.mentioned.take()) else {
-            return Ok(false);
-        };
+        let Some(mut cursor) = self.tidying.take() else { return Ok(false) };
+        let Some(mentioned) = self.mentioned.take() else { return Ok(false) };
         self.flush()?;
         let Some(rows) = self.flows.scan_chunk(&mut cursor, CHUNK)? else { return Ok(false) };
         let gone = rows.iter().filter(|(key, _)| mentioned.is_gone(part_of(&key_of(key)), key.bytes()));

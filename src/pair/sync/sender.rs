@@ -13,9 +13,11 @@ use crate::core::synced::{Binding, Change, Flow, Name, NameKind, Names, Parts};
 
 /// A sign of life when there is nothing to tell.
 const TICK: Duration = Duration::from_millis(100);
-/// Datagrams under way at the beginning, and at the least.
-const WINDOW_FIRST: u64 = 32;
-const WINDOW_LEAST: u64 = 8;
+/// Datagrams under way at the beginning, and at the least: 40 kB, which no LAN and no socket's buffer is too small for.
+const WINDOW_LEAST: u64 = 32;
+/// After a loss the window grows by one for so many datagrams that have come: by a quarter in a round trip. The
+/// line is one's own, and what is lost is lost in a buffer of the other side.
+const GROWTH: u64 = 4;
 /// A datagram counts as lost when one that was sent so many later has come (RFC 9002, 6.1.1).
 const REORDERED_MAX: u64 = 3;
 /// Of the queue, what a walk may fill: changes then wait no longer than this takes to be sent.
@@ -113,6 +115,8 @@ pub struct Sender {
     matters: [Outgoing; Matter::ALL.len()],
     matter_next: bool,
     window: u64,
+    /// Datagrams that have come since the window grew.
+    come: u64,
     threshold: u64,
     slowed: Moment,
     round_trip: RoundTrip,
@@ -144,7 +148,8 @@ impl Sender {
             connections: 0,
             matters: Default::default(),
             matter_next: false,
-            window: WINDOW_FIRST,
+            window: WINDOW_LEAST,
+            come: 0,
             threshold: WINDOW,
             slowed: Moment::default(),
             round_trip: RoundTrip::default(),
@@ -284,8 +289,11 @@ impl Sender {
         if flying.sends == 1 && !flying.come {
             self.round_trip.measured(now.since(flying.sent));
         }
-        let grows = self.window < self.threshold || self.next.is_multiple_of(self.window.max(1));
-        self.window = (self.window + u64::from(grows)).min(WINDOW);
+        self.come += 1;
+        if self.window < self.threshold || self.come >= GROWTH {
+            self.window = (self.window + 1).min(WINDOW);
+            self.come = 0;
+        }
     }
 
     fn find_lost(&mut self, ack: &Ack, now: Moment) {
@@ -314,7 +322,7 @@ impl Sender {
 
     fn slow_down(&mut self, now: Moment) {
         if now.since(self.slowed) >= self.round_trip.usual() {
-            self.window = (self.window / 2).max(WINDOW_LEAST);
+            self.window = (self.window * 3 / 4).max(WINDOW_LEAST);
             self.threshold = self.window;
             self.slowed = now;
         }
