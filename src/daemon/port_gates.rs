@@ -59,6 +59,11 @@ impl PortGates {
         Ok(())
     }
 
+    /// Forgets what was learnt on a port: another way has been opened, and machines are behind that one now.
+    pub fn forget(&mut self, port: IfIndex) -> Result<(), GateError> {
+        Ok(self.states.forget(port)?)
+    }
+
     /// Blocks the ones before it opens the others, so that no loop closes in between. All are tried; the first error
     /// is told. Nothing is opened where something could not be blocked.
     pub fn swap(&mut self, block: &[IfIndex], open: &[IfIndex]) -> Result<(), GateError> {

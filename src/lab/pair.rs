@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::api::Api;
 use super::balancer::Balancer;
 use super::error::LabError;
@@ -23,6 +25,8 @@ use super::site::{Plan, Site};
 
 pub const BOXES: [&str; 2] = ["lb1", "lb2"];
 pub const MACS: [&str; 2] = ["02:00:00:00:01:01", "02:00:00:00:01:02"];
+/// Where the cables between the boxes come together: x1 and x2 are the cross-connect's, h1 and h2 the heartbeats'.
+pub const PANEL: &str = "panel";
 /// All that each box has: pulled at once, it is off.
 pub const PORTS: [&str; 5] = ["up0", "x0", "hb0", "p1", "p2"];
 
@@ -34,7 +38,15 @@ pub fn plan() -> Plan {
     plan.cable("router:lan1", "lb1:up0").cable("router:lan2", "lb2:up0");
     plan.bridge("router:lan", "02:00:00:00:02:01", &["lan1", "lan2"]);
     mail::router_inside(&mut plan);
-    plan.cable("lb1:x0", "lb2:x0").cable("lb1:hb0", "lb2:hb0");
+    // The cables between the boxes go through a patch panel, where they can be cut: what is cut at a box, lbd mends.
+    for (cable, port) in [("x", "x0"), ("h", "hb0")] {
+        let ends = [1, 2].map(|n| format!("{cable}{n}"));
+        for (end, name) in ends.iter().zip(BOXES) {
+            plan.cable(&format!("{PANEL}:{end}"), &format!("{name}:{port}"));
+        }
+        let mac = format!("02:00:00:00:03:0{}", if cable == "x" { 1 } else { 2 });
+        plan.bridge(&format!("{PANEL}:{cable}"), &mac, &[&ends[0], &ends[1]]);
+    }
     plan.address("lb1:hb0", "10.9.0.1/30").address("lb2:hb0", "10.9.0.2/30");
     for (n, at) in [(1, "lb1:p1"), (2, "lb1:p2"), (3, "lb2:p1"), (4, "lb2:p2")] {
         plan.cable(&format!("pc{n}:eth0"), at);
@@ -159,11 +171,16 @@ impl PairSite {
         Ok(())
     }
 
-    /// Pulls every cable of a box at once, or plugs them in again.
-    pub fn power(&self, index: usize, on: bool) -> Result<(), LabError> {
-        let state = if on { "up" } else { "down" };
-        let lines: String = PORTS.iter().map(|port| format!("link set {port} {state}\n")).collect();
-        self.site.ip(BOXES[index.min(1)], &lines)
+    /// A box without power: its daemon is frozen, all its cables are dead at once, and then the daemon is gone.
+    pub fn power_off(&mut self, index: usize) -> Result<(), LabError> {
+        let lines: String = PORTS.iter().map(|port| format!("link set {port} down\n")).collect();
+        let name = BOXES[index.min(1)];
+        let failed = LabError::file("stop", name);
+        let frozen = self.balancer(index)?.process().signal(Signal::SIGSTOP);
+        frozen.map_err(failed)?;
+        self.site.ip(name, &lines)?;
+        self.balancer(index)?.process().kill().map_err(LabError::file("end", name))?;
+        Ok(())
     }
 }
 

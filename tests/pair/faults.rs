@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use lbd::lab::pair::PANEL;
 use nix::sys::signal::Signal;
 
-use super::stage::{PACE, Stage, Stream};
+use super::stage::{PACE, PATIENCE, Stage, Stream};
 
 const VIPS: [&str; 2] = ["192.0.2.25", "192.0.2.110"];
 /// Customers before and after what happens.
@@ -90,8 +91,7 @@ fn a_box_without_power_is_replaced() {
     let owner = stage.settled();
     let streams = stage.watch(|stage| {
         std::thread::sleep(CALM);
-        stage.site.power(owner, false).unwrap();
-        stage.kill(owner);
+        stage.site.power_off(owner).unwrap();
         stage.until_owns(1 - owner);
         std::thread::sleep(CALM * 2);
     });
@@ -165,8 +165,7 @@ fn a_box_without_power_takes_along_only_the_connections_of_its_own_servers() {
     let held = stage.hold(OPEN);
     let (held, before) = stage.check(held);
     stage.settled();
-    stage.site.power(owner, false).unwrap();
-    stage.kill(owner);
+    stage.site.power_off(owner).unwrap();
     stage.until_owns(1 - owner);
     // Behind each box there are two PCs.
     let own = [["pc1", "pc2"], ["pc3", "pc4"]][1 - owner];
@@ -192,11 +191,10 @@ fn a_box_whose_uplink_is_cut_lets_the_other_one_reach_the_customers() {
     hold(&streams, Duration::from_millis(300), &stage);
 }
 
-/// Cables between the two boxes, and the router's ports that lead to them.
-const BETWEEN: &str = "link set x0 STATE\nlink set hb0 STATE\n";
-
+/// Cuts, or mends, everything that joins the boxes: cross-connect, heartbeat cable, and one uplink at the router.
 fn cut(stage: &Stage, state: &str) {
-    stage.site.site.ip("lb1", &BETWEEN.replace("STATE", state)).unwrap();
+    let lines: String = ["x1", "x2", "h1", "h2"].map(|end| format!("link set {end} {state}\n")).concat();
+    stage.site.site.ip(PANEL, &lines).unwrap();
     stage.site.site.ip("router", &format!("link set lan2 {state}\n")).unwrap();
 }
 
@@ -221,17 +219,17 @@ fn without_the_cross_connect_both_uplinks_are_open_and_customers_notice_nothing(
     let owner = stage.settled();
     let streams = stage.watch(|stage| {
         std::thread::sleep(CALM);
-        stage.site.site.ip("lb1", "link set x0 down\n").unwrap();
+        stage.site.site.ip(PANEL, "link set x1 down\nlink set x2 down\n").unwrap();
         std::thread::sleep(CALM * 3);
     });
     tell("cross-connect cut", &streams);
     hold(&streams, Duration::from_millis(300), &stage);
     assert_eq!((stage.standing(0).uplink_open, stage.standing(1).uplink_open), (true, true));
-    stage.site.site.ip("lb1", "link set x0 up\n").unwrap();
+    stage.site.site.ip(PANEL, "link set x1 up\nlink set x2 up\n").unwrap();
     assert_eq!(stage.settled(), owner);
     let start = std::time::Instant::now();
     while stage.standing(0).uplink_open == stage.standing(1).uplink_open {
-        assert!(start.elapsed() < super::stage::PATIENCE, "the loop stays closed or the router unreachable");
+        assert!(start.elapsed() < PATIENCE, "the loop stays closed or the router unreachable");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

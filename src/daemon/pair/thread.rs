@@ -503,10 +503,19 @@ impl Thread {
     fn set_uplinks(&mut self, open: bool) {
         let Some(scene) = &self.scene else { return };
         let ports: Vec<IfIndex> = scene.uplinks.keys().copied().collect();
+        let crossed: Vec<IfIndex> = scene.cross_connects.keys().copied().collect();
         for port in ports {
             let done = if open { self.driver.gates.unblock(port) } else { self.driver.gates.block(port) };
             if let Err(error) = done {
                 self.news(News::Trouble(error.to_string()));
+            }
+        }
+        if open {
+            // The routers were on the cross-connect until now; frames to them would go on leaving there.
+            for port in crossed {
+                if let Err(error) = self.driver.gates.forget(port) {
+                    self.news(News::Trouble(error.to_string()));
+                }
             }
         }
         self.uplink_open = open;

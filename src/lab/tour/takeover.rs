@@ -152,8 +152,7 @@ impl Scene<'_> {
     async fn power_off(&mut self, owner: usize, held: Vec<Held>) -> anyhow::Result<()> {
         let seen = self
             .watch(async |lab| {
-                lab.power(owner, false)?;
-                lab.balancer(owner)?.process().kill()?;
+                lab.power_off(owner)?;
                 lab.until_owns(1 - owner, PATIENCE).await
             })
             .await?;

@@ -151,6 +151,13 @@ impl PortStates {
         }
     }
 
+    /// Forgets what was learnt on a port: machines may be elsewhere now.
+    pub fn forget(&mut self, port: IfIndex) -> Result<(), OsError> {
+        let flush = LinkProtoInfoBridge::Other(DefaultNla::new(IFLA_BRPORT_FLUSH, Vec::new()));
+        self.change(port, vec![flush])
+            .map_err(|source| explain(format!("forgetting what is on interface {port}"), source))
+    }
+
     fn set(&mut self, port: IfIndex, held: bool, state: u8) -> io::Result<()> {
         let nla = |kind, value: &[u8]| LinkProtoInfoBridge::Other(DefaultNla::new(kind, value.to_vec()));
         let (locked, spreads) = (&[u8::from(held)], &[u8::from(!held)]);
@@ -166,6 +173,10 @@ impl PortStates {
             // What was learnt there would be let in, and sent there.
             parts.push(nla(IFLA_BRPORT_FLUSH, &[]));
         }
+        self.change(port, parts)
+    }
+
+    fn change(&mut self, port: IfIndex, parts: Vec<LinkProtoInfoBridge>) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.interface_family = AddressFamily::Bridge;
         message.header.index = port;
