@@ -7,7 +7,14 @@ impl Election {
     /// We own and hear the peer. `owned`: its heartbeat before this one said that it owns.
     pub(super) fn meet(&mut self, heartbeat: &Heartbeat, owned: bool) {
         if !heartbeat.owns {
-            self.frozen = None;
+            let held_on = self.frozen.take().is_some();
+            let worth = self.claim.and_then(|claim| self.lease_by(heartbeat, claim));
+            if held_on && worth.is_none() {
+                // It had let go before: what we held on for was no split any more.
+                self.yield_lease();
+                self.claim = Some(self.now);
+                return;
+            }
             if owned {
                 // Neighbours may have learnt its MAC last.
                 self.announce_again();
