@@ -106,6 +106,7 @@ fn main() -> Result<()> {
     println!("| connections | {FLOWS} |");
     println!("| time, s | {:.1} |", took.as_secs_f64());
     println!("| bytes a connection | {:.1} |", bulk.bytes as f64 / f64::from(FLOWS));
+    println!("| datagrams sent again | {} of {} |", bulk.resent, bulk.datagrams);
     println!("| MB/s | {:.1} |", bulk.bytes as f64 / took.as_secs_f64() / 1e6);
     println!("| of a processor, active side | {:.0} % |", share(&tells.busy, took));
     println!("| of a processor, standby | {:.0} % |\n", share(&hears.busy, took));
