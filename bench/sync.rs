@@ -66,7 +66,7 @@ fn main() -> Result<()> {
         Ok(plane)
     };
     let (active, standby) = (make()?, make()?);
-    active.set_lease(u64::MAX);
+    active.own_alone();
     let mut programs = Programs::load()?;
     programs.aim_at(&active)?;
     programs.establish(&active, case, PORT, FLOWS)?;

@@ -45,7 +45,7 @@ pub fn plan() -> Plan {
             plan.cable(&format!("{PANEL}:{end}"), &format!("{name}:{port}"));
         }
         let mac = format!("02:00:00:00:03:0{}", if cable == "x" { 1 } else { 2 });
-        plan.bridge(&format!("{PANEL}:{cable}"), &mac, &[&ends[0], &ends[1]]);
+        plan.bridge(&format!("{PANEL}:br-{cable}"), &mac, &[&ends[0], &ends[1]]);
     }
     plan.address("lb1:hb0", "10.9.0.1/30").address("lb2:hb0", "10.9.0.2/30");
     for (n, at) in [(1, "lb1:p1"), (2, "lb1:p2"), (3, "lb2:p1"), (4, "lb2:p2")] {

@@ -123,7 +123,7 @@ impl Teller {
             client_port: 1000,
             vip: self.offset + (n % 3) as u32,
             port: 25,
-            udp: n % 2 == 0,
+            udp: n.is_multiple_of(2),
         };
         match self.rows.get_mut(&key) {
             None => {
@@ -338,6 +338,9 @@ struct Seen {
     partial: u64,
 }
 
+/// A datagram under way: when it is due, its number, whether it is the hearer's, and its bytes.
+type OnWire = (u64, u64, bool, Vec<u8>);
+
 /// One schedule; what happened in it.
 fn run(seed: u64) -> Seen {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -349,7 +352,7 @@ fn run(seed: u64) -> Seen {
     };
     let mut teller = Teller::new(1, 1 << 20);
     let mut hearer = Hearer::new(1);
-    let mut wires: BinaryHeap<Reverse<(u64, u64, bool, Vec<u8>)>> = BinaryHeap::new();
+    let mut wires: BinaryHeap<Reverse<OnWire>> = BinaryHeap::new();
     let mut count = 0;
     let mut seen = Seen::default();
     let busy_until = 4_000 + random.below(4_000);
@@ -431,7 +434,7 @@ fn run(seed: u64) -> Seen {
     let differing = told.iter().filter(|(key, row)| {
         let other = heard.get(*key);
         // Ages are as good as the way is short; what was used since the last walk is told by the next.
-        !other.is_some_and(|o| (&o.dest, o.state, o.mac) == (&row.dest, row.state, row.mac))
+        other.is_none_or(|o| (&o.dest, o.state, o.mac) != (&row.dest, row.state, row.mac))
             || other.is_some_and(|o| o.seen_ms.abs_diff(row.seen_ms) > 70)
     });
     let differing: Vec<_> = differing.map(|(key, row)| (key, row, heard.get(key))).take(3).collect();
