@@ -63,12 +63,4 @@ impl PortGates {
     pub fn forget(&mut self, port: IfIndex) -> Result<(), GateError> {
         Ok(self.states.forget(port)?)
     }
-
-    /// Blocks the ones before it opens the others, so that no loop closes in between. All are tried; the first error
-    /// is told. Nothing is opened where something could not be blocked.
-    pub fn swap(&mut self, block: &[IfIndex], open: &[IfIndex]) -> Result<(), GateError> {
-        let blocked = block.iter().map(|port| self.block(*port)).fold(Ok(()), Result::and);
-        blocked?;
-        open.iter().map(|port| self.unblock(*port)).fold(Ok(()), Result::and)
-    }
 }
