@@ -342,7 +342,7 @@ fn stream_paths(config: &PairConfig) -> anyhow::Result<Vec<(Channel, UdpPath)>> 
 
 fn udp(local: IpAddr, peer: IpAddr, port: u16, device: Option<&str>) -> UdpConfig {
     let (local, peer) = (SocketAddr::new(local, port), SocketAddr::new(peer, port));
-    UdpConfig { local, peer, device: device.map(str::to_owned) }
+    UdpConfig { local, peer, device: device.map(str::to_owned), queue_bytes: None }
 }
 
 fn open(path: &ConfigPath, number: u8) -> anyhow::Result<Path> {

@@ -34,6 +34,8 @@ const DRAINED_MS: u64 = 100;
 const SILENT: Duration = Duration::from_secs(1);
 /// Datagrams sent in a turn, so that it ends.
 const SENDS_MAX: usize = 512;
+/// A window of the stream, with what the kernel counts besides: 512 datagrams.
+const QUEUE_BYTES: usize = 2 << 20;
 /// Sessions of one ownership: the peer may begin anew so often before numbers meet those of the next one.
 const SESSIONS: u64 = 1 << 10;
 
@@ -80,6 +82,7 @@ pub struct Stream {
 pub fn path(mut config: UdpConfig) -> anyhow::Result<UdpPath> {
     let next = |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
     (config.local, config.peer) = (next(config.local), next(config.peer));
+    config.queue_bytes = Some(QUEUE_BYTES);
     Ok(UdpPath::new(config)?)
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Arrival, REOPEN_PAUSE, Sent};
@@ -27,6 +28,8 @@ pub struct UdpConfig {
     pub peer: SocketAddr,
     /// Nothing goes or comes by another one.
     pub device: Option<String>,
+    /// Bytes that may wait to be read, for a path on which bursts come; `None`: the kernel's default.
+    pub queue_bytes: Option<usize>,
 }
 
 /// The two addresses are not of the same family.
@@ -143,6 +146,10 @@ fn open(config: &UdpConfig) -> io::Result<UdpSocket> {
     socket.set_priority(PRIORITY)?;
     if let Some(device) = &config.device {
         socket.bind_device(Some(device.as_bytes()))?;
+    }
+    if let Some(bytes) = config.queue_bytes {
+        // Above what the kernel allows to anybody (net.core.rmem_max); with less it works, too.
+        _ = setsockopt(&socket, sockopt::RcvBufForce, &bytes);
     }
     socket.bind(&config.local.into())?;
     Ok(socket.into())

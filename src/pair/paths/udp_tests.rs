@@ -13,7 +13,7 @@ fn addresses(host: &str) -> (SocketAddr, SocketAddr) {
 }
 
 fn path(local: SocketAddr, peer: SocketAddr) -> UdpPath {
-    UdpPath::new(UdpConfig { local, peer, device: None }).unwrap()
+    UdpPath::new(UdpConfig { local, peer, device: None, queue_bytes: None }).unwrap()
 }
 
 fn opened(local: SocketAddr, peer: SocketAddr) -> UdpPath {
@@ -99,7 +99,7 @@ fn the_address_need_not_be_there_yet() {
 #[test]
 fn a_device_that_is_not_there_is_tried_again_after_a_pause() {
     let local = (Ipv4Addr::LOCALHOST, 0).into();
-    let config = UdpConfig { local, peer: local, device: Some("lbd-nodev0".into()) };
+    let config = UdpConfig { local, peer: local, device: Some("lbd-nodev0".into()), queue_bytes: None };
     let mut path = UdpPath::new(config).unwrap();
     assert_eq!(path.next_deadline(), Some(Instant(0)));
     let now = Instant(5_000_000_000);
@@ -142,6 +142,6 @@ fn what_is_longer_than_a_message_arrives_longer_than_one() {
 #[test]
 fn families_that_differ_are_refused() {
     let (four, six) = ("192.0.2.1:1".parse().unwrap(), "[2001:db8::1]:1".parse().unwrap());
-    let refused = UdpPath::new(UdpConfig { local: four, peer: six, device: None }).unwrap_err();
+    let refused = UdpPath::new(UdpConfig { local: four, peer: six, device: None, queue_bytes: None }).unwrap_err();
     assert_eq!(refused.to_string(), "192.0.2.1:1 and [2001:db8::1]:1 are not both IPv4 or both IPv6");
 }
