@@ -35,7 +35,7 @@ pub struct Member {
     pub scheduled: bool,
     /// Why it does or does not, in words.
     pub why: String,
-    /// What the probe that speaks against it found, in words; empty if none does.
+    /// What the probe that speaks against it has found last, in words; empty if none does.
     pub found: String,
     /// Established ones.
     pub connections: u64,
@@ -128,12 +128,12 @@ impl Api {
     }
 }
 
-/// The cause that the first probe which is down gives.
+/// The latest result of the first probe which is down.
 fn found(member: &Value) -> String {
     let checks = member.get("checks").and_then(Value::as_array).into_iter().flatten();
     let down = |check: &&Value| check.get("state").and_then(Value::as_str) == Some("down");
-    let cause = checks.into_iter().find(down).and_then(|check| check.get("cause")?.as_str());
-    cause.unwrap_or_default().to_owned()
+    let last = checks.into_iter().find(down).and_then(|check| check.get("last")?.as_str());
+    last.unwrap_or_default().to_owned()
 }
 
 async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! A server whose port is open and that serves nobody: three ways to be so, and what the probes say of each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -11,6 +11,8 @@ use crate::lab::servers::Kind;
 /// The machine that has the troubles, and who serves meanwhile.
 const SICK: &str = "pc1";
 const WELL: &str = "pc3";
+/// A few probes.
+const WORDS_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Stage<'_> {
     pub(super) async fn break_a_server(&mut self) -> anyhow::Result<()> {
@@ -34,6 +36,20 @@ impl Stage<'_> {
         self.wait_for(SICK).await
     }
 
+    /// What the probe says, as soon as it says why: for that it may have to ask elsewhere, too.
+    async fn words(&self, service: &str, reason: &str) -> anyhow::Result<String> {
+        let begun = Instant::now();
+        loop {
+            let members = self.api.members().await?;
+            let member = members.into_iter().find(|m| m.server == SICK && m.service == service);
+            let words = member.map(|member| member.found).unwrap_or_default();
+            if words.contains(reason) || begun.elapsed() > WORDS_PATIENCE {
+                return Ok(words);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until the mail service (IPv4) has the sick server out; says why in the probe's words, which must name
     /// `reason`; and nobody of the next crowd fails.
     async fn is_found(&mut self, trouble: &str, reason: &str) -> anyhow::Result<()> {
@@ -45,9 +61,7 @@ impl Stage<'_> {
         })
         .await?;
         let found = begun.elapsed();
-        let members = self.api.members().await?;
-        let member = members.into_iter().find(|m| m.server == SICK && m.service == service);
-        let words = member.map(|member| member.found).unwrap_or_default();
+        let words = self.words(&service, reason).await?;
         let tally = self.visit(trouble, Visit::new(Kind::Smtp, offer.address4()).times(CROWD)).await?;
         self.teller.say(&format!("   {trouble}; found after {:.2} s:", found.as_secs_f32()));
         self.teller.claim(words.contains(reason), &words);

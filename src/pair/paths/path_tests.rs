@@ -66,7 +66,8 @@ fn udp_sides() -> [Side; 2] {
     let [one, other] = [0, 0].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
     let (local, peer) = (one.local_addr().unwrap(), other.local_addr().unwrap());
     drop((one, other));
-    let medium = |local, peer| Medium::Udp(UdpPath::new(UdpConfig { local, peer, device: None, queue_bytes: None }).unwrap());
+    let medium =
+        |local, peer| Medium::Udp(UdpPath::new(UdpConfig { local, peer, device: None, queue_bytes: None }).unwrap());
     [Side::new(1, 2, medium(local, peer)), Side::new(2, 1, medium(peer, local))]
 }
 
