@@ -161,13 +161,11 @@ impl Stream {
 
     /// The longest time from one good answer to the next, and when it began, from the first attempt.
     pub fn silence(&self) -> (Duration, Duration) {
+        let end = self.attempts.last().expect("some have come").started;
         let good = self.attempts.iter().filter(|attempt| attempt.outcome.is_ok()).map(|attempt| attempt.ended);
-        let mut good: Vec<Instant> = good.collect();
+        // Later answers are of those who were still under way when nobody came any more.
+        let mut good: Vec<Instant> = good.filter(|ended| *ended < end).chain([end]).collect();
         good.sort();
-        // Who is not answered to the end is silent until then.
-        good.extend(
-            self.attempts.last().map(|last| last.started).filter(|last| good.last().is_some_and(|good| good < last)),
-        );
         let longest = good.windows(2).max_by_key(|pair| pair[1] - pair[0]).expect("some are answered");
         let first = self.attempts.first().expect("some have come").started;
         (longest[1] - longest[0], longest[0].saturating_duration_since(first))
