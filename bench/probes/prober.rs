@@ -104,12 +104,12 @@ fn targets(load: Load, count: u16, password_file: &str) -> Result<BTreeSet<Targe
 async fn way_behind_virtual_addresses(marks: &Marks, wanted: &BTreeSet<marks::Marked>) -> Result<DataPlane> {
     let port = if_nametoindex(stage::PORT)?;
     let mut state = ForwardingState::default();
-    state.ports.insert(port, Port { mac: stage::PORT_MAC, forwarding: true });
+    state.ports.insert(port, Port { mac: stage::PORT_MAC, forwarding: true, running: true });
     state.vips.extend((0..stage::SERVERS_MAX).map(|server| IpAddr::from(stage::vip(server))));
     let limits = Limits { connections: 1024, embryonic: 1024, ..Limits::default() };
     let mut plane = DataPlane::load(&limits, None)?;
     plane.apply(&state, &BTreeMap::from([(port, stage::PORT.to_owned())]), XdpMode::Auto)?;
-    plane.set_lease(u64::MAX);
+    plane.own_alone();
     let place = ProbePlace { to: Place { mac: stage::SERVERS_MAC, port, vlan: 0 }, own: stage::PORT_MAC };
     let all = wanted.iter().filter_map(|(server, family)| marks.mark(server, *family));
     plane.set_probe_places(&all.map(|mark| (mark, place)).collect())?;

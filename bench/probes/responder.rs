@@ -31,7 +31,7 @@ pub fn respond() -> Result<()> {
         }
         let _silent = UdpSocket::bind(any(SILENT)).await?;
         let serve = vec![Responder { kind: Kind::Imap, port: IMAP }, Responder { kind: Kind::Dns, port: DNS }];
-        servers::serve(ServerArgs { name: "mx1".into(), serve }).await
+        servers::serve(ServerArgs { name: "mx1".into(), serve, too_busy: false }).await
     })
 }
 
