@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, bail};
 use lbd::config::probe::{DnsProbe, Login, MailboxProbe, SmtpProbe, TlsOptions};
 use lbd::config::{Check, Limits, Name, Probe, XdpMode};
-use lbd::core::check::{State, TargetHealth, Verdict};
+use lbd::core::check::{State, Verdict};
 use lbd::core::forwarding::{Family, ForwardingState, Port};
 use lbd::core::marks::{self, Marks, ProbePlace};
 use lbd::core::moment::Moment;
@@ -179,8 +179,7 @@ impl Heard {
                 Verdict::Failure(failure) => *self.failed.entry(failure.kind.word()).or_default() += 1,
             }
             let begun = Moment(now.0.saturating_sub(outcome.took));
-            self.health.record(&target, outcome, now);
-            if self.health.get(&target).is_some_and(TargetHealth::in_doubt) {
+            if self.health.record(&target, outcome, now).is_some_and(|(health, _)| health.in_doubt()) {
                 executor.hurry(&target, next_in_doubt(&target, begun, now));
             }
         }

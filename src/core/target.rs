@@ -216,9 +216,17 @@ impl Health {
         }
     }
 
-    /// Takes a probe's result. One for a target that is no longer wanted is ignored.
-    pub fn record(&mut self, target: &Target, outcome: Outcome, now: Moment) -> Option<Change> {
-        self.targets.get_mut(target)?.record(outcome, &target.pace, now)
+    /// Takes a probe's result, and tells the target's health after it and whether that has changed. `None`: the target is
+    /// no longer wanted, and the result is ignored.
+    pub fn record(
+        &mut self,
+        target: &Target,
+        outcome: Outcome,
+        now: Moment,
+    ) -> Option<(&TargetHealth, Option<Change>)> {
+        let health = self.targets.get_mut(target)?;
+        let change = health.record(outcome, &target.pace, now);
+        Some((health, change))
     }
 
     /// The health of a member that is asked these questions, as of `now`; `None`: it is not probed.

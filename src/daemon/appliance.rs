@@ -195,8 +195,7 @@ impl Appliance {
         let now = clock::now();
         for Answer { target, outcome } in answers {
             let begun = Moment(now.0.saturating_sub(outcome.took));
-            let change = self.health.record(&target, outcome, now);
-            let Some(health) = self.health.get(&target) else { continue };
+            let Some((health, change)) = self.health.record(&target, outcome, now) else { continue };
             if health.in_doubt() {
                 self.executor.hurry(&target, next_in_doubt(&target, begun, now));
             }

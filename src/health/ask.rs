@@ -26,6 +26,7 @@ use super::probe::script::arguments;
 use super::probe::smtp::Smtp;
 use super::probe::{Conversation, Next};
 use super::reach;
+use super::sockets::Sockets;
 use super::stream::{Security, Stream, Talk};
 use super::tls;
 use super::transport::{Ended, Marked, Ready, Scratch, Step};
@@ -67,6 +68,11 @@ impl Asking {
         }
     }
 
+    /// The poll knows its socket from an earlier probe.
+    pub fn is_known(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.is_used())
+    }
+
     pub fn ready(&mut self, ready: Ready, scratch: &mut Scratch) -> Step {
         match self {
             Self::Stream(stream) => stream.ready(ready, scratch),
@@ -77,9 +83,9 @@ impl Asking {
     }
 
     /// Ends it without a farewell.
-    pub fn end(self) {
+    pub fn end(self, idle: &mut Sockets) {
         if let Self::Stream(stream) = self {
-            stream.abort();
+            stream.abort(idle);
         }
     }
 
@@ -157,6 +163,8 @@ pub struct Means<'a> {
     /// Of the socket (SO_MARK).
     pub marked: Option<Marked>,
     pub files: &'a mut Files,
+    /// Which may be used again.
+    pub idle: &'a mut Sockets,
     pub now: Moment,
     /// Comes back with a command's end.
     pub token: Token,
@@ -252,7 +260,7 @@ impl Prepared {
             Wanted::Tls(options) => Security::FromStart(asked(options, means)?),
             Wanted::StartTls(options) => Security::OnDemand(asked(options, means)?),
         };
-        let stream = Stream::new(self.question.address, means.marked, talk, security);
+        let stream = Stream::new(self.question.address, means.marked, talk, security, means.idle);
         Ok(Asking::Stream(Box::new(stream.map_err(|error| self.not_begun(error))?)))
     }
 

@@ -32,6 +32,7 @@ use super::files::Files;
 use super::lateness::Record;
 use super::own_address::{self, Aside, BELIEVED, Own, explained, is_about_connecting};
 use super::reach;
+use super::sockets::Sockets;
 use super::stream::Stream;
 use super::timers::Timers;
 use super::transport::{Ended, Marked, Ready, Scratch, Step};
@@ -61,6 +62,8 @@ const ANSWERS_MAX: usize = 16_384;
 const PUT_OFF: Duration = Duration::from_millis(100);
 /// An alarm about such probes stays so long after the last one.
 const TROUBLE: Duration = Duration::from_secs(10);
+/// What has just begun is looked at after this time at the latest; what is not over then gets a timer.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// A server is given so long to close after a farewell.
 const PARTING: Duration = Duration::from_millis(500);
 /// The statistics are at most so old.
@@ -127,7 +130,12 @@ pub(super) struct Asker {
     free: Vec<u32>,
     numbers: BTreeMap<Arc<Target>, u32>,
     timers: Timers,
+    /// Those that have begun since the last look at the sockets: most of them are over at the next one, and need no
+    /// timer for what happens if not.
+    begun: Vec<u32>,
     files: Files,
+    /// Without a connection, for the next one.
+    idle: Sockets,
     finished: Finished,
     commands: Vec<Weak<()>>,
     scratch: Scratch,
@@ -158,7 +166,9 @@ impl Asker {
             free: Vec::new(),
             numbers: BTreeMap::new(),
             timers: Timers::default(),
+            begun: Vec::new(),
             files: Files::default(),
+            idle: Sockets::default(),
             finished: Finished::new(shared.waker.clone()),
             commands: Vec::new(),
             shared,
@@ -216,7 +226,20 @@ impl Asker {
                     None => {}
                 }
             }
+            self.time_begun();
         }
+    }
+
+    /// Of those that have begun, the ones that are still being asked get their timer.
+    fn time_begun(&mut self) {
+        let mut begun = std::mem::take(&mut self.begun);
+        for number in begun.drain(..) {
+            if let Some(Some(Slot { stands: Stands::Asked { again, ends, .. }, .. })) = self.slots.get(number as usize)
+            {
+                self.timers.set(number, (*ends).min(again.unwrap_or(*ends)));
+            }
+        }
+        self.begun = begun;
     }
 
     /// Commands are given their time to end; they go with their groups.
@@ -235,7 +258,8 @@ impl Asker {
         }
         let next = self.timers.next().unwrap_or(Moment(Duration::MAX));
         let next = if self.ready.is_empty() { next } else { next.min(self.hand_over) };
-        next.since(clock::now()).min(STATS_EVERY)
+        let most = if self.begun.is_empty() { STATS_EVERY } else { FIRST_LOOK };
+        next.since(clock::now()).min(most)
     }
 
     fn obey(&mut self, orders: Orders) {
@@ -372,10 +396,22 @@ impl Asker {
         self.generation = self.generation.wrapping_add(1);
         slot.generation = self.generation;
         let token = token(number, self.generation);
-        let mut means = Means { marked: slot.marked, files: &mut self.files, now, token, finished: &self.finished };
+        let mut means = Means {
+            marked: slot.marked,
+            files: &mut self.files,
+            idle: &mut self.idle,
+            now,
+            token,
+            finished: &self.finished,
+        };
         let begun = slot.prepared.begin(&mut means).and_then(|asking| {
             if let Some(fd) = asking.fd() {
-                self.poll.registry().register(&mut SourceFd(&fd), token, asking.interest())?;
+                let (mut socket, registry) = (SourceFd(&fd), self.poll.registry());
+                if asking.is_known() {
+                    registry.reregister(&mut socket, token, asking.interest())?;
+                } else {
+                    registry.register(&mut socket, token, asking.interest())?;
+                }
             }
             Ok(asking)
         });
@@ -390,7 +426,7 @@ impl Asker {
                 let again = asking.again_after(slot.target.pace.timeout).map(|after| now + after);
                 slot.stands = Stands::Asked { asking, begun: now, again, ends, aside: None, held: None };
                 self.sockets += 1;
-                self.timers.set(number, ends.min(again.unwrap_or(ends)));
+                self.begun.push(number);
             }
             Err(NotBegun::Over(verdict)) => {
                 self.answer(number, Outcome { verdict, took: clock::now().since(now), certificate_ends: None });
@@ -515,7 +551,7 @@ impl Asker {
         match asking {
             Asking::Stream(stream) if farewell => slot.stands = Stands::Parting(stream),
             asking => {
-                asking.end();
+                asking.end(&mut self.idle);
                 self.sockets -= 1;
             }
         }
@@ -540,9 +576,9 @@ impl Asker {
         let Some(Some(slot)) = self.slots.get_mut(number as usize) else { return };
         match std::mem::replace(&mut slot.stands, Stands::Idle) {
             Stands::Idle => return,
-            Stands::Parting(stream) => stream.abort(),
+            Stands::Parting(stream) => stream.abort(&mut self.idle),
             Stands::Asked { asking, aside, .. } => {
-                asking.end();
+                asking.end(&mut self.idle);
                 if let Some(aside) = aside {
                     aside.end();
                     self.sockets -= 1;

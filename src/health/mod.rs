@@ -11,6 +11,7 @@ mod neighbour;
 mod own_address;
 pub mod probe;
 mod reach;
+mod sockets;
 mod stream;
 mod timers;
 mod tls;

@@ -8,8 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use socket2::SockRef;
-
+use super::sockets;
 use super::stream;
 use super::transport::Ready;
 use crate::core::check::{Failure, FailureKind};
@@ -49,7 +48,7 @@ impl Aside {
 
     /// Ends the connection by RST.
     pub fn end(self) {
-        _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+        sockets::end(&self.0);
     }
 }
 

@@ -17,10 +17,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 
 use super::probe::{Conversation, Next};
 use super::reach;
+use super::sockets::{self, Sockets};
 use super::tls::{self, Tls};
 use super::transport::{Ended, Marked, Ready, Scratch, Step, brief};
 use crate::core::check::{Failure, FailureKind, Verdict};
@@ -51,6 +52,10 @@ pub enum Security {
 pub struct Stream {
     socket: TcpStream,
     address: SocketAddr,
+    /// The socket has been used before.
+    used: bool,
+    /// The socket may be used again.
+    usable: bool,
     connected: bool,
     talk: Talk,
     security: Security,
@@ -62,7 +67,11 @@ pub struct Stream {
 
 /// Begins to connect. `ours_is_next`: the server is not waited for once the connection is open.
 pub fn connect(address: SocketAddr, marked: Option<Marked>, ours_is_next: bool) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    begin(sockets::new(address)?, address, marked, ours_is_next)
+}
+
+fn begin(socket: Socket, address: SocketAddr, marked: Option<Marked>, ours_is_next: bool) -> io::Result<TcpStream> {
+    // The kernel forgets this with the connection.
     if ours_is_next {
         socket.set_tcp_quickack(false)?;
     }
@@ -76,10 +85,36 @@ pub fn connect(address: SocketAddr, marked: Option<Marked>, ours_is_next: bool) 
 }
 
 impl Stream {
-    pub fn new(address: SocketAddr, marked: Option<Marked>, talk: Talk, security: Security) -> io::Result<Self> {
+    pub fn new(
+        address: SocketAddr,
+        marked: Option<Marked>,
+        talk: Talk,
+        security: Security,
+        idle: &mut Sockets,
+    ) -> io::Result<Self> {
         let ours_is_next = matches!(talk, Talk::Connection) || matches!(security, Security::FromStart(_));
-        let socket = connect(address, marked, ours_is_next)?;
-        Ok(Self { socket, address, connected: false, talk, security, tls: None, unsent: Vec::new(), received: 0 })
+        // Mark and source address stay with a socket.
+        let usable = marked.is_none();
+        let idle = if usable { idle.take(address) } else { None };
+        let used = idle.is_some();
+        let socket = idle.map_or_else(|| sockets::new(address), Ok)?;
+        Ok(Self {
+            socket: begin(socket, address, marked, ours_is_next)?,
+            address,
+            used,
+            usable,
+            connected: false,
+            talk,
+            security,
+            tls: None,
+            unsent: Vec::new(),
+            received: 0,
+        })
+    }
+
+    /// The poll knows the socket from an earlier probe.
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     pub fn fd(&self) -> RawFd {
@@ -321,10 +356,12 @@ impl Stream {
         false
     }
 
-    /// Ends the connection by RST.
-    pub fn abort(self) {
-        if self.connected {
-            _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+    /// Ends the connection by RST; the socket waits among `idle` for the next one, if it can.
+    pub fn abort(self, idle: &mut Sockets) {
+        match (self.connected, self.usable) {
+            (true, true) => idle.put(self.address, self.socket),
+            (true, false) => sockets::end(&self.socket),
+            (false, _) => {}
         }
     }
 }
