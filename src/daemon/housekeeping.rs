@@ -183,9 +183,8 @@ pub async fn keep_learnt(
         };
         told.retain(|key, _| seen.iter().any(|m| (m.mac, m.vlan) == *key));
         for m in seen {
-            // Only what has sent something since: a MAC that moved must not be taught back.
-            if told.get(&(m.mac, m.vlan)) == Some(&(m.port, m.last_seen)) || !is_bridge_port(&network.borrow(), m.port)
-            {
+            // Only what has sent something since, by a port that is open still: a MAC that moved must not be taught back.
+            if told.get(&(m.mac, m.vlan)) == Some(&(m.port, m.last_seen)) || !is_open(&network.borrow(), m.port) {
                 continue;
             }
             match os.learn(m.mac, m.vlan, m.port).await {
@@ -196,8 +195,10 @@ pub async fn keep_learnt(
     }
 }
 
-fn is_bridge_port(network: &Network, port: IfIndex) -> bool {
-    network.links.get(&port).is_some_and(|link| matches!(link.kind, LinkKind::BridgePort { .. }))
+/// A port of a bridge, up and not blocked.
+fn is_open(network: &Network, port: IfIndex) -> bool {
+    let of_bridge = network.links.get(&port).is_some_and(|link| matches!(link.kind, LinkKind::BridgePort { .. }));
+    of_bridge && network.usable(port).is_ok()
 }
 
 /// The shortest ageing time of the bridges here; 300 s is the kernel's default.

@@ -102,7 +102,7 @@ fn a_box_without_power_is_replaced() {
 }
 
 #[test]
-fn a_hand_over_is_noticed_by_nobody() {
+fn a_hand_over_is_noticed_by_nobody_but_whose_handshake_is_under_way() {
     let mut stage = Stage::new();
     let owner = stage.settled();
     let streams = stage.watch(|stage| {
@@ -112,8 +112,9 @@ fn a_hand_over_is_noticed_by_nobody() {
         std::thread::sleep(CALM);
     });
     tell("hand-over", &streams);
+    // A handshake that is under way at the very moment is known to the old owner alone (docs/pair.md).
     for stream in &streams {
-        assert_eq!(stream.failed(), 0, "{}: {:?}\n{}\n{}", stream.name, stream.why(), stage.log(0), stage.log(1));
+        assert!(stream.failed() <= 1, "{}: {:?}\n{}\n{}", stream.name, stream.why(), stage.log(0), stage.log(1));
     }
     assert_eq!(stage.settled(), 1 - owner);
 }
@@ -205,7 +206,8 @@ fn when_all_that_joins_the_boxes_is_cut_both_own_and_one_yields_when_it_is_mende
     cut(&stage, "down");
     // Nothing comes through, and nothing is answered: each must suppose that the other one is off.
     stage.until_owns(1 - owner);
-    assert!(stage.standing(owner).owns, "the owner has no reason to let go");
+    // Its lease rested on the other one's promises: it takes it anew.
+    stage.until_owns(owner);
     cut(&stage, "up");
     stage.settled();
     for vip in VIPS {
