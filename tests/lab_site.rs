@@ -204,7 +204,15 @@ fn a_server_can_be_stopped_killed_and_started_again() {
         visit(lab, ten)
     };
     assert_eq!(visit(&lab, 5_000).of("pc1"), 10);
+    let pid = lab.server("pc1").unwrap().pid();
     lab.server("pc1").unwrap().signal(Signal::SIGSTOP).unwrap();
+    // Its threads stop one by one, and may serve somebody until they have.
+    let stopped = |task: std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
+    };
+    while !std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| stopped(task.unwrap())) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert_eq!(visit(&lab, 300).failed.get("timed out"), Some(&10), "stopped");
     lab.server("pc1").unwrap().signal(Signal::SIGCONT).unwrap();
     assert_eq!(visit(&lab, 5_000).of("pc1"), 10, "continued");
