@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::drains::Drains;
 use super::lock;
+use super::pair::shared_revision;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
@@ -43,6 +44,8 @@ const FIRST_PROBES: Duration = Duration::from_secs(3);
 pub struct Appliance {
     pub config: Config,
     pub revision: u64,
+    /// Of what the pair's two boxes have in common.
+    pub shared_revision: u64,
     pub started: SystemTime,
     /// When the configuration in force was loaded.
     pub configured: SystemTime,
@@ -97,11 +100,13 @@ impl Appliance {
     ) -> anyhow::Result<Self> {
         let admin = store.admin()?;
         let now = SystemTime::now();
+        let shared_revision = shared_revision(&config);
         Ok(Self {
             health: Health::new(&targets(&config), clock::now()),
             at_start: (config.http.clone(), config.limits.clone()),
             config,
             revision: 1,
+            shared_revision,
             started: now,
             configured: now,
             last_reload: now,
@@ -254,6 +259,7 @@ impl Appliance {
             warn!("administrative state could not be kept: {error:#}");
         }
         self.revision += 1;
+        self.shared_revision = shared_revision(&self.config);
         self.configured = self.last_reload;
         self.retarget();
         self.reconfigured.notify_one();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
-use super::thread::Scene;
+use super::thread::{Links, Scene};
 use crate::config::{Config, Interfaces, Mac, Name, yaml};
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::Standing;
@@ -23,6 +23,7 @@ use crate::pair::time::Span;
 pub struct Watch {
     inputs: Inputs,
     stage: Stage,
+    links: Links,
 }
 
 /// What a scene is made of.
@@ -31,36 +32,46 @@ struct Stage {
     ports: Vec<(IfIndex, Mac)>,
     addresses: Vec<IpAddr>,
     ask: Vec<(IfIndex, Mac)>,
-    uplinks: BTreeMap<IfIndex, bool>,
-    cross_connects: BTreeMap<IfIndex, bool>,
+}
+
+/// What has changed since it was told last.
+#[derive(Default)]
+pub struct Changes {
+    pub inputs: Option<Inputs>,
+    pub scene: Option<Scene>,
+    pub links: Option<Links>,
 }
 
 impl Watch {
-    pub fn first(&mut self, appliance: &Appliance) -> Result<(Inputs, Scene), OsError> {
+    pub fn first(&mut self, appliance: &Appliance) -> Result<(Inputs, Scene, Links), OsError> {
         self.inputs = inputs(appliance);
-        self.stage = Stage::of(appliance);
-        Ok((self.inputs, self.stage.scene()?))
+        self.links = links(appliance);
+        self.stage = Stage::of(appliance, &self.links);
+        Ok((self.inputs, self.stage.scene()?, self.links.clone()))
     }
 
     /// What has changed since it was told last.
-    pub fn changed(&mut self, appliance: &Appliance) -> Result<(Option<Inputs>, Option<Scene>), OsError> {
+    pub fn changed(&mut self, appliance: &Appliance) -> Result<Changes, OsError> {
         let inputs = Some(inputs(appliance)).filter(|inputs| *inputs != self.inputs);
-        let stage = Some(Stage::of(appliance)).filter(|stage| *stage != self.stage);
+        let links = links(appliance);
+        let stage = Some(Stage::of(appliance, &links)).filter(|stage| *stage != self.stage);
         let scene = stage.as_ref().map(Stage::scene).transpose()?;
         self.inputs = inputs.unwrap_or(self.inputs);
         if let Some(stage) = stage {
             self.stage = stage;
         }
-        Ok((inputs, scene))
+        let links = (links != self.links).then(|| {
+            self.links = links.clone();
+            links
+        });
+        Ok(Changes { inputs, scene, links })
     }
 }
 
 impl Stage {
-    fn of(appliance: &Appliance) -> Self {
+    fn of(appliance: &Appliance, links: &Links) -> Self {
         let state = &appliance.plan.state;
-        let interfaces = &appliance.config.interfaces;
-        let links = |names: &[String]| carriers(&appliance.network, names);
-        let (uplinks, cross_connects) = (links(&interfaces.uplinks), links(&interfaces.cross_connect));
+        let Links { uplinks, cross_connects } = links;
         let ports: Vec<(IfIndex, Mac)> = state.ports.iter().map(|(index, port)| (*index, port.mac)).collect();
         let leads_to_peer = |index: &IfIndex| {
             (uplinks.is_empty() && cross_connects.is_empty())
@@ -71,7 +82,7 @@ impl Stage {
         let snat = state.source_nat.iter().map(|source| source.address);
         let inside = state.inside.iter().map(|prefix| prefix.address);
         let addresses: BTreeSet<IpAddr> = state.vips.iter().copied().chain(inside).chain(snat).collect();
-        Self { ports, addresses: addresses.into_iter().collect(), ask, uplinks, cross_connects }
+        Self { ports, addresses: addresses.into_iter().collect(), ask }
     }
 
     fn scene(&self) -> Result<Scene, OsError> {
@@ -80,10 +91,14 @@ impl Stage {
         Ok(Scene {
             ask: self.ask.iter().map(asking).collect::<Result<_, OsError>>()?,
             announcements: self.ports.iter().map(burst).collect::<Result<_, OsError>>()?,
-            uplinks: self.uplinks.clone(),
-            cross_connects: self.cross_connects.clone(),
         })
     }
+}
+
+fn links(appliance: &Appliance) -> Links {
+    let interfaces = &appliance.config.interfaces;
+    let there = |names: &[String]| carriers(&appliance.network, names);
+    Links { uplinks: there(&interfaces.uplinks), cross_connects: there(&interfaces.cross_connect) }
 }
 
 /// The port by which customers are answered whose place is not known: that towards a router.
@@ -125,7 +140,7 @@ fn inputs(appliance: &Appliance) -> Inputs {
         healthy_pools: healthy_pools(appliance),
         gateway_seen: gateways.is_empty() || gateways.iter().any(reached),
         busy_magnitude: 0,
-        config_revision: shared_revision(config),
+        config_revision: appliance.shared_revision,
     }
 }
 
@@ -154,7 +169,7 @@ fn healthy_pools(appliance: &Appliance) -> u16 {
 }
 
 /// A number that two boxes have in common exactly if they agree on all that is not of one box alone.
-pub(super) fn shared_revision(config: &Config) -> u64 {
+pub fn shared_revision(config: &Config) -> u64 {
     let shared = Config {
         hostname: Name::of_a_box(),
         interfaces: Interfaces { inside: config.interfaces.inside.clone(), ..Interfaces::default() },

@@ -8,7 +8,6 @@ mod shown;
 mod stream;
 mod thread;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::atomic::Ordering;
@@ -26,9 +25,10 @@ use super::port_gates::PortGates;
 use super::sync::{Hearing, Telling};
 use crate::config::pair::{Fence, Path as ConfigPath};
 use crate::config::{Mac, Pair as PairConfig};
+use crate::core::admin::Admin;
 use crate::core::control::{OperationError, PairOrder, PairState};
 use crate::core::gates::Gates;
-use crate::core::network::IfIndex;
+use crate::core::network::Network;
 use crate::dataplane::DataPlane;
 use crate::dataplane::question::PairId;
 use crate::os::clock;
@@ -43,8 +43,10 @@ use crate::pair::time::Span;
 use crate::pair::timers::{LEASE_MARGIN, Timers};
 use crate::pair::version::SPOKEN;
 use crate::pair::wire::{Codec, Identity};
+use inputs::Changes;
 use thread::{Driver, Handle, box_id};
 
+pub use inputs::shared_revision;
 pub use thread::News;
 
 /// News that wait for the loop.
@@ -63,8 +65,8 @@ pub struct Pair {
     state_dir: PathBuf,
     stream: Arc<Shared>,
     /// What was told last of orders and of places.
-    orders: String,
-    places: Places,
+    orders: Admin,
+    places: Option<(Arc<Network>, u64)>,
 }
 
 /// What faces see of the pair, and order.
@@ -94,9 +96,6 @@ impl Access {
         self.handle.order(command).then_some(()).ok_or_else(busy)
     }
 }
-
-/// Where machines are, and by which port to answer all others.
-type Places = (BTreeMap<(Mac, u16), IfIndex>, Option<IfIndex>);
 
 /// Times of the rules from those of the configuration.
 fn timers(config: &PairConfig) -> Timers {
@@ -176,8 +175,8 @@ impl Pair {
             news: news_in,
         };
         let mut watch = inputs::Watch::default();
-        let (inputs, scene) = watch.first(appliance)?;
-        let handle = thread::start(driver, inputs, scene, uplink_open)?;
+        let (inputs, scene, links) = watch.first(appliance)?;
+        let handle = thread::start(driver, inputs, scene, links, uplink_open)?;
         let stream = Arc::new(Shared::default());
         let (capture, restore) = {
             let dataplane = lock(dataplane);
@@ -203,8 +202,8 @@ impl Pair {
             fence: config.fence,
             state_dir: state_dir.into(),
             stream,
-            orders: String::new(),
-            places: Places::default(),
+            orders: Admin::default(),
+            places: None,
         }))
     }
 
@@ -219,13 +218,16 @@ impl Pair {
         self.tell_orders(appliance);
         self.tell_places(appliance);
         match self.inputs.changed(appliance) {
-            Ok((None, None)) => {}
-            Ok((inputs, scene)) => self.handle.tell(|mailbox| {
+            Ok(Changes { inputs: None, scene: None, links: None }) => {}
+            Ok(Changes { inputs, scene, links }) => self.handle.tell(|mailbox| {
                 if inputs.is_some() {
                     mailbox.inputs = inputs;
                 }
                 if scene.is_some() {
                     mailbox.scene = scene;
+                }
+                if links.is_some() {
+                    mailbox.links = links;
                 }
             }),
             Err(error) => warn!("the pair's thread was not told of a change: {error}"),
@@ -234,27 +236,30 @@ impl Pair {
 
     /// The operator's orders of an owner go to the other box, whenever they have changed.
     fn tell_orders(&mut self, appliance: &Appliance) {
-        let Ok(orders) = appliance.admin.to_json() else { return };
-        if appliance.is_owner() && orders != self.orders {
-            // Of two boxes' orders those count that were given last.
-            let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
-            *lock(&self.stream.orders) = Some((revision, orders.clone().into_bytes()));
-            self.orders = orders;
+        if !appliance.is_owner() || appliance.admin == self.orders {
+            return;
         }
+        let Ok(orders) = appliance.admin.to_json() else { return };
+        // Of two boxes' orders those count that were given last.
+        let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
+        *lock(&self.stream.orders) = Some((revision, orders.into_bytes()));
+        self.orders = appliance.admin.clone();
     }
 
     /// Where clients are of which only the peer has told.
     fn tell_places(&mut self, appliance: &Appliance) {
-        let places = (appliance.network.learnt_places(), inputs::way_out(appliance));
-        if places != self.places {
-            let mut dataplane = lock(&appliance.dataplane);
-            if let Ok(entries) = dataplane.entries() {
-                self.stream.connections.store(entries, Ordering::Relaxed);
-            }
-            match dataplane.set_client_places(&places.0, places.1) {
-                Ok(()) => self.places = places,
-                Err(error) => warn!("where clients are could not be told to the data plane: {error}"),
-            }
+        // They follow from nothing else.
+        let (network, revision) = (&appliance.network, appliance.revision);
+        if self.places.as_ref().is_some_and(|told| Arc::ptr_eq(&told.0, network) && told.1 == revision) {
+            return;
+        }
+        let mut dataplane = lock(&appliance.dataplane);
+        if let Ok(entries) = dataplane.entries() {
+            self.stream.connections.store(entries, Ordering::Relaxed);
+        }
+        match dataplane.set_client_places(&network.learnt_places(), inputs::way_out(appliance)) {
+            Ok(()) => self.places = Some((network.clone(), revision)),
+            Err(error) => warn!("where clients are could not be told to the data plane: {error}"),
         }
     }
 
@@ -266,8 +271,8 @@ impl Pair {
         }
     }
 
-    /// Does what news ask for. True: the restart that was ordered can be done.
-    pub fn heed(&self, news: News, appliance: &mut Appliance) -> bool {
+    /// Does what news ask for.
+    pub fn heed(&self, news: News, appliance: &mut Appliance) {
         match news {
             News::Alarm(alarm) => warn!("pair: {}", alarm.words()),
             News::Owns(true) => {
@@ -293,13 +298,13 @@ impl Pair {
                 }
             }
             News::Fence => self.fence(),
-            News::Exit => return true,
+            // Nobody has ordered a restart but `leave`, which waits for it itself.
+            News::Exit => {}
             News::Trouble(words) => {
                 error!("pair: {words}");
                 appliance.set_alarm("pair", words);
             }
         }
-        false
     }
 
     fn fence(&self) {

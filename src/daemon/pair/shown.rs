@@ -10,7 +10,6 @@ use crate::pair::time::{Instant, Span};
 pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> PairState {
     let status = &report.status;
     let dead = appliance.config.pair.as_ref().map_or(Span::ZERO, |pair| super::span(pair.dead));
-    let own_revision = super::inputs::shared_revision(&appliance.config);
     PairState {
         state: word(status.state),
         since_seconds: seconds(report.at.since(status.since)),
@@ -35,7 +34,7 @@ pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> P
             hears_us_seconds: status.peer_hears_us.map(seconds),
             healthy_pools: peer.pools_healthy,
             uplink_open: peer.uplink_open,
-            same_config: peer.config_revision == own_revision,
+            same_config: peer.config_revision == appliance.shared_revision,
         }),
         uplink_open: report.uplink_open,
         protocol: report.version,

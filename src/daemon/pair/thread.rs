@@ -59,6 +59,7 @@ pub struct Mailbox {
     pub synced: Option<(bool, bool)>,
     /// Ports to ask on, and to announce on with what.
     pub scene: Option<Scene>,
+    pub links: Option<Links>,
     pub stop: bool,
 }
 
@@ -68,6 +69,11 @@ pub struct Scene {
     pub ask: Vec<(IfIndex, Mac, Asking)>,
     /// One burst for each port.
     pub announcements: Vec<(IfIndex, Burst)>,
+}
+
+/// What the pair opens and blocks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Links {
     /// Uplinks and cross-connects that are there, each with whether it has a carrier.
     pub uplinks: BTreeMap<IfIndex, bool>,
     pub cross_connects: BTreeMap<IfIndex, bool>,
@@ -169,8 +175,8 @@ pub struct Driver {
 }
 
 /// Starts the thread with what is known now.
-pub fn start(driver: Driver, inputs: Inputs, scene: Scene, uplink_open: bool) -> std::io::Result<Handle> {
-    let mailbox = Arc::new(Mutex::new(Mailbox { scene: Some(scene), ..Mailbox::default() }));
+pub fn start(driver: Driver, inputs: Inputs, scene: Scene, links: Links, uplink_open: bool) -> std::io::Result<Handle> {
+    let mailbox = Arc::new(Mutex::new(Mailbox { scene: Some(scene), links: Some(links), ..Mailbox::default() }));
     let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
     let handle = Handle { mailbox, wake, report: Arc::new(Mutex::new(None)), alive: Arc::default() };
     let own = handle.clone();
@@ -190,6 +196,7 @@ struct Thread {
     actions: Vec<Action>,
     handle: Handle,
     scene: Option<Scene>,
+    links: Links,
     inputs: Inputs,
     uplink_open: bool,
     uplink_since: Instant,
@@ -198,6 +205,8 @@ struct Thread {
     /// When the peer's data plane answered last.
     answered: Option<Instant>,
     owned: bool,
+    /// What the loop was told of that: nothing yet, after a start.
+    told_owned: bool,
     peer_life: Option<Incarnation>,
     /// Announcements that are still to be repeated: which is next, counted from the first.
     announcing: Option<(Instant, usize)>,
@@ -234,12 +243,14 @@ impl Thread {
             actions: Vec::new(),
             handle,
             scene: None,
+            links: Links::default(),
             inputs,
             uplink_open,
             uplink_since: start,
             asked: reading.asked_at,
             answered: None,
             owned: reading.lease != lease::Lease::Nothing,
+            told_owned: false,
             peer_life: None,
             announcing: None,
             published: Instant(0),
@@ -299,10 +310,10 @@ impl Thread {
             self.carry_out(action);
         }
         self.actions = actions;
-        let owns = self.driver.lease.read().lease != lease::Lease::Nothing;
-        if owns != self.owned {
-            self.owned = owns;
-            self.news(News::Owns(owns));
+        self.owned = self.driver.lease.read().lease != lease::Lease::Nothing;
+        // A lease that was adopted is news, too. Where there is no room for it now, the next event tells it.
+        if self.owned != self.told_owned && self.driver.news.try_send(News::Owns(self.owned)).is_ok() {
+            self.told_owned = self.owned;
         }
     }
 
@@ -460,12 +471,11 @@ impl Thread {
 
     /// Frames that are sent past the bridge leave a blocked port, too, and teach the switches a way that is none.
     fn may_send_on(&self, port: IfIndex) -> bool {
-        self.uplink_open || !self.scene.as_ref().is_some_and(|scene| scene.uplinks.contains_key(&port))
+        self.uplink_open || !self.links.uplinks.contains_key(&port)
     }
 
     fn turn_uplinks(&mut self) {
-        let Some(scene) = &self.scene else { return };
-        if scene.uplinks.is_empty() {
+        if self.links.uplinks.is_empty() {
             return;
         }
         let at = now();
@@ -482,8 +492,8 @@ impl Thread {
             Situation {
                 owns: self.owned,
                 greater: self.driver.settings.id > box_id(self.driver.peer_mac),
-                usable: scene.uplinks.values().any(|running| *running),
-                crossed: scene.cross_connects.values().any(|running| *running),
+                usable: self.links.uplinks.values().any(|running| *running),
+                crossed: self.links.cross_connects.values().any(|running| *running),
                 open: self.uplink_open,
                 since: at.since(self.uplink_since),
                 peer,
@@ -501,9 +511,8 @@ impl Thread {
     }
 
     fn set_uplinks(&mut self, open: bool) {
-        let Some(scene) = &self.scene else { return };
-        let ports: Vec<IfIndex> = scene.uplinks.keys().copied().collect();
-        let crossed: Vec<IfIndex> = scene.cross_connects.keys().copied().collect();
+        let ports: Vec<IfIndex> = self.links.uplinks.keys().copied().collect();
+        let crossed: Vec<IfIndex> = self.links.cross_connects.keys().copied().collect();
         for port in ports {
             let done = if open { self.driver.gates.unblock(port) } else { self.driver.gates.block(port) };
             if let Err(error) = done {
@@ -531,6 +540,9 @@ impl Thread {
         drop(mailbox);
         if let Some(scene) = taken.scene {
             self.scene = Some(scene);
+        }
+        if let Some(links) = taken.links {
+            self.links = links;
         }
         let (synced, drained) = taken.synced.unwrap_or((self.inputs.synced, self.inputs.drained));
         let inputs = Inputs { synced, drained, ..taken.inputs.unwrap_or(self.inputs) };
