@@ -33,6 +33,12 @@ impl PortGates {
         Ok(Self { gates, states: PortStates::open()?, flags: dataplane.port_flags()? })
     }
 
+    /// The port is open already, and is to stay so. Nothing is written: had it been blocked meanwhile, the switch's
+    /// next reconciliation opens it.
+    pub fn found_open(&self, port: IfIndex) -> Result<(), GateError> {
+        self.gates.set(port, Gate::Open).then_some(()).ok_or(GateError::NoRoom)
+    }
+
     /// No frame goes through any more. On an error the port counts as blocked all the same: the data plane leaves it
     /// alone, and the switch's next reconciliation tries again.
     pub fn block(&mut self, port: IfIndex) -> Result<(), GateError> {

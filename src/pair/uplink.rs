@@ -21,6 +21,8 @@ pub enum Peer {
     Heard { owns: bool, open: bool },
     /// No heartbeats, but its data plane answers: it is a switch still, its ports as they were.
     Answers,
+    /// Nothing has come yet, and it was not listened to for long enough to call it silent.
+    Unknown,
     /// Nothing.
     Silent,
 }
@@ -55,7 +57,7 @@ pub fn should_be_open(now: Situation, heartbeat: Span) -> bool {
     }
     match peer {
         Peer::Silent => owns || open,
-        Peer::Answers => open,
+        Peer::Answers | Peer::Unknown => open,
         // Both open: one blocks.
         Peer::Heard { open: true, owns: theirs } => open && if owns == theirs { greater } else { owns },
         Peer::Heard { open: false, .. } if open => true,
@@ -104,6 +106,13 @@ mod tests {
     fn a_takeover_from_a_dead_daemon_leaves_the_ports_as_they_are() {
         assert!(!opens(Situation { peer: Peer::Answers, owns: true, ..standby() }));
         assert!(opens(Situation { peer: Peer::Answers, owns: true, open: true, ..standby() }));
+    }
+
+    /// An owner whose daemon has just been started has a peer by whose uplink the customers come.
+    #[test]
+    fn who_has_just_begun_to_listen_leaves_the_ports_as_they_are() {
+        assert!(!opens(Situation { peer: Peer::Unknown, owns: true, ..standby() }));
+        assert!(opens(Situation { peer: Peer::Unknown, owns: true, open: true, ..standby() }));
     }
 
     #[test]

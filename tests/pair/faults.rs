@@ -160,6 +160,47 @@ fn open_connections_survive_a_hung_daemon_and_its_waking_up() {
 }
 
 #[test]
+fn an_owner_that_is_restarted_goes_on_owning_and_tells_the_other_box_what_comes_then() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    restart(&mut stage, owner);
+}
+
+/// A hand-over moves no uplink: the customers of this owner come through the other box.
+#[test]
+fn an_owner_that_is_restarted_leaves_its_blocked_uplink_blocked() {
+    let mut stage = Stage::new();
+    let owner = 1 - stage.uplink();
+    if stage.settled() != owner {
+        stage.hand_over(1 - owner);
+        stage.until_owns(owner);
+        assert_eq!(stage.settled(), owner);
+    }
+    restart(&mut stage, owner);
+}
+
+/// No customer notices, and the other box is told of connections that come afterwards.
+fn restart(stage: &mut Stage, owner: usize) {
+    let streams = stage.watch(|stage| {
+        std::thread::sleep(CALM);
+        stage.site.balancer(owner).unwrap().process().stop().unwrap();
+        stage.start(owner);
+        assert_eq!(stage.settled(), owner, "{}\n{}", stage.log(0), stage.log(1));
+    });
+    tell("restarted", &streams);
+    for stream in &streams {
+        assert_eq!(stream.failed(), 0, "{}: {:?}\n{}", stream.name, stream.why(), stage.log(owner));
+    }
+    let (held, before) = stage.check(stage.hold(OPEN));
+    stage.settled();
+    stage.kill(owner);
+    stage.until_owns(1 - owner);
+    let (_, after) = stage.check(held);
+    assert_eq!(after.failed_count(), 0, "{after:?}\n{}\n{}", stage.log(0), stage.log(1));
+    assert_eq!(after.served, before.served, "each talks with the server that it had");
+}
+
+#[test]
 fn a_box_without_power_takes_along_only_the_connections_of_its_own_servers() {
     let mut stage = Stage::new();
     let owner = stage.settled();

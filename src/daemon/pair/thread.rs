@@ -200,6 +200,7 @@ struct Thread {
     inputs: Inputs,
     uplink_open: bool,
     uplink_since: Instant,
+    listens_since: Instant,
     /// When the data plane was asked last.
     asked: u64,
     /// When the peer's data plane answered last.
@@ -247,6 +248,7 @@ impl Thread {
             inputs,
             uplink_open,
             uplink_since: start,
+            listens_since: start,
             asked: reading.asked_at,
             answered: None,
             owned: reading.lease != lease::Lease::Nothing,
@@ -265,7 +267,7 @@ impl Thread {
 
     fn run(mut self) {
         self.read_mailbox();
-        self.set_uplinks(self.uplink_open);
+        self.begin_uplinks();
         while !self.stop {
             self.wait();
             self.driver.lease.show_life();
@@ -486,6 +488,7 @@ impl Thread {
                 Peer::Heard { owns: peer.owns, open: peer.uplink_open }
             }
             _ if self.answered.is_some_and(|answered| at.since(answered) < dead) => Peer::Answers,
+            _ if at.since(self.listens_since) < dead => Peer::Unknown,
             _ => Peer::Silent,
         };
         let open = uplink::should_be_open(
@@ -507,6 +510,19 @@ impl Thread {
         self.uplink_since = at;
         if open && self.owned {
             self.carry_out(Action::Announce);
+        }
+    }
+
+    /// Uplinks that were found open stay so: nobody's way has changed, and what is learnt on the cross-connect is true.
+    fn begin_uplinks(&mut self) {
+        if !self.uplink_open {
+            self.set_uplinks(false);
+            return;
+        }
+        for port in self.links.uplinks.keys() {
+            if let Err(error) = self.driver.gates.found_open(*port) {
+                self.news(News::Trouble(error.to_string()));
+            }
         }
     }
 
