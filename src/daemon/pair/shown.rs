@@ -10,7 +10,7 @@ use crate::pair::time::{Instant, Span};
 pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> PairState {
     let status = &report.status;
     let dead = appliance.config.pair.as_ref().map_or(Span::ZERO, |pair| super::span(pair.dead));
-    let own_revision = super::inputs::shared_revision(&appliance.config);
+    let own_revision = appliance.common_revision();
     PairState {
         state: word(status.state),
         since_seconds: seconds(report.at.since(status.since)),
@@ -52,6 +52,7 @@ pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> P
             records: stream.receiver.records,
             unresolved: stream.unresolved,
         },
+        config: appliance.config_state(),
         became_owner: status.counters.became_owner,
         handed_over: status.counters.handed_over,
         pauses: status.counters.pauses,

@@ -105,6 +105,8 @@ pub enum News {
         revision: u64,
         bytes: Vec<u8>,
     },
+    /// Something has changed about the configuration that both boxes have.
+    Copy,
     /// Run the fence command, and put how it ended into the mailbox.
     Fence,
     /// The restart that was ordered can be done now.

@@ -233,6 +233,11 @@ impl Copier {
         self.document.len() > DOCUMENT_BYTES_MAX
     }
 
+    /// A document waits to be taken.
+    pub fn has_arrived(&self) -> bool {
+        self.arrived.is_some()
+    }
+
     /// A document that has come whole, once.
     pub fn take_arrived(&mut self) -> Option<Arrived> {
         self.arrived.take()
