@@ -64,6 +64,13 @@ impl Api {
         Ok(())
     }
 
+    /// Of two configurations that were changed apart from each other one counts: `own`, that of this box, or `peer`.
+    pub async fn choose_config(&self, take: &str) -> anyhow::Result<()> {
+        let body = serde_json::json!({ "take": take }).to_string();
+        self.request("POST", "/api/v1/pair/config", &body).await?;
+        Ok(())
+    }
+
     /// Every member of every service.
     pub async fn members(&self) -> anyhow::Result<Vec<Member>> {
         let state = self.state().await?;
