@@ -54,7 +54,8 @@ fn replaced(text: &str, anew: &str, kept: impl Fn(&str) -> bool) -> String {
             None => {}
         }
     }
-    for section in new.iter().filter(|new| !old.iter().any(|old| old.key == new.key)) {
+    let is_new = |new: &&Section<'_>| !kept(new.key) && !old.iter().any(|old| old.key == new.key);
+    for section in new.iter().filter(is_new) {
         add(&mut out, section.body);
     }
     add(&mut out, tail);

@@ -75,6 +75,15 @@ source-nat:
 }
 
 #[test]
+fn what_was_left_at_its_default_is_not_spelt_out() {
+    let text = "interfaces: {ports: [eth0]}\nservers: {pc1: {address: 10.1.0.11}}\n";
+    let before = parse("lb.yaml", text).unwrap().config;
+    let mut after = before.clone();
+    after.servers.clear();
+    assert_eq!(compose(text, &before, &after), "interfaces: {ports: [eth0]}\n");
+}
+
+#[test]
 fn a_file_of_another_shape_is_written_anew() {
     let text = "{interfaces: {ports: [eth0]}, servers: {pc1: {address: 10.1.0.11}}}\n";
     let before = parse("lb.yaml", text).unwrap().config;

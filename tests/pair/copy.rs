@@ -1,12 +1,13 @@
 //! The configuration that both boxes have: how a change comes to the other one.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lbd::config::common::common;
 use lbd::config::{Config, parse};
 use lbd::lab::customer::{self, Visit};
 use lbd::lab::mail::CLIENT;
 use lbd::lab::servers::Kind;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::faults::cut;
@@ -47,7 +48,7 @@ impl Stage {
         while !holds(self) {
             let state = [0, 1].map(|index| self.says(index, ""));
             assert!(start.elapsed() < PATIENCE, "{what}: {state:#?}\n{}\n{}", self.log(0), self.log(1));
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -90,7 +91,10 @@ fn a_change_on_the_owner_reaches_the_standby_and_survives_a_takeover() {
     assert_eq!(stage.settled(), owner);
     assert!(stage.serves("192.0.2.110:1143"));
     let (mine, theirs) = (stage.config(standby), stage.config(owner));
-    assert_eq!((mine.interfaces.mac, &mine.pair), (parse("", &before).unwrap().config.interfaces.mac, &parse("", &before).unwrap().config.pair));
+    assert_eq!(
+        (mine.interfaces.mac, &mine.pair),
+        (parse("", &before).unwrap().config.interfaces.mac, &parse("", &before).unwrap().config.pair)
+    );
     assert_ne!((mine.hostname, mine.pair), (theirs.hostname, theirs.pair), "what is of one box stays there");
     let backup = stage.site.config_file(standby).with_extension("yaml.before-copy");
     assert_eq!(std::fs::read_to_string(backup).unwrap(), before);
@@ -118,7 +122,8 @@ fn what_both_boxes_have_is_not_changed_on_the_standby_but_what_is_of_it_alone_is
     stage.edit(owner, BEFORE, &weight(9));
     stage.reload(owner).unwrap();
     stage.until("both say what keeps the change from the standby", |stage| {
-        let says = |index| stage.says(index, "/config/trouble").as_str().is_some_and(|words| words.contains("not in force"));
+        let says =
+            |index| stage.says(index, "/config/trouble").as_str().is_some_and(|words| words.contains("not in force"));
         says(standby) && says(owner) && stage.says(standby, "/ready") == false
     });
     std::fs::write(stage.site.config_file(standby), before.replace("hostname: lb", "hostname: box")).unwrap();
@@ -126,6 +131,57 @@ fn what_both_boxes_have_is_not_changed_on_the_standby_but_what_is_of_it_alone_is
     assert_eq!(stage.settled(), owner);
     assert!(stage.same());
     assert_eq!(stage.config(standby).hostname.to_string(), format!("box{}", standby + 1));
+}
+
+#[test]
+fn what_does_not_fit_on_the_standby_is_refused_there_and_shown_on_the_owner() {
+    let stage = Stage::new();
+    let owner = stage.settled();
+    let standby = 1 - owner;
+    let before = stage.file(standby);
+    // The standby's own address, of which the owner knows nothing.
+    let servers = format!("servers:\n  twin: {{address: 10.1.0.{}}}\n", standby + 2);
+    stage.edit(owner, "servers:\n", &servers);
+    stage.reload(owner).unwrap();
+    stage.until("both say why", |stage| {
+        let says =
+            |index| stage.says(index, "/config/trouble").as_str().is_some_and(|words| words.contains("belongs to"));
+        says(standby) && says(owner) && stage.says(standby, "/ready") == false
+    });
+    assert_eq!(stage.file(standby), before);
+    stage.edit(owner, &servers, "servers:\n");
+    stage.reload(owner).unwrap();
+    assert_eq!(stage.settled(), owner);
+    stage.until("both have the same again", Stage::same);
+}
+
+#[test]
+fn a_server_that_is_removed_on_the_owner_is_gone_from_both_files() {
+    let stage = Stage::new();
+    let owner = stage.settled();
+    let standby = 1 - owner;
+    let refusal = stage.block_on(stage.site.api(standby).unwrap().remove("pc4")).unwrap_err().to_string();
+    assert!(refusal.contains("this box is the standby"), "{refusal}");
+    stage.block_on(stage.site.api(owner).unwrap().drain("pc4", "1s", "remove")).unwrap();
+    stage.until("the end of the drain is in both files", |stage| {
+        stage.same() && stage.config(standby).servers.len() == 3
+    });
+    assert_eq!(stage.says(standby, "/config/copied"), 1, "it came from the owner");
+    assert_eq!(stage.settled(), owner);
+}
+
+#[test]
+fn an_owner_that_is_restarted_with_another_file_goes_on_owning_and_the_change_is_copied() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    stage.edit(owner, BEFORE, &weight(7));
+    stage.signal(owner, Signal::SIGTERM);
+    while stage.site.balancer(owner).unwrap().process().ended().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    stage.start(owner);
+    stage.until("the change comes to the standby", |stage| stage.same() && stage.file(1 - owner).contains("weight: 7"));
+    assert_eq!(stage.settled(), owner);
 }
 
 #[test]
@@ -194,7 +250,9 @@ fn configurations_that_were_changed_apart_are_told_and_an_operator_says_which_on
     stage.until_owns(1 - owner);
     stage.until_owns(owner);
     // Neither hears the other any more.
-    stage.until("the boxes are apart", |stage| [0, 1].iter().all(|index| stage.says(*index, "/config/standing") == "unheard"));
+    stage.until("the boxes are apart", |stage| {
+        [0, 1].iter().all(|index| stage.says(*index, "/config/standing") == "unheard")
+    });
     for index in [0, 1] {
         stage.edit(index, BEFORE, &weight(index as u16 + 7));
         stage.reload(index).unwrap();
@@ -204,11 +262,17 @@ fn configurations_that_were_changed_apart_are_told_and_an_operator_says_which_on
         let owners: Vec<usize> = (0..2).filter(|index| stage.says(*index, "/owns") == true).collect();
         let told = |index| {
             stage.says(index, "/config/standing") == "conflict"
-                && stage.says(index, "/config/trouble").as_str().is_some_and(|words| words.contains("/api/v1/pair/config"))
+                && stage
+                    .says(index, "/config/trouble")
+                    .as_str()
+                    .is_some_and(|words| words.contains("/api/v1/pair/config"))
         };
         let [owner] = owners[..] else { return false };
         let unready = stage.says(1 - owner, "/unready");
-        told(0) && told(1) && stage.says(1 - owner, "/ready") == false && unready == "its configuration is not the owner's"
+        told(0)
+            && told(1)
+            && stage.says(1 - owner, "/ready") == false
+            && unready == "its configuration is not the owner's"
     });
     for index in [0, 1] {
         assert!(stage.file(index).contains(&weight(index as u16 + 7)), "nothing is overwritten");

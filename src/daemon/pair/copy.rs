@@ -75,11 +75,8 @@ impl Kept {
         let hash = |text: &str| Hash::from_hex(text).context("a hash is malformed");
         let revision = Revision { counter: self.counter, hash: hash(&self.hash)? };
         ensure!(Hash::of(self.text.as_bytes()) == revision.hash, "the text is not that of its hash");
-        let forebears: anyhow::Result<Vec<Revision>> = self
-            .lineage
-            .into_iter()
-            .map(|(counter, text)| Ok(Revision { counter, hash: hash(&text)? }))
-            .collect();
+        let forebears: anyhow::Result<Vec<Revision>> =
+            self.lineage.into_iter().map(|(counter, text)| Ok(Revision { counter, hash: hash(&text)? })).collect();
         let config = yaml::read_part(FILE, &self.text).ok();
         let blank = config.as_ref().is_some_and(is_blank);
         let lineage = Lineage::of(forebears?);
@@ -126,7 +123,10 @@ impl Copying {
         });
         let held = held_now(kept, config);
         if held.off_duty {
-            warn!("pair: the configuration was changed while this box was not the owner, as revision {}", held.revision);
+            warn!(
+                "pair: the configuration was changed while no daemon ran, as revision {}",
+                held.revision
+            );
         }
         let this = Self { path, copier: Arc::new(Mutex::new(Copier::new(held.clone()))), held, copied: 0 };
         this.keep_or_warn();
@@ -196,17 +196,18 @@ fn trouble(report: &Report, held: &Held) -> Option<String> {
         Standing::Conflict => {
             Some(format!("the configurations of the two boxes were changed apart from each other ({revisions}); {how}"))
         }
-        Standing::OffDuty => Some(format!(
-            "the configuration of this box was changed while it was not the owner ({revisions}); {how}"
-        )),
+        Standing::OffDuty => {
+            Some(format!("the configuration of this box was changed while it was not the owner ({revisions}); {how}"))
+        }
         Standing::PeerOffDuty => Some(format!(
             "the configuration of the other box was changed while it was not the owner ({revisions}); {how}"
         )),
         Standing::Ahead if report.too_large => Some(too_large("this box")),
         Standing::Behind if peer.too_large => Some(too_large("the other box")),
-        Standing::Ahead => {
-            report.peer_refused.as_ref().map(|why| format!("the other box does not take this one's configuration: {why}"))
-        }
+        Standing::Ahead => report
+            .peer_refused
+            .as_ref()
+            .map(|why| format!("the other box does not take this one's configuration: {why}")),
         Standing::Behind => {
             report.refused.as_ref().map(|why| format!("the other box's configuration is not taken: {why}"))
         }
@@ -236,7 +237,11 @@ impl Appliance {
     /// Whether what both boxes have may be changed on this one.
     pub fn is_changed_here(&self) -> Result<(), String> {
         let elsewhere = !self.is_owner() && self.copying.as_ref().is_some_and(Copying::peer_owns);
-        if elsewhere { Err("this box is the standby; the owner of the pair has it done, and copies it here".into()) } else { Ok(()) }
+        if elsewhere {
+            Err("this box is the standby; the owner of the pair has it done, and copies it here".into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a configuration that an operator has written may come into force here.
@@ -246,16 +251,17 @@ impl Appliance {
         }
         let refused = |complaint| Err(Refused::whole(&self.path.display().to_string(), complaint));
         if self.is_changed_here().is_err() {
-            let complaint = Complaint::new("this box is the standby of a pair: what both boxes have is changed on the owner")
-                .help(
+            let complaint =
+                Complaint::new("this box is the standby of a pair: what both boxes have is changed on the owner").help(
                     "make the change there, it is copied here; of this box alone are `hostname`, `interfaces` without \
                      `inside`, `pair`, `limits` and `http`",
                 );
             return refused(complaint);
         }
         if is_blank(wanted) && !is_blank(&self.config) {
-            let complaint = Complaint::new("without servers, pools and virtual servers this box would be filled again by its peer")
-                .help("leave a server in it; or remove `pair` from both boxes and restart lbd");
+            let complaint =
+                Complaint::new("without servers, pools and virtual servers this box would be filled again by its peer")
+                    .help("leave a server in it; or remove `pair` from both boxes and restart lbd");
             return refused(complaint);
         }
         Ok(())

@@ -255,6 +255,10 @@ impl Thread {
     }
 
     fn run(mut self) {
+        if self.owned {
+            // By the lease of the daemon before: the loop does not know yet.
+            self.news(News::Owns(true));
+        }
         self.read_mailbox();
         self.set_uplinks(self.uplink_open);
         while !self.stop {

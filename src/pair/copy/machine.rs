@@ -260,9 +260,10 @@ impl Copier {
 
     fn hear_status(&mut self, status: Status, now: Moment) {
         // A late one; or the peer's clock began anew, and the one before is old.
-        let late = self.peer.as_ref().is_some_and(|(last, heard)| {
-            status.sequence <= last.sequence && now.since(*heard) < STATUS_EVERY * 2
-        });
+        let late = self
+            .peer
+            .as_ref()
+            .is_some_and(|(last, heard)| status.sequence <= last.sequence && now.since(*heard) < STATUS_EVERY * 2);
         if late {
             return;
         }
@@ -282,8 +283,7 @@ impl Copier {
         let peer = self.heard(now)?;
         let length = usize::try_from(peer.length).ok()?;
         let refused = self.refused.as_ref();
-        let is_refused =
-            refused.is_some_and(|(id, _, at)| *id == peer.document && now.since(*at) < REFUSED_FOR);
+        let is_refused = refused.is_some_and(|(id, _, at)| *id == peer.document && now.since(*at) < REFUSED_FOR);
         let is_offered = self.offered == Some(peer.document) && refused.is_none_or(|(id, _, _)| *id != peer.document);
         let is_possible = !peer.too_large && (1..=DOCUMENT_BYTES_MAX).contains(&length);
         let wanted = self.standing(now) == Standing::Behind && is_possible && !is_refused && !is_offered;

@@ -145,7 +145,8 @@ fn a_piece_that_is_not_what_was_said_is_not_put_together() {
     assert_eq!(copier.take_arrived(), None);
     // It is asked for anew.
     assert!(std::iter::from_fn(|| copier.poll(now)).any(|sent| sent == want(status.document, 0, 1)));
-    for wrong in [piece(status.document, 1, b"x"), piece(status.document, 0, b"x"), piece(Hash([0; 32]), 0, &document)] {
+    for wrong in [piece(status.document, 1, b"x"), piece(status.document, 0, b"x"), piece(Hash([0; 32]), 0, &document)]
+    {
         copier.hear(&wrong, now);
         assert_eq!(copier.take_arrived(), None);
     }
