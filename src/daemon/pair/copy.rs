@@ -123,10 +123,7 @@ impl Copying {
         });
         let held = held_now(kept, config);
         if held.off_duty {
-            warn!(
-                "pair: the configuration was changed while no daemon ran, as revision {}",
-                held.revision
-            );
+            warn!("pair: the configuration was changed while no daemon ran, as revision {}", held.revision);
         }
         let this = Self { path, copier: Arc::new(Mutex::new(Copier::new(held.clone()))), held, copied: 0 };
         this.keep_or_warn();
