@@ -30,7 +30,7 @@ pub enum FileError {
 }
 
 /// The first error in one line; `lbd check` shows them all.
-pub fn first(refused: &Refused) -> String {
+fn first(refused: &Refused) -> String {
     let Some(error) = refused.diagnostics.first() else { return refused.file.clone() };
     match (error.line, error.column) {
         (Some(line), Some(column)) => format!("{}:{line}:{column}: {}", refused.file, error.message),

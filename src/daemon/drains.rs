@@ -82,8 +82,8 @@ impl Appliance {
 
     /// The end of a drain: on any error it stays drained, and the alarm says why.
     fn remove_at_end(&mut self, subject: &Subject) {
-        if self.is_changed_here().is_err() {
-            // The owner does it, and the configuration without it comes from there.
+        if self.copying.is_some() && !self.is_owner() {
+            // The owner of the pair does it, and the configuration without it comes from there.
             return;
         }
         match self.remove(subject) {

@@ -86,9 +86,12 @@ fn a_change_on_the_owner_reaches_the_standby_and_survives_a_takeover() {
     let text = stage.file(owner);
     let (head, tail) = text.rsplit_once("    services:\n").unwrap();
     std::fs::write(stage.site.config_file(owner), format!("{head}{service}{tail}")).unwrap();
+    let start = Instant::now();
     stage.reload(owner).unwrap();
     stage.until("the change comes to the standby", Stage::same);
+    let copied = start.elapsed();
     assert_eq!(stage.settled(), owner);
+    println!("changed on the owner: the standby has it after {copied:?}, and is ready after {:?}", start.elapsed());
     assert!(stage.serves("192.0.2.110:1143"));
     let (mine, theirs) = (stage.config(standby), stage.config(owner));
     assert_eq!(

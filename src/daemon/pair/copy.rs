@@ -212,6 +212,27 @@ fn trouble(report: &Report, held: &Held) -> Option<String> {
     }
 }
 
+/// `own` with what the other box says of what both have; why that cannot be, in words.
+fn with_theirs(text: &str, own: &Config) -> Result<Config, String> {
+    let first = |refused: Refused| match refused.diagnostics.first() {
+        // Lines are of a text that nobody sees.
+        Some(error) if error.path.is_empty() => error.message.clone(),
+        Some(error) => format!("{}: {}", error.path, error.message),
+        None => refused.to_string(),
+    };
+    // A key that this release does not know ends the reading: nothing is left out in silence.
+    let theirs = yaml::read_part(THEIRS, text).map_err(first)?;
+    if common(&theirs) != theirs {
+        return Err(format!("{THEIRS} says things that are of one box alone"));
+    }
+    let merged = merge(&theirs, own);
+    let checked = yaml::parse(THEIRS, &to_yaml(&merged)).map_err(first)?;
+    if checked.config != merged {
+        return Err(format!("{THEIRS} cannot be written down by this release"));
+    }
+    Ok(merged)
+}
+
 impl Appliance {
     /// For a box with a pair: what it holds of the configuration that both have. Before the pair is started.
     pub fn open_copying(&mut self, state_dir: &Path) {
@@ -316,17 +337,8 @@ impl Appliance {
             return Ok(());
         }
         let document = &arrived.document;
-        let first = |refused: Refused| configfile::first(&refused);
-        let theirs = yaml::read_part(THEIRS, &document.text).map_err(first)?;
-        if common(&theirs) != theirs {
-            return Err(format!("{THEIRS} says things that are of one box alone"));
-        }
-        let merged = merge(&theirs, &self.config);
-        let checked = yaml::parse(THEIRS, &to_yaml(&merged)).map_err(first)?;
-        if checked.config != merged {
-            return Err(format!("{THEIRS} cannot be written down by this release"));
-        }
-        let held = copying.held.replaced(document, is_blank(&theirs));
+        let merged = with_theirs(&document.text, &self.config)?;
+        let held = copying.held.replaced(document, is_blank(&merged));
         if merged != self.config {
             let replacement = configfile::prepare_copy(&self.path, &self.config, &merged);
             let replacement = replacement.map_err(|error| error.to_string())?;

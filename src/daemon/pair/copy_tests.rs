@@ -100,3 +100,23 @@ fn a_damaged_state_is_made_anew() {
     fs::write(scratch.0.join(FILE), text.replace("servers", "Servers")).unwrap();
     assert_eq!(scratch.open(&config).held, first);
 }
+
+#[test]
+fn what_comes_from_the_other_box_is_taken_as_a_whole_or_not_at_all() {
+    let own = testing::config(1, 3);
+    let theirs = common(&testing::config(2, 3));
+    let text = to_yaml(&theirs);
+    let small = Config { servers: Default::default(), ..own.clone() };
+    assert_eq!(with_theirs(&to_yaml(&common(&own)), &small), Ok(own.clone()));
+    let with = |line: &str| with_theirs(&format!("{text}{line}\n"), &own).unwrap_err();
+    // Of a later release.
+    assert!(with("telepathy: true").contains("telepathy"), "{}", with("telepathy: true"));
+    assert!(with("limits: {connections: 4096}").contains("of one box alone"));
+    assert!(with("http: {listen: \"127.0.0.1:1\"}").contains("of one box alone"));
+    assert!(with_theirs("servers: [", &own).is_err());
+    // Well written, and not possible here.
+    let mut twice = own.clone();
+    twice.source_nat.extend(own.source_nat.clone());
+    let refused = with_theirs(&to_yaml(&common(&twice)), &own).unwrap_err();
+    assert!(refused.starts_with("source-nat/") && refused.contains("is a source already"), "{refused}");
+}

@@ -111,8 +111,8 @@ struct Course {
     ownerships: u64,
     told: Option<(bool, bool)>,
     trouble: Option<String>,
-    /// What was told last of the copy of the configuration.
-    copy: Option<copy::Report>,
+    /// What the loop was told last of the copy of the configuration, and whether one waited for it.
+    copy: Option<(copy::Report, bool)>,
     /// The configuration that is in the tables, and what had no place in those before.
     settled: u64,
     unresolved: u64,
@@ -220,9 +220,10 @@ impl Stream {
             let copier = crate::daemon::lock(&self.copier);
             (copier.report(now), copier.has_arrived())
         };
-        let report = copy::Report { progress: None, ..report };
-        if (arrived || course.copy.as_ref() != Some(&report)) && self.news.try_send(News::Copy).is_ok() {
-            course.copy = Some(report);
+        // Once for each change: there must be room for other news.
+        let news = (copy::Report { progress: None, ..report }, arrived);
+        if course.copy.as_ref() != Some(&news) && self.news.try_send(News::Copy).is_ok() {
+            course.copy = Some(news);
         }
     }
 
