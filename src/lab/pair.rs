@@ -125,11 +125,13 @@ impl PairSite {
         Ok(this)
     }
 
-    /// In place of a box, whose daemon has ended, there is another of the same kind that knows nothing: of what was
-    /// kept, of the data plane, and of what it is to serve.
+    /// A box is off, and in its place there is another one, off still, that knows nothing: no bridge, no data plane, nothing
+    /// kept, and a file that says nothing of what it is to serve.
     pub fn replace_box(&mut self, index: usize) -> anyhow::Result<()> {
         let name = BOXES[index.min(1)];
+        self.power_off(index)?;
         self.balancers.remove(&index);
+        self.site.ip(name, "link del br0\n")?;
         let [state, run] = ["state", "run"].map(|kind| self.site.dir().join(format!("{name}-{kind}")));
         let mut stop = self.site.host(name)?.command(&self.program);
         let status = stop.arg("stop").arg("--run-dir").arg(&run).status()?;
@@ -138,6 +140,12 @@ impl PairSite {
         std::fs::remove_dir_all(run)?;
         std::fs::write(self.config_file(index), blank_config(index, &self.key()))?;
         Ok(())
+    }
+
+    /// The cables of a box that was off are alive again.
+    pub fn plug_in(&self, index: usize) -> Result<(), LabError> {
+        let lines: String = PORTS.iter().map(|port| format!("link set {port} up\n")).collect();
+        self.site.ip(BOXES[index.min(1)], &lines)
     }
 
     fn key(&self) -> PathBuf {

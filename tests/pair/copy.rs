@@ -217,10 +217,16 @@ fn a_blank_box_is_filled_by_its_peer_then_takes_over_and_serves() {
     let mut stage = Stage::new();
     let owner = stage.settled();
     let blank = 1 - owner;
-    stage.kill(blank);
     stage.site.replace_box(blank).unwrap();
     assert!(stage.config(blank).servers.is_empty());
+    // Those behind it are off with it.
+    let behind = [["pc1", "pc2"], ["pc3", "pc4"]][blank];
+    stage.until("the owner sends nobody there", |stage| {
+        let members = stage.block_on(stage.site.api(owner).unwrap().members()).unwrap();
+        members.iter().all(|member| member.scheduled != behind.contains(&member.server.as_str()))
+    });
     let held = stage.hold(50);
+    stage.site.plug_in(blank).unwrap();
     stage.start(blank);
     assert_eq!(stage.settled(), owner);
     assert!(stage.same());
@@ -235,8 +241,8 @@ fn a_blank_box_is_filled_by_its_peer_then_takes_over_and_serves() {
     assert!(stage.serves("192.0.2.110:143"));
 
     // Nor does it win when it is the one that owns.
-    stage.kill(blank);
     stage.site.replace_box(blank).unwrap();
+    stage.site.plug_in(blank).unwrap();
     stage.start(blank);
     stage.until_owns(blank);
     stage.start(owner);

@@ -285,7 +285,7 @@ impl Copier {
         let refused = self.refused.as_ref();
         let is_refused = refused.is_some_and(|(id, _, at)| *id == peer.document && now.since(*at) < REFUSED_FOR);
         let is_offered = self.offered == Some(peer.document) && refused.is_none_or(|(id, _, _)| *id != peer.document);
-        let is_possible = !peer.too_large && (1..=DOCUMENT_BYTES_MAX).contains(&length);
+        let is_possible = self.arrived.is_none() && !peer.too_large && (1..=DOCUMENT_BYTES_MAX).contains(&length);
         let wanted = self.standing(now) == Standing::Behind && is_possible && !is_refused && !is_offered;
         wanted.then_some((peer.document, length))
     }
