@@ -1,5 +1,7 @@
 //! Two balancers on a site: who owns, and what customers notice of a takeover. Needs root.
 
+#[path = "pair/copy.rs"]
+mod copy;
 #[path = "pair/faults.rs"]
 mod faults;
 #[path = "pair/stage.rs"]

@@ -27,6 +27,7 @@ use lbd::health::probe::pop3::Pop3;
 use lbd::health::probe::radius::Radius;
 use lbd::health::probe::smtp::Smtp;
 use lbd::health::probe::{ANSWER_BYTES_MAX, Conversation, Next, neighbour, script};
+use lbd::pair::copy::{Copier, Document, Hash, Held, Standing, wire as copy_wire};
 use lbd::pair::heartbeat::{BoxId, Incarnation};
 use lbd::pair::key::{Key, KeyId, Keys};
 use lbd::pair::paths::framing::{self, Deframer};
@@ -387,5 +388,45 @@ pub fn sync(data: &[u8]) {
         assert!(datagrams.len() < 2000 && datagrams.iter().all(|datagram| datagram.len() <= 1300));
         receiver.poll();
         sequence += 1;
+    }
+}
+
+/// Datagrams about the configuration, of whoever has the key; the pieces as they are, and as pieces of a document that
+/// was announced with its right hash.
+pub fn copy(data: &[u8]) {
+    let Some((setup, _, data)) = parts(data) else { return };
+    let mut copier = Copier::new(Held::first("one".to_owned(), setup & 1 == 1));
+    let mut now = Moment(Duration::from_secs(1));
+    let mut sequence = u64::from(setup) << 32;
+    for piece in pieces(data) {
+        now = now + Duration::from_millis(u64::from(setup));
+        sequence += 1;
+        let document = Hash::of(piece);
+        let status = copy_wire::Status {
+            sequence,
+            owns: setup & 2 != 0,
+            blank: setup & 4 != 0,
+            off_duty: setup & 8 != 0,
+            too_large: false,
+            revision: lbd::pair::copy::Revision { counter: sequence, hash: document },
+            document,
+            length: u32::try_from(piece.len()).unwrap_or(u32::MAX),
+            other: Some((copier.held().revision, true)),
+            refused: None,
+        };
+        for datagram in [piece.to_vec(), status.encode(), copy_wire::piece(document, 0, piece)] {
+            copier.hear(&datagram, now);
+            let sent: Vec<_> = std::iter::from_fn(|| copier.poll(now)).take(100).collect();
+            assert!(sent.len() < 100 && sent.iter().all(|datagram| datagram.len() <= 1352), "{}", sent.len());
+            let report = copier.report(now);
+            if let Some(words) = report.refused.iter().chain(&report.peer_refused).next() {
+                assert!(words.len() <= copy_wire::WORDS_BYTES_MAX);
+            }
+            if let Some(arrived) = copier.take_arrived() {
+                assert_eq!(report.standing, Standing::Behind);
+                assert_eq!(Document::decode(&arrived.document.encode()), Ok(arrived.document));
+                copier.refuse("no", now);
+            }
+        }
     }
 }

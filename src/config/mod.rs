@@ -3,6 +3,8 @@
 //! `model` is plain data without a notation; `validate` refuses what cannot
 //! work, whoever wrote it; `yaml` reads and writes it as a file, with the
 //! place of every value; `diagnostic` says what is wrong, and where.
+pub mod common;
+pub mod compose;
 pub mod diagnostic;
 pub mod edit;
 pub mod limits;

@@ -144,6 +144,18 @@ pub fn parse(file_name: &str, text: &str) -> Result<Loaded, Refused> {
     Ok(Loaded { config, warnings: diagnostics, omitted, file: file_name.to_owned(), text: text.to_owned() })
 }
 
+/// Reads a text that need not be a whole configuration: whether it can work is not looked at.
+pub fn read_part(name: &str, text: &str) -> Result<Config, Refused> {
+    let refused = |diagnostics| Refused { file: name.to_owned(), text: text.to_owned(), diagnostics, omitted: 0 };
+    let raw: RawConfig = match serde_yaml::from_str_with_options(text, options()) {
+        Ok(raw) => raw,
+        Err(error) => return Err(refused(vec![syntax::diagnostic(&error, text)])),
+    };
+    let (config, mut reading) = convert::convert(&raw);
+    reading.refused.truncate(DIAGNOSTICS_MAX);
+    if reading.refused.is_empty() { Ok(config) } else { Err(refused(reading.refused)) }
+}
+
 /// With more that cannot be read, what cannot work is not looked at: it would be mostly consequences.
 const MISSING_MAX: usize = 100;
 
@@ -179,7 +191,8 @@ fn placed(finding: Finding, places: &Places) -> Diagnostic {
 }
 
 impl Refused {
-    fn whole(file: &str, complaint: Complaint) -> Self {
+    /// All of it, for one reason that has no place in it.
+    pub(crate) fn whole(file: &str, complaint: Complaint) -> Self {
         let diagnostic = Diagnostic::new(Severity::Error, &KeyPath::root(), complaint, None);
         Self { file: file.to_owned(), diagnostics: vec![diagnostic], omitted: 0, text: String::new() }
     }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::drains::Drains;
 use super::lock;
-use super::pair::shared_revision;
+use super::pair::copy::Copying;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::yaml;
@@ -44,8 +44,6 @@ const FIRST_PROBES: Duration = Duration::from_secs(3);
 pub struct Appliance {
     pub config: Config,
     pub revision: u64,
-    /// Of what the pair's two boxes have in common.
-    pub shared_revision: u64,
     pub started: SystemTime,
     /// When the configuration in force was loaded.
     pub configured: SystemTime,
@@ -59,6 +57,8 @@ pub struct Appliance {
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
     pub drains: Drains,
+    /// What both boxes of a pair have in common, and how it goes from the one to the other; none for a box alone.
+    pub(super) copying: Option<Copying>,
     pub(super) path: PathBuf,
     store: Store,
     pub(super) dataplane: Arc<Mutex<DataPlane>>,
@@ -100,13 +100,11 @@ impl Appliance {
     ) -> anyhow::Result<Self> {
         let admin = store.admin()?;
         let now = SystemTime::now();
-        let shared_revision = shared_revision(&config);
         Ok(Self {
             health: Health::new(&targets(&config), clock::now()),
             at_start: (config.http.clone(), config.limits.clone()),
             config,
             revision: 1,
-            shared_revision,
             started: now,
             configured: now,
             last_reload: now,
@@ -118,6 +116,7 @@ impl Appliance {
             network,
             alarms: BTreeMap::new(),
             drains: Drains::default(),
+            copying: None,
             path,
             store,
             dataplane,
@@ -245,28 +244,36 @@ impl Appliance {
         if loaded.config == self.config {
             return Ok(ReloadReport { revision: self.revision, changed: false, notes });
         }
-        if (&loaded.config.http, &loaded.config.limits) == (&self.at_start.0, &self.at_start.1) {
+        self.may_come_into_force(&loaded.config).inspect_err(|_| self.last_reload_ok = false)?;
+        notes.extend(self.bring_into_force(loaded.config));
+        self.tell_change();
+        Ok(ReloadReport { revision: self.revision, changed: true, notes })
+    }
+
+    /// Another configuration, which has been checked; what an operator should know of it.
+    pub(super) fn bring_into_force(&mut self, config: Config) -> Vec<String> {
+        let mut notes = Vec::new();
+        if (&config.http, &config.limits) == (&self.at_start.0, &self.at_start.1) {
             self.alarms.remove("restart");
         } else {
             let note = "`http` and `limits` are read at start only: restart lbd for the new values";
             self.alarms.insert("restart", note.to_owned());
             notes.push(note.to_owned());
         }
-        self.config = loaded.config;
+        self.config = config;
         if self.admin.retain_configured(&self.config)
             && let Err(error) = self.store.keep_admin(&self.admin)
         {
             warn!("administrative state could not be kept: {error:#}");
         }
         self.revision += 1;
-        self.shared_revision = shared_revision(&self.config);
-        self.configured = self.last_reload;
+        self.configured = SystemTime::now();
         self.retarget();
         self.reconfigured.notify_one();
         // New questions want their first answers, as at the start: until then the tables stay as they are.
         self.begun = false;
         self.start = clock::now();
-        Ok(ReloadReport { revision: self.revision, changed: true, notes })
+        notes
     }
 
     /// Takes the orders that the owner of the pair has been given; on any error nothing has changed.

@@ -1,17 +1,19 @@
-//! The configuration file, edited by the daemon: what has been drained for good is taken out of it.
+//! The configuration file, edited by the daemon: what has been drained for good is taken out of it, and what the other
+//! box of a pair has changed is put in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::compose::compose;
 use crate::config::edit::{self, EditError};
-use crate::config::{Config, Refused, yaml};
+use crate::config::{Config, Loaded, Refused, yaml};
 use crate::core::admin::Subject;
 
 use super::store;
 
 /// Why the file was left as it is; in words that an operator can act on.
 #[derive(Debug, thiserror::Error)]
-pub enum RemovalError {
+pub enum FileError {
     #[error("the configuration file has an error, and is left alone until it is repaired: {}", first(.0))]
     Broken(Refused),
     #[error(
@@ -38,7 +40,7 @@ fn first(refused: &Refused) -> String {
 
 /// An edit that has been found possible, not done yet.
 #[derive(Debug)]
-pub struct Removal {
+pub struct Replacement {
     path: PathBuf,
     before: Vec<u8>,
     after: String,
@@ -46,38 +48,50 @@ pub struct Removal {
 
 /// Works out the file without `subject`. Refused while the file differs from the configuration in
 /// force, because loading it afterwards would bring into force what nobody has ordered to.
-pub fn prepare(path: &Path, in_force: &Config, subject: &Subject) -> Result<Removal, RemovalError> {
-    let unwritable = |error: std::io::Error| RemovalError::Unwritable { path: path.to_owned(), why: error.to_string() };
-    let loaded = yaml::load(path).map_err(RemovalError::Broken)?;
+pub fn prepare(path: &Path, in_force: &Config, subject: &Subject) -> Result<Replacement, FileError> {
+    let (loaded, path, before) = read(path, in_force)?;
+    let name = path.display().to_string();
+    match edit::without(&name, loaded.text(), subject.pool(), subject.server()) {
+        Ok((after, _)) => Ok(Replacement { path, before, after }),
+        Err(error) => Err(FileError::Edit { path, error }),
+    }
+}
+
+/// Works out the file that says `config`, under the same condition.
+pub fn prepare_copy(path: &Path, in_force: &Config, config: &Config) -> Result<Replacement, FileError> {
+    let (loaded, path, before) = read(path, in_force)?;
+    Ok(Replacement { after: compose(loaded.text(), in_force, config), path, before })
+}
+
+/// The file that is in force: what it says, where it is, and its bytes.
+fn read(path: &Path, in_force: &Config) -> Result<(Loaded, PathBuf, Vec<u8>), FileError> {
+    let unwritable = |error: std::io::Error| FileError::Unwritable { path: path.to_owned(), why: error.to_string() };
+    let loaded = yaml::load(path).map_err(FileError::Broken)?;
     if loaded.config != *in_force {
-        return Err(RemovalError::NotInForce { path: path.to_owned() });
+        return Err(FileError::NotInForce { path: path.to_owned() });
     }
     // The file that is meant, where the name is a link.
     let path = fs::canonicalize(path).map_err(unwritable)?;
     let before = fs::read(&path).map_err(unwritable)?;
     if !before.ends_with(loaded.text().as_bytes()) {
-        return Err(RemovalError::Changed { path });
+        return Err(FileError::Changed { path });
     }
-    let name = path.display().to_string();
-    match edit::without(&name, loaded.text(), subject.pool(), subject.server()) {
-        Ok((after, _)) => Ok(Removal { path, before, after }),
-        Err(error) => Err(RemovalError::Edit { path, error }),
-    }
+    Ok((loaded, path, before))
 }
 
-impl Removal {
-    /// Replaces the file, and keeps the one before as `FILE.bak`; its name. An editor that writes at the very
+impl Replacement {
+    /// Replaces the file, and keeps the one before as FILE with `suffix`; its name. An editor that writes at the very
     /// moment between the last look and the rename loses: there is no lock that editors keep.
-    pub fn write(&self) -> Result<PathBuf, RemovalError> {
+    pub fn write(&self, suffix: &str) -> Result<PathBuf, FileError> {
         let path = &self.path;
-        let unwritable = |why: String| RemovalError::Unwritable { path: path.clone(), why };
+        let unwritable = |why: String| FileError::Unwritable { path: path.clone(), why };
         let like = fs::metadata(path).map_err(|error| unwritable(error.to_string()))?;
         let mut backup = path.as_os_str().to_owned();
-        backup.push(".bak");
+        backup.push(suffix);
         let backup = PathBuf::from(backup);
         store::replace(&backup, &self.before, Some(&like)).map_err(|error| unwritable(format!("{error:#}")))?;
         if fs::read(path).map_err(|error| unwritable(error.to_string()))? != self.before {
-            return Err(RemovalError::Changed { path: path.clone() });
+            return Err(FileError::Changed { path: path.clone() });
         }
         store::replace(path, self.after.as_bytes(), Some(&like)).map_err(|error| unwritable(format!("{error:#}")))?;
         Ok(backup)
@@ -109,7 +123,7 @@ mod tests {
             self.0.join("lb.yaml")
         }
 
-        fn prepare(&self) -> Result<Removal, RemovalError> {
+        fn prepare(&self) -> Result<Replacement, FileError> {
             let config = yaml::parse("lb.yaml", FILE).unwrap().config;
             prepare(&self.file(), &config, &Subject::Server(Name::new("pc1").unwrap()))
         }
@@ -129,7 +143,7 @@ mod tests {
         std::os::unix::fs::symlink("lb.yaml", &link).unwrap();
         let config = yaml::load(&link).unwrap().config;
         let removal = prepare(&link, &config, &Subject::Server(Name::new("pc1").unwrap())).unwrap();
-        let backup = removal.write().unwrap();
+        let backup = removal.write(".bak").unwrap();
         assert_eq!(fs::read_to_string(&backup).unwrap(), FILE);
         assert_eq!(backup.file_name().unwrap(), "lb.yaml.bak");
         let after = fs::read_to_string(scratch.file()).unwrap();
@@ -137,6 +151,21 @@ mod tests {
         assert_eq!(fs::metadata(scratch.file()).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link still is one");
         assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 3, "nothing else is left behind");
+    }
+
+    #[test]
+    fn what_the_other_box_has_is_put_in_and_the_rest_is_left_as_it_was_written() {
+        let scratch = Scratch::new("copied");
+        let in_force = yaml::load(&scratch.file()).unwrap().config;
+        let mut copied = in_force.clone();
+        copied.pools.values_mut().for_each(|pool| pool.members.truncate(1));
+        let backup = prepare_copy(&scratch.file(), &in_force, &copied).unwrap().write(".before-copy").unwrap();
+        assert_eq!(fs::read_to_string(&backup).unwrap(), FILE);
+        let after = fs::read_to_string(scratch.file()).unwrap();
+        let pools = "pools:\n  relay: {members: [pc1, pc2]}\n";
+        assert_eq!(after, FILE.replace(pools, "pools:\n  relay:\n    members: [pc1]\n"));
+        let refusal = prepare_copy(&scratch.file(), &in_force, &copied).unwrap_err().to_string();
+        assert!(refusal.contains("not in force yet"), "{refusal}");
     }
 
     #[test]
@@ -162,7 +191,7 @@ mod tests {
         let removal = scratch.prepare().unwrap();
         let other = FILE.replace("# old", "# older");
         fs::write(scratch.file(), &other).unwrap();
-        let refusal = removal.write().unwrap_err().to_string();
+        let refusal = removal.write(".bak").unwrap_err().to_string();
         assert!(refusal.contains("changed by somebody else"), "{refusal}");
         assert_eq!(fs::read_to_string(scratch.file()).unwrap(), other);
     }

@@ -124,7 +124,16 @@ impl Control for ApplianceControl {
     }
 
     fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
-        async move { self.pair.as_ref().ok_or(OperationError::NoPair)?.order(order) }.boxed()
+        async move {
+            let pair = self.pair.as_ref().ok_or(OperationError::NoPair)?;
+            if let PairOrder::TakeConfig(side) = order {
+                tokio::task::block_in_place(|| lock(&self.appliance).choose_config(side))?;
+                let _ = self.kick.try_send(());
+                return Ok(());
+            }
+            pair.order(order)
+        }
+        .boxed()
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>> {

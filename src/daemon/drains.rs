@@ -82,6 +82,10 @@ impl Appliance {
 
     /// The end of a drain: on any error it stays drained, and the alarm says why.
     fn remove_at_end(&mut self, subject: &Subject) {
+        if self.copying.is_some() && !self.is_owner() {
+            // The owner of the pair does it, and the configuration without it comes from there.
+            return;
+        }
         match self.remove(subject) {
             Ok(notes) => {
                 info!("{subject} was taken out of the configuration at the end of its drain");
@@ -116,8 +120,9 @@ impl Appliance {
 
     /// Takes it out of the file and loads that; what the operator should know. On any error nothing has changed.
     fn remove(&mut self, subject: &Subject) -> Result<Vec<String>, String> {
+        self.is_changed_here()?;
         let removal = configfile::prepare(&self.path, &self.config, subject).map_err(|error| error.to_string())?;
-        let backup = removal.write().map_err(|error| error.to_string())?;
+        let backup = removal.write(".bak").map_err(|error| error.to_string())?;
         let report = self.reload().map_err(|refused| refused.to_string())?;
         let mut notes = vec![format!("the file before is kept as {}", backup.display())];
         notes.extend(report.notes);
@@ -246,8 +251,11 @@ impl Appliance {
         if !order.force && (state == AdminState::Enabled || connections > 0) {
             return Err(OperationError::NotDrained { server, state, connections });
         }
-        let prepared = configfile::prepare(&self.path, &self.config, subject);
-        prepared.map(drop).map_err(|error| OperationError::NotRemoved { server, why: error.to_string() })
+        let possible = self.is_changed_here().and_then(|()| {
+            let prepared = configfile::prepare(&self.path, &self.config, subject);
+            prepared.map(drop).map_err(|error| error.to_string())
+        });
+        possible.map_err(|why| OperationError::NotRemoved { server, why })
     }
 
     /// Takes it out of the configuration, when its connections have ended. If that is refused it stays drained, and

@@ -117,6 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Executor::new(answers_in)?,
         os.clone(),
     )?;
+    appliance.open_copying(&options.state_dir);
     appliance.retarget();
     // Whoever asks from now on is told what there is.
     appliance.settle()?;

@@ -28,7 +28,7 @@ pub struct App {
     operating: Arc<Semaphore>,
 }
 
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 17] = [
     "/metrics",
     "/healthz",
     "/api/v1/state",
@@ -45,6 +45,7 @@ const ROUTES: [&str; 16] = [
     "/api/v1/pools/{pool}/members/{server}/disable",
     "/api/v1/pair/handover",
     "/api/v1/pair/maintenance",
+    "/api/v1/pair/config",
 ];
 
 pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
@@ -58,6 +59,7 @@ pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
         subjects @ ..,
         handover_path,
         maintenance_path,
+        pair_config_path,
     ] = ROUTES;
     let mut router = Router::new()
         .route(metrics_path, get(metrics))
@@ -67,7 +69,8 @@ pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
         .route(reload_path, post(reload))
         .route(admin_path, put(orders::admin))
         .route(handover_path, post(orders::hand_over))
-        .route(maintenance_path, put(orders::maintenance));
+        .route(maintenance_path, put(orders::maintenance))
+        .route(pair_config_path, post(orders::choose_config));
     let [server @ .., _, _, _, _] = subjects;
     let [_, _, _, _, member @ ..] = subjects;
     for [itself, enable, drain, disable] in [server, member] {

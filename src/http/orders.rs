@@ -16,6 +16,7 @@ use super::problem::{Problem, quoted};
 use crate::config::limits::DRAIN_DEADLINE;
 use crate::config::yaml;
 use crate::core::admin::{AdminState, Then};
+use crate::core::control::pair::Side;
 use crate::core::control::{Action, Order, OrderReport, PairOrder};
 
 type Answer = Result<Json<OrderReport>, Problem>;
@@ -89,6 +90,17 @@ struct HandOverOrder {}
 #[serde(deny_unknown_fields, expecting = "an object like {\"on\": true}")]
 struct MaintenanceOrder {
     on: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object like {\"take\": \"own\"}")]
+struct ConfigChoice {
+    take: Side,
+}
+
+pub async fn choose_config(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
+    let ConfigChoice { take } = body::json(request, &app.limits, None).await?;
+    pair_order(app, PairOrder::TakeConfig(take)).await
 }
 
 pub async fn hand_over(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {

@@ -90,7 +90,7 @@ impl From<OperationError> for Problem {
                 .with("connections", connections),
             OperationError::NotRemoved { server, .. } => Self::new(StatusCode::CONFLICT, text).with("server", server),
             OperationError::NoPair => Self::new(StatusCode::NOT_FOUND, text),
-            OperationError::NoHandOver(_) => Self::new(StatusCode::CONFLICT, text),
+            OperationError::NoHandOver(_) | OperationError::NoConfigChoice(_) => Self::new(StatusCode::CONFLICT, text),
             OperationError::Unavailable(_) => Self::unavailable(text),
             OperationError::Failed(_) => Self::internal(text),
         }

@@ -64,6 +64,19 @@ impl Api {
         Ok(())
     }
 
+    /// Takes a server out of the configuration; what it still has of connections is ended.
+    pub async fn remove(&self, server: &str) -> anyhow::Result<()> {
+        self.request("DELETE", &format!("/api/v1/servers/{server}?force=true"), "").await?;
+        Ok(())
+    }
+
+    /// Of two configurations that were changed apart from each other one counts: `own`, that of this box, or `peer`.
+    pub async fn choose_config(&self, take: &str) -> anyhow::Result<()> {
+        let body = serde_json::json!({ "take": take }).to_string();
+        self.request("POST", "/api/v1/pair/config", &body).await?;
+        Ok(())
+    }
+
     /// Every member of every service.
     pub async fn members(&self) -> anyhow::Result<Vec<Member>> {
         let state = self.state().await?;

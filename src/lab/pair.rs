@@ -57,8 +57,20 @@ pub fn plan() -> Plan {
 
 /// The configuration of box 0 or 1; `pair`: further lines of its section, each indented by two.
 pub fn config(index: usize, key: &Path, pair: &str) -> String {
+    mail::config_of(BOXES[index.min(1)], &own_sections(index, key, pair))
+}
+
+/// That of a replacement: what is of this box alone, and nothing of what it is to serve.
+pub fn blank_config(index: usize, key: &Path) -> String {
+    let sections = own_sections(index, key, "");
+    let own: String = sections.split_inclusive('\n').filter(|line| !line.starts_with("  inside:")).collect();
+    format!("hostname: {}\n{own}", BOXES[index.min(1)])
+}
+
+/// Its sections `interfaces` and `pair`.
+fn own_sections(index: usize, key: &Path, pair: &str) -> String {
     let (own, other) = if index == 0 { (1, 2) } else { (2, 1) };
-    let interfaces = format!(
+    format!(
         "interfaces:
   bridge: br0
   manage: true
@@ -80,8 +92,7 @@ pair:
         lan = own + 1,
         peer_lan = other + 1,
         key = key.display(),
-    );
-    mail::config_of(BOXES[index.min(1)], &interfaces)
+    )
 }
 
 /// The site with its servers running.
@@ -112,6 +123,29 @@ impl PairSite {
             std::fs::write(&path, config(index, &key, pair)).map_err(LabError::file("write", path))?;
         }
         Ok(this)
+    }
+
+    /// A box is off, and in its place there is another one, off still, that knows nothing: no bridge, no data plane, nothing
+    /// kept, and a file that says nothing of what it is to serve.
+    pub fn replace_box(&mut self, index: usize) -> anyhow::Result<()> {
+        let name = BOXES[index.min(1)];
+        self.power_off(index)?;
+        self.balancers.remove(&index);
+        self.site.ip(name, "link del br0\n")?;
+        let [state, run] = ["state", "run"].map(|kind| self.site.dir().join(format!("{name}-{kind}")));
+        let mut stop = self.site.host(name)?.command(&self.program);
+        let status = stop.arg("stop").arg("--run-dir").arg(&run).status()?;
+        anyhow::ensure!(status.success(), "`lbd stop` ended with {status}");
+        std::fs::remove_dir_all(state)?;
+        std::fs::remove_dir_all(run)?;
+        std::fs::write(self.config_file(index), blank_config(index, &self.key()))?;
+        Ok(())
+    }
+
+    /// The cables of a box that was off are alive again.
+    pub fn plug_in(&self, index: usize) -> Result<(), LabError> {
+        let lines: String = PORTS.iter().map(|port| format!("link set {port} up\n")).collect();
+        self.site.ip(BOXES[index.min(1)], &lines)
     }
 
     fn key(&self) -> PathBuf {

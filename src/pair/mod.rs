@@ -1,6 +1,7 @@
 //! The pair: two balancers, one of them the owner of the virtual IPs.
 //!
 //! `docs/high-availability.md` has the rules of ownership and what they promise.
+pub mod copy;
 pub mod election;
 pub mod heartbeat;
 pub mod key;

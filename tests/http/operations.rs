@@ -284,3 +284,19 @@ async fn an_order_that_is_not_understood_is_refused_and_changes_nothing() {
     let answer = ask(server.address, "POST", "/api/v1/pools/mxx/members/pc2/drain", Some("")).await;
     assert_eq!((answer.status, &answer.problem()["suggestion"]), (404, &json!("mx")));
 }
+
+#[tokio::test]
+async fn a_choice_of_a_configuration_says_whose_and_nothing_else() {
+    let server = start(Fake::default()).await;
+    let path = "/api/v1/pair/config";
+    let answer = ask(server.address, "POST", path, Some(r#"{"take": "own"}"#)).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({ "ordered": true })));
+    let answer = ask(server.address, "POST", path, Some(r#"{"take": "peer"}"#)).await;
+    assert_eq!(answer.status, 409);
+    assert_eq!(answer.problem()["detail"], "no choice of a configuration: both boxes have the same");
+    for wrong in [r#"{"take": "theirs"}"#, r#"{"take": "own", "force": true}"#, "{}", ""] {
+        let answer = ask(server.address, "POST", path, Some(wrong)).await;
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
+    }
+    assert_eq!(server.fake.done.load(Ordering::SeqCst), 1);
+}

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lbd::config::{Name, Protocol, parse};
 use lbd::core::admin::{AdminState, Then};
+use lbd::core::control::pair::Side;
 use lbd::core::control::*;
 use lbd::core::forwarding::{DestKey, Family, ServiceKey};
 use tokio::sync::mpsc;
@@ -130,7 +131,10 @@ impl Control for Fake {
             self.asked.fetch_add(1, Ordering::SeqCst);
             match order {
                 PairOrder::HandOver => Err(OperationError::NoHandOver("the other box is in maintenance".into())),
-                PairOrder::Maintenance(_) => {
+                PairOrder::TakeConfig(Side::Peer) => {
+                    Err(OperationError::NoConfigChoice("both boxes have the same".into()))
+                }
+                PairOrder::Maintenance(_) | PairOrder::TakeConfig(Side::Own) => {
                     self.done.fetch_add(1, Ordering::SeqCst);
                     Ok(())
                 }

@@ -4,7 +4,7 @@ use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::state::*;
-use lbd::core::control::{PairState, PathState, PeerState, State, SyncState};
+use lbd::core::control::{PairConfigState, PairState, PathState, PeerState, State, SyncState};
 use lbd::core::forwarding::Family;
 
 pub fn state() -> State {
@@ -225,6 +225,16 @@ fn pair() -> PairState {
         protocol: 1,
         paths: vec![path],
         sync: SyncState { tells: true, behind_records: 12, behind_seconds: 0.004, ..SyncState::default() },
+        config: PairConfigState {
+            revision: 7,
+            hash: "0123456789abcdef".into(),
+            standing: "ahead",
+            trouble: None,
+            peer_revision: Some(6),
+            peer_hash: Some("fedcba9876543210".into()),
+            progress: Some([3, 12]),
+            copied: 2,
+        },
         became_owner: 1,
         handed_over: 0,
         pauses: 0,

@@ -234,7 +234,7 @@ fn a_box_whose_uplink_is_cut_lets_the_other_one_reach_the_customers() {
 }
 
 /// Cuts, or mends, everything that joins the boxes: cross-connect, heartbeat cable, and one uplink at the router.
-fn cut(stage: &Stage, state: &str) {
+pub fn cut(stage: &Stage, state: &str) {
     let lines: String = ["x1", "x2", "h1", "h2"].map(|end| format!("link set {end} {state}\n")).concat();
     stage.site.site.ip(PANEL, &lines).unwrap();
     stage.site.site.ip("router", &format!("link set lan2 {state}\n")).unwrap();

@@ -77,6 +77,11 @@ impl Stage {
         self.runtime.block_on(self.site.api(index).unwrap().hand_over()).unwrap();
     }
 
+    /// Does what wants the stage's runtime, such as to ask an API.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     pub fn log(&self, index: usize) -> String {
         let text = std::fs::read_to_string(lbd::lab::balancer::log_of(&self.site.site, BOXES[index]));
         format!("== {}:\n{}", BOXES[index], text.unwrap_or_default())

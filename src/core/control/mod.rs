@@ -13,7 +13,7 @@ pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use order::{Action, Order, OrderReport};
-pub use pair::{PairOrder, PairState, PathState, PeerState, SyncState};
+pub use pair::{PairConfigState, PairOrder, PairState, PathState, PeerState, SyncState};
 pub use shortage::Shortage;
 pub use state::State;
 
@@ -99,6 +99,8 @@ pub enum OperationError {
     NoPair,
     #[error("no hand-over: {0}")]
     NoHandOver(String),
+    #[error("no choice of a configuration: {0}")]
+    NoConfigChoice(String),
     /// The daemon does not answer now: it starts, stops, or hangs.
     #[error("not available now: {0}")]
     Unavailable(String),

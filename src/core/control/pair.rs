@@ -1,7 +1,7 @@
 //! The pair, as faces show it, and what an operator may order of it.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An order about who of the pair owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,18 @@ pub enum PairOrder {
     HandOver,
     /// This box shall own nothing, or may again.
     Maintenance(bool),
+    /// Of two configurations that were changed apart from each other this one counts, on both boxes.
+    TakeConfig(Side),
+}
+
+/// One of the two boxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// This one.
+    Own,
+    /// The other one.
+    Peer,
 }
 
 /// What this box knows of the pair.
@@ -39,6 +51,7 @@ pub struct PairState {
     pub protocol: u8,
     pub paths: Vec<PathState>,
     pub sync: SyncState,
+    pub config: PairConfigState,
     /// Since the daemon started.
     pub became_owner: u64,
     /// Since the daemon started.
@@ -87,6 +100,28 @@ pub struct SyncState {
     pub records: u64,
     /// Told: of servers and addresses that this box does not have; its configuration is another.
     pub unresolved: u64,
+}
+
+/// The configuration that both boxes have, and how this box's stands to the other's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct PairConfigState {
+    /// Changes that led to it; 0: of a blank box.
+    pub revision: u64,
+    /// What it says, as the first 16 hexadecimal digits of a hash.
+    pub hash: String,
+    /// same; ahead: the other box takes this one's; behind: this box takes the other's; off_duty: this one's is newer, but
+    /// was changed while the box did not own; peer_off_duty: the other's, likewise; conflict: both were changed apart
+    /// from each other; settling: the other box has not said yet; unheard.
+    pub standing: &'static str,
+    /// What is not as it should be, in words; none if all is.
+    pub trouble: Option<String>,
+    /// None: the other box has not told.
+    pub peer_revision: Option<u64>,
+    pub peer_hash: Option<String>,
+    /// Pieces of the other's that have come, of how many; none while none is on its way.
+    pub progress: Option<[u32; 2]>,
+    /// Taken from the other box, since the daemon started.
+    pub copied: u64,
 }
 
 /// A way on which heartbeats go.

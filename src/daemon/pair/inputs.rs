@@ -4,10 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use sha2::{Digest, Sha256};
-
 use super::thread::{Links, Scene};
-use crate::config::{Config, Interfaces, Mac, Name, yaml};
+use crate::config::{Config, Mac, Name};
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::Standing;
 use crate::daemon::appliance::Appliance;
@@ -140,7 +138,7 @@ fn inputs(appliance: &Appliance) -> Inputs {
         healthy_pools: healthy_pools(appliance),
         gateway_seen: gateways.is_empty() || gateways.iter().any(reached),
         busy_magnitude: 0,
-        config_revision: appliance.shared_revision,
+        config_revision: appliance.common_revision(),
     }
 }
 
@@ -166,21 +164,6 @@ fn healthy_pools(appliance: &Appliance) -> u16 {
     let healthy = appliance.plan.members.iter().filter(|(_, standing)| !ill(standing));
     let pools: BTreeSet<Name> = healthy.filter_map(|(dest, _)| pool_of(&dest.service)).collect();
     u16::try_from(pools.len()).unwrap_or(u16::MAX)
-}
-
-/// A number that two boxes have in common exactly if they agree on all that is not of one box alone.
-pub fn shared_revision(config: &Config) -> u64 {
-    let shared = Config {
-        hostname: Name::of_a_box(),
-        interfaces: Interfaces { inside: config.interfaces.inside.clone(), ..Interfaces::default() },
-        pair: None,
-        limits: Default::default(),
-        http: Default::default(),
-        ..config.clone()
-    };
-    // The same in every release that writes the same text.
-    let [a, b, c, d, e, f, g, h, ..] = Sha256::digest(yaml::to_yaml(&shared)).0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The time in which the slowest probe of the configuration finds a failed server.

@@ -2,6 +2,7 @@
 //!
 //! `thread.rs` drives the election; here is what the daemon's loop does beside it.
 
+pub mod copy;
 mod incarnation;
 mod inputs;
 mod shown;
@@ -46,7 +47,6 @@ use crate::pair::wire::{Codec, Identity};
 use inputs::Changes;
 use thread::{Driver, Handle, box_id};
 
-pub use inputs::shared_revision;
 pub use thread::News;
 
 /// News that wait for the loop.
@@ -91,6 +91,8 @@ impl Access {
                 Command::HandOver
             }
             PairOrder::Maintenance(on) => Command::Maintenance(on),
+            // Of the appliance; it does not concern the election.
+            PairOrder::TakeConfig(_) => return Ok(()),
         };
         let busy = || OperationError::Unavailable("the pair's thread has too many orders waiting".to_owned());
         self.handle.order(command).then_some(()).ok_or_else(busy)
@@ -122,6 +124,7 @@ impl Pair {
         state_dir: &FsPath,
     ) -> anyhow::Result<Option<Self>> {
         let Some(config) = appliance.config.pair.clone() else { return Ok(None) };
+        let copier = appliance.copier().context("a pair copies its configuration")?;
         // Validation has seen to it.
         let own = appliance.config.interfaces.mac.context("a pair needs `interfaces.mac`")?;
         let (lease, adopted, port_gates) = {
@@ -189,6 +192,7 @@ impl Pair {
             sealer: Sealer::new(Kind::Sync, own_id, incarnation, &stream_keys)?,
             opener: Opener::new(Kind::Sync, own_id, peer_id, SPOKEN, stream_keys, identity.peer_floor),
             paths: stream_paths(&config)?,
+            copier,
             first_session,
             handle: handle.clone(),
             news: stream_news,
@@ -215,6 +219,9 @@ impl Pair {
     /// Tells the threads what has changed of this box.
     pub fn follow(&mut self, appliance: &Appliance) {
         self.stream.owns.store(appliance.is_owner(), Ordering::Relaxed);
+        if let Some(revision) = appliance.settled_revision() {
+            self.stream.settled.store(revision, Ordering::Relaxed);
+        }
         self.tell_orders(appliance);
         self.tell_places(appliance);
         match self.inputs.changed(appliance) {
@@ -278,11 +285,14 @@ impl Pair {
             News::Owns(true) => {
                 info!("pair: this box owns the virtual addresses now");
                 appliance.owns(true);
+                appliance.attend_to_copy();
             }
             News::Owns(false) => {
                 warn!("pair: this box owns the virtual addresses no longer");
                 appliance.owns(false);
+                appliance.attend_to_copy();
             }
+            News::Copy => appliance.attend_to_copy(),
             News::PeerLives(life) => {
                 if let Err(error) = incarnation::keep_of_peer(&self.state_dir, life) {
                     warn!("pair: the peer's life could not be kept: {error:#}");

@@ -10,6 +10,7 @@ use crate::pair::time::{Instant, Span};
 pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> PairState {
     let status = &report.status;
     let dead = appliance.config.pair.as_ref().map_or(Span::ZERO, |pair| super::span(pair.dead));
+    let own_revision = appliance.common_revision();
     PairState {
         state: word(status.state),
         since_seconds: seconds(report.at.since(status.since)),
@@ -34,7 +35,7 @@ pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> P
             hears_us_seconds: status.peer_hears_us.map(seconds),
             healthy_pools: peer.pools_healthy,
             uplink_open: peer.uplink_open,
-            same_config: peer.config_revision == appliance.shared_revision,
+            same_config: peer.config_revision == own_revision,
         }),
         uplink_open: report.uplink_open,
         protocol: report.version,
@@ -51,6 +52,7 @@ pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> P
             records: stream.receiver.records,
             unresolved: stream.unresolved,
         },
+        config: appliance.config_state(),
         became_owner: status.counters.became_owner,
         handed_over: status.counters.handed_over,
         pauses: status.counters.pauses,

@@ -17,6 +17,7 @@ use super::thread::{Handle, News};
 use crate::core::moment::Moment;
 use crate::daemon::sync::{Heard, Hearing, Telling};
 use crate::os::clock;
+use crate::pair::copy::{self, Copier};
 use crate::pair::paths::Arrival;
 use crate::pair::paths::udp::{UdpConfig, UdpPath};
 use crate::pair::seal::{Channel, Opener, Sealer};
@@ -34,6 +35,8 @@ const DRAINED_MS: u64 = 100;
 const SILENT: Duration = Duration::from_secs(1);
 /// Datagrams sent in a turn, so that it ends.
 const SENDS_MAX: usize = 512;
+/// Datagrams of the configuration sent in a turn.
+const COPIES_MAX: usize = 80;
 /// A window of the stream, with what the kernel counts besides: 512 datagrams.
 const QUEUE_BYTES: usize = 2 << 20;
 /// Sessions of one ownership: the peer may begin anew so often before numbers meet those of the next one.
@@ -59,6 +62,8 @@ pub struct Shared {
     pub owns: AtomicBool,
     /// Size of the table, for progress.
     pub connections: AtomicU64,
+    /// Revision of the configuration that is in the tables.
+    pub settled: AtomicU64,
     /// Orders of the operator, with their revision, to be told.
     pub orders: Mutex<Option<(u64, Vec<u8>)>>,
     pub report: Mutex<StreamReport>,
@@ -71,6 +76,7 @@ pub struct Stream {
     pub sealer: Sealer,
     pub opener: Opener,
     pub paths: Vec<(Channel, UdpPath)>,
+    pub copier: Arc<Mutex<Copier>>,
     /// Where the numbers of sessions begin: higher for every life of the daemon, with room for those of this one.
     pub first_session: u64,
     pub handle: Handle,
@@ -105,6 +111,11 @@ struct Course {
     ownerships: u64,
     told: Option<(bool, bool)>,
     trouble: Option<String>,
+    /// What the loop was told last of the copy of the configuration, and whether one waited for it.
+    copy: Option<(copy::Report, bool)>,
+    /// The configuration that is in the tables, and what had no place in those before.
+    settled: u64,
+    unresolved: u64,
     datagram: Vec<u8>,
     body: Vec<u8>,
 }
@@ -132,7 +143,9 @@ impl Stream {
             self.telling.sender = Sender::new(session, SenderLimits::default());
         }
         self.hearing.restore.set_owner(owns);
+        self.follow_tables(course);
         let result = self.hear(course, now).and_then(|()| self.tell(course, now));
+        self.copy(course, now);
         let trouble = result.err().map(|error| error.to_string());
         if let Some(words) = &trouble
             && course.trouble != trouble
@@ -144,7 +157,7 @@ impl Stream {
     }
 
     fn hear(&mut self, course: &mut Course, now: Moment) -> Result<(), crate::dataplane::DataPlaneError> {
-        let Self { telling, hearing, opener, paths, news, .. } = self;
+        let Self { telling, hearing, opener, paths, news, copier, .. } = self;
         let mut heard: Vec<Heard> = Vec::new();
         let mut result = Ok(());
         let at = instant(now);
@@ -154,6 +167,10 @@ impl Stream {
             path.drain(&mut || at, &mut |arrival, _| {
                 let Arrival::Datagram(datagram) = arrival else { return };
                 if opener.open(datagram, body).is_ok() {
+                    if copy::wire::is_ours(body) {
+                        crate::daemon::lock(copier).hear(body, now);
+                        return;
+                    }
                     // A datagram is of the one kind or the other, and is passed over by whom it is not for.
                     telling.sender.acknowledged(body, now);
                     let heard = hearing.hear(body, now, &mut heard);
@@ -190,6 +207,37 @@ impl Stream {
             self.send(&datagram, course, instant(now));
         }
         Ok(())
+    }
+
+    /// The configuration that both boxes have: what is to be sent of it, and what the loop must know.
+    fn copy(&mut self, course: &mut Course, now: Moment) {
+        for _ in 0..COPIES_MAX {
+            let datagram = crate::daemon::lock(&self.copier).poll(now);
+            let Some(datagram) = datagram else { break };
+            self.send(&datagram, course, instant(now));
+        }
+        let (report, arrived) = {
+            let copier = crate::daemon::lock(&self.copier);
+            (copier.report(now), copier.has_arrived())
+        };
+        // Once for each change: there must be room for other news.
+        let news = (copy::Report { progress: None, ..report }, arrived);
+        if course.copy.as_ref() != Some(&news) && self.news.try_send(News::Copy).is_ok() {
+            course.copy = Some(news);
+        }
+    }
+
+    /// What the peer told of servers that were not in the tables is asked for again when others are.
+    fn follow_tables(&mut self, course: &mut Course) {
+        let settled = self.shared.settled.load(Ordering::Relaxed);
+        if settled == course.settled {
+            return;
+        }
+        let unresolved = self.hearing.restore.statistics().unresolved;
+        if unresolved > course.unresolved {
+            self.hearing.receiver.ask_again();
+        }
+        (course.settled, course.unresolved) = (settled, unresolved);
     }
 
     /// By the first path whose heartbeats come; by all, if none does.

@@ -111,6 +111,8 @@ pub enum News {
         revision: u64,
         bytes: Vec<u8>,
     },
+    /// Something has changed about the configuration that both boxes have.
+    Copy,
     /// Run the fence command, and put how it ended into the mailbox.
     Fence,
     /// The restart that was ordered can be done now.
@@ -266,6 +268,8 @@ impl Thread {
     }
 
     fn run(mut self) {
+        // Perhaps by the lease of the daemon before.
+        self.tell_owned();
         self.read_mailbox();
         self.begin_uplinks();
         while !self.stop {
@@ -313,7 +317,11 @@ impl Thread {
         }
         self.actions = actions;
         self.owned = self.driver.lease.read().lease != lease::Lease::Nothing;
-        // A lease that was adopted is news, too. Where there is no room for it now, the next event tells it.
+        self.tell_owned();
+    }
+
+    /// Where there is no room for the news now, the next event tells them.
+    fn tell_owned(&mut self) {
         if self.owned != self.told_owned && self.driver.news.try_send(News::Owns(self.owned)).is_ok() {
             self.told_owned = self.owned;
         }

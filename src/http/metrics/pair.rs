@@ -1,7 +1,7 @@
 //! The pair: who owns, who is ready, and how the two hear each other.
 
 use super::{Families, flag, float, sample};
-use crate::core::control::{PairState, PathState};
+use crate::core::control::{PairConfigState, PairState, PathState};
 
 pub fn pair(state: &PairState, families: &mut Families) {
     let one = |value| vec![sample(&[], value)];
@@ -22,6 +22,7 @@ pub fn pair(state: &PairState, families: &mut Families) {
     peer(state, families);
     paths(&state.paths, families);
     sync(state, families);
+    config(&state.config, families);
     let totals = [
         (
             "lbd_pair_takeovers_total",
@@ -58,6 +59,31 @@ fn peer(state: &PairState, families: &mut Families) {
         "lbd_pair_peer_healthy_pools",
         "Pools with a healthy server, as the other box sees them.",
         of(&|p| p.healthy_pools.into()),
+    );
+}
+
+/// The configuration that both boxes have.
+fn config(config: &PairConfigState, families: &mut Families) {
+    let one = |value| vec![sample(&[], value)];
+    families.gauge(
+        "lbd_pair_config_same",
+        "1 while the other box has the configuration that this box has, apart from what is of one box alone.",
+        one(flag(config.standing == "same")),
+    );
+    families.gauge(
+        "lbd_pair_config_standing",
+        "How this box's configuration stands to the other's, as a label; always 1.",
+        vec![sample(&[("standing", config.standing)], 1.0)],
+    );
+    families.gauge(
+        "lbd_pair_config_changes",
+        "Changes that led to the configuration that this box has; 0 while it is blank.",
+        one(float(config.revision)),
+    );
+    families.counter(
+        "lbd_pair_config_copied_total",
+        "Configurations taken from the other box, since the daemon started.",
+        one(float(config.copied)),
     );
 }
 

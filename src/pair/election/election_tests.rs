@@ -217,3 +217,25 @@ fn a_hand_over_to_a_peer_that_is_not_there_is_refused_with_an_alarm() {
     bench.event(Event::Command(Command::Restart));
     assert!(bench.actions.contains(&Action::Exit), "an endless lease outlives the daemon");
 }
+
+#[test]
+fn a_standby_with_another_configuration_than_the_owner_is_not_ready_and_takes_over_all_the_same() {
+    let mut bench = Bench::new(|_| {});
+    for (revision, unready) in [(9, Some("its configuration is not the owner's")), (0, None)] {
+        bench.now = bench.now + Span::from_millis(50);
+        let stamp = bench.now.since(ms(0)).0 / 1_000_000;
+        bench.hear(Heartbeat { owns: true, state: State::Active, config_revision: revision, ..heartbeat(stamp) });
+        assert_eq!(bench.election.status().unready, unready);
+        let sent = bench
+            .actions
+            .iter()
+            .rev()
+            .find_map(|action| if let Action::Send(sent) = action { Some(*sent) } else { None });
+        assert_eq!(sent.map(|sent| sent.ready), Some(unready.is_none()), "the owner is told");
+    }
+    bench.now = bench.now + Span::from_millis(50);
+    bench.hear(Heartbeat { owns: true, state: State::Active, config_revision: 9, ..heartbeat(150) });
+    bench.run_until(ms(4_000));
+    assert!(bench.owns());
+    assert_eq!(bench.election.status().unready, None);
+}

@@ -343,12 +343,19 @@ impl Election {
 
     fn rank(&self) -> Rank {
         Rank {
-            ready: self.inputs.ready && self.inputs.synced && self.may_own(),
+            ready: self.inputs.ready && self.inputs.synced && self.may_own() && !self.differs_from_owner(),
             healthy_pools: self.inputs.healthy_pools,
             gateway_seen: self.inputs.gateway_seen,
             priority: self.settings.priority,
             id: self.settings.id,
         }
+    }
+
+    /// The peer owns, and has another configuration: it is not to hand over to this box. When it is gone, this box
+    /// serves by what it has all the same.
+    fn differs_from_owner(&self) -> bool {
+        let owner = self.peer.last.filter(|last| last.owns && !self.owns() && self.peer_fresh());
+        owner.is_some_and(|owner| owner.config_revision != self.inputs.config_revision)
     }
 
     fn set_lease(&mut self, end: Instant) {

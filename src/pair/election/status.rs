@@ -62,6 +62,7 @@ impl Election {
             State::Leaving => Some("about to be restarted"),
             State::Active => None,
             _ if !self.inputs.synced => Some("does not hold the peer's state yet"),
+            _ if self.differs_from_owner() => Some("its configuration is not the owner's"),
             _ if !self.inputs.ready => Some("not all that a good owner needs is there"),
             _ if !self.peer_fresh() => Some("the peer is silent: what it does is not known"),
             _ => None,
