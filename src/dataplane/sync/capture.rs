@@ -17,6 +17,7 @@ use crate::config::Mac;
 use crate::core::synced::{Binding, Change, Flow, Names, Parts, part_of};
 
 /// Entries that a walk reads at a time.
+pub const WALK_STEP: usize = CHUNK as usize;
 const CHUNK: u32 = 2048;
 /// A client that has been silent for so long: whether its server speaks on is then looked up, in UDP.
 const SILENT_NS: u64 = 1_000_000_000;

@@ -27,8 +27,10 @@ impl RoundTrip {
         }
     }
 
-    pub fn timed_out(&mut self) {
+    /// How many times in a row it has been silent for too long.
+    pub fn timed_out(&mut self) -> u32 {
         self.silent = (self.silent + 1).min(8);
+        self.silent
     }
 
     pub fn usual(&self) -> Duration {
@@ -120,7 +122,7 @@ mod tests {
         assert_eq!(first, TIMEOUT_LEAST);
         trip.timed_out();
         assert_eq!(trip.timeout(), 2 * first);
-        (0..20).for_each(|_| trip.timed_out());
+        (0..20).for_each(|_| _ = trip.timed_out());
         assert_eq!(trip.timeout(), TIMEOUT_MOST);
         trip.measured(Duration::from_millis(4));
         assert_eq!(trip.timeout(), first);

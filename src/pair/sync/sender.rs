@@ -20,6 +20,11 @@ const WINDOW_LEAST: u64 = 32;
 const GROWTH: u64 = 4;
 /// A datagram counts as lost when one that was sent so many later has come (RFC 9002, 6.1.1).
 const REORDERED_MAX: u64 = 3;
+/// Datagrams that are sent one right after the other, and the pause after them: 83 kB take 0.7 ms of a line of 1 Gbit/s,
+/// so that whatever comes behind them waits no longer than that, and a socket's usual buffer (208 KiB with what the
+/// kernel counts besides) has room for them. Over all that is 64,000 datagrams a second.
+const BURST: u64 = 64;
+const BURST_PAUSE: Duration = Duration::from_millis(1);
 /// Of the queue, what a walk may fill: changes then wait no longer than this takes to be sent.
 const WALK_SHARE: usize = 8;
 /// What a connection takes in the queue at the most.
@@ -120,6 +125,8 @@ pub struct Sender {
     threshold: u64,
     slowed: Moment,
     round_trip: RoundTrip,
+    /// The burst that is being sent, or was the last: when it began, and datagrams so far.
+    burst: (Moment, u64),
     last_sent: Option<Moment>,
     behind: u64,
     lag: Lag,
@@ -153,6 +160,7 @@ impl Sender {
             threshold: WINDOW,
             slowed: Moment::default(),
             round_trip: RoundTrip::default(),
+            burst: (Moment::default(), 0),
             last_sent: None,
             behind: 0,
             lag: Lag::default(),
@@ -332,6 +340,9 @@ impl Sender {
     /// or acknowledged, and at `deadline`.
     pub fn poll(&mut self, now: Moment) -> Option<Vec<u8>> {
         self.time_out(now);
+        if !self.is_burst_open(now) {
+            return None;
+        }
         if let Some(flying) = self.flying.iter_mut().find(|flying| flying.lost) {
             flying.lost = false;
             flying.sends = flying.sends.saturating_add(1);
@@ -358,27 +369,49 @@ impl Sender {
 
     /// When to call `poll` at the latest, if nothing else happens.
     pub fn deadline(&self, now: Moment) -> Moment {
+        let (begun, sent) = self.burst;
+        if sent >= BURST && now.since(begun) < BURST_PAUSE {
+            return begun + BURST_PAUSE;
+        }
+        let is_full = self.flying.len() as u64 >= self.window.min(WINDOW);
         let tick = self.last_sent.map_or(now, |then| then + TICK);
-        let lost = self.flying.front().map(|flying| flying.sent + self.round_trip.timeout());
-        lost.map_or(tick, |lost| lost.min(tick)).max(now)
+        match self.flying.front().map(|flying| flying.sent + self.round_trip.timeout()) {
+            Some(lost) if is_full => lost,
+            Some(lost) => lost.min(tick),
+            None => tick,
+        }
+        .max(now)
     }
 
     fn count(&mut self, bytes: Vec<u8>, now: Moment) -> Vec<u8> {
         self.statistics.datagrams += 1;
         self.statistics.bytes += bytes.len() as u64;
         self.last_sent = Some(now);
+        self.burst.1 += 1;
         bytes
     }
 
+    fn is_burst_open(&mut self, now: Moment) -> bool {
+        if now.since(self.burst.0) >= BURST_PAUSE {
+            self.burst = (now, 0);
+        }
+        self.burst.1 < BURST
+    }
+
+    /// Silence is no proof of loss: a receiver that does not get its processor is silent, too, and holds all that was
+    /// sent. So the oldest datagram is sent again to ask; after each further silence four times as many.
     fn time_out(&mut self, now: Moment) {
         let timeout = self.round_trip.timeout();
         let over = |flying: &Flying| !flying.come && !flying.lost && now.since(flying.sent) >= timeout;
         if !self.flying.front().is_some_and(over) {
             return;
         }
-        self.flying.iter_mut().filter(|flying| over(flying)).for_each(|flying| flying.lost = true);
-        self.round_trip.timed_out();
-        self.slow_down(now);
+        let silences = self.round_trip.timed_out();
+        let asks = 4_usize.saturating_pow(silences.saturating_sub(1));
+        self.flying.iter_mut().filter(|flying| over(flying)).take(asks).for_each(|flying| flying.lost = true);
+        if silences > 1 {
+            self.slow_down(now);
+        }
     }
 
     /// Matter and changes take turns, so that neither waits for all of the other.
@@ -490,6 +523,11 @@ impl Sender {
 
     pub fn statistics(&self, now: Moment) -> SenderStatistics {
         SenderStatistics { records_behind: self.behind, ms_behind: self.ms_behind(now), ..self.statistics }
+    }
+
+    /// The number of the present session.
+    pub fn session(&self) -> u64 {
+        self.session
     }
 
     /// From the change to its acknowledgement, of each datagram the oldest.
