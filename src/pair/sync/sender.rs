@@ -534,6 +534,11 @@ impl Sender {
     pub fn lag(&self) -> &Lag {
         &self.lag
     }
+
+    /// As `lag`, since the last call.
+    pub fn take_lag(&mut self) -> Lag {
+        std::mem::take(&mut self.lag)
+    }
 }
 
 fn datagram(session: u64, sequence: u64, made: Moment, records: &[u8], now: Moment) -> Vec<u8> {
