@@ -46,6 +46,9 @@ const BEAT: Duration = Duration::from_millis(20);
 const LIFE_BEATS: u32 = 50;
 const STEADY: Duration = Duration::from_secs(20);
 const BEATS: u32 = (STEADY.as_millis() / BEAT.as_millis()) as u32;
+/// When the standby hangs.
+const HANG_FROM: Duration = Duration::from_secs(5);
+const HANG_TO: Duration = Duration::from_secs(10);
 /// In this time each of the million sends a packet.
 const IN_USE: Duration = Duration::from_secs(10);
 /// As in `daemon/pair/stream.rs`.
@@ -59,6 +62,7 @@ struct Side {
     /// Processor time of its thread, microseconds.
     busy: AtomicU64,
     stop: AtomicBool,
+    hangs: AtomicBool,
     complete: AtomicBool,
 }
 
@@ -145,8 +149,10 @@ fn main() -> Result<()> {
     };
     let mut columns = Vec::new();
     let mut first = FLOWS;
-    for rate in rates {
-        let course = Course { case, rate, first };
+    // The last once more, while the standby hangs.
+    let hanging = rates.last().map(|rate| (*rate, true));
+    for (rate, hang) in rates.into_iter().map(|rate| (rate, false)).chain(hanging) {
+        let course = Course { case, rate, hang, first };
         first += course.made();
         let before = lock(&told).clone();
         let restored = *lock(&heard);
@@ -154,7 +160,10 @@ fn main() -> Result<()> {
         lock(&told).lag.clear();
         let begin = Instant::now();
         let reasons = lock(&active).reasons()?;
-        let (frames, worst) = customers(&mut programs, course, || lock(&told).statistics.ms_behind)?;
+        let Done { frames, making, worst } = customers(&mut programs, course, |at| {
+            hears.hangs.store(course.hang && (HANG_FROM..HANG_TO).contains(&at), Ordering::Release);
+            lock(&told).statistics.ms_behind
+        })?;
         let met = fates(&reasons, &lock(&active).reasons()?);
         let took = begin.elapsed();
         let after = lock(&told).clone();
@@ -170,13 +179,14 @@ fn main() -> Result<()> {
         ensure!(is_at_rest, "no rest: {:?}", lock(&told).statistics);
         let rest = rest.elapsed();
         let restored_now = *lock(&heard);
-        let refused: u64 = met.iter().filter(|(name, _)| !["to-server", "returned"].contains(name)).map(|(_, n)| n).sum();
+        let refused: u64 = met.iter().filter(|(name, _)| !["to-server", "to-client"].contains(name)).map(|(_, n)| n).sum();
         let (s, b) = (after.statistics, before.statistics);
         let (bytes, seconds) = ((s.bytes - b.bytes) as f64, took.as_secs_f64());
         let ms = |lag: Duration| format!("{:.0}", lag.as_secs_f64() * 1e3);
         columns.push(vec![
             ("new connections a second, meant", rate.to_string()),
-            ("new connections a second", format!("{:.0}", f64::from(course.made()) / seconds)),
+            ("new connections a second", format!("{:.0}", f64::from(course.made()) / making.as_secs_f64())),
+            ("standby hangs for, s", if hang { (HANG_TO - HANG_FROM).as_secs().to_string() } else { String::new() }),
             ("packets refused", refused.to_string()),
             ("records a second", format!("{:.0}", (s.records - b.records) as f64 / seconds)),
             ("MB/s", format!("{:.2}", bytes / seconds / 1e6)),
@@ -228,8 +238,19 @@ struct Course {
     case: Case,
     /// A second.
     rate: u32,
+    /// Whether the standby hangs meanwhile.
+    hang: bool,
     /// Number of the first.
     first: u32,
+}
+
+/// What came of it.
+struct Done {
+    frames: u64,
+    /// Time in which connections were made.
+    making: Duration,
+    /// The longest time behind that was told.
+    worst: u64,
 }
 
 impl Course {
@@ -242,12 +263,12 @@ impl Course {
     }
 }
 
-/// New connections at the rate, that live for a second, beside the million: how many frames they were, and the longest
-/// time that `behind` told of meanwhile.
-fn customers(programs: &mut Programs, course: Course, behind: impl Fn() -> u64) -> Result<(u64, u64)> {
+/// New connections at the rate, that live for a second, beside the million. `each` beat is told the time, and tells how
+/// far behind the standby is, ms.
+fn customers(programs: &mut Programs, course: Course, each: impl Fn(Duration) -> u64) -> Result<Done> {
     let per_beat = course.per_beat();
     let in_use = (u64::from(FLOWS) * BEAT.as_millis() as u64 / IN_USE.as_millis() as u64) as u32;
-    let (mut frames, mut worst) = (0, 0);
+    let (mut frames, mut worst, mut making) = (0, 0, Duration::ZERO);
     let begin = Instant::now();
     for beat in 0..BEATS + LIFE_BEATS {
         let mut send = |from, flags, ack, first: u32, count: u32| -> Result<()> {
@@ -268,11 +289,14 @@ fn customers(programs: &mut Programs, course: Course, behind: impl Fn() -> u64) 
             send(From::Server, FIN | ACK, 2, first, per_beat)?;
             send(From::Client, FIN | ACK, 2, first, per_beat)?;
         }
-        worst = worst.max(behind());
+        worst = worst.max(each(begin.elapsed()));
         let next = begin + BEAT * (beat + 1);
         sleep(next.saturating_duration_since(Instant::now()));
+        if beat + 1 == BEATS {
+            making = begin.elapsed();
+        }
     }
-    Ok((frames, worst))
+    Ok(Done { frames, making, worst })
 }
 
 /// A socket with its seals, as the daemon has.
@@ -350,6 +374,10 @@ fn hear(mut hearing: Hearing, mut line: Line, side: &Side, heard: &Mutex<Restore
     let mut matters = Vec::new();
     while !side.stop.load(Ordering::Acquire) {
         line.wait(TURN);
+        if side.hangs.load(Ordering::Acquire) {
+            sleep(TURN);
+            continue;
+        }
         for _ in 0..ROUNDS_MAX {
             let now = boottime()?;
             let mut taken = 0;
