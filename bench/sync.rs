@@ -179,7 +179,8 @@ fn main() -> Result<()> {
         ensure!(is_at_rest, "no rest: {:?}", lock(&told).statistics);
         let rest = rest.elapsed();
         let restored_now = *lock(&heard);
-        let refused: u64 = met.iter().filter(|(name, _)| !["to-server", "to-client"].contains(name)).map(|(_, n)| n).sum();
+        let refused: u64 =
+            met.iter().filter(|(name, _)| !["to-server", "to-client"].contains(name)).map(|(_, n)| n).sum();
         let (s, b) = (after.statistics, before.statistics);
         let (bytes, seconds) = ((s.bytes - b.bytes) as f64, took.as_secs_f64());
         let ms = |lag: Duration| format!("{:.0}", lag.as_secs_f64() * 1e3);
@@ -356,7 +357,7 @@ fn tell(mut telling: Telling, mut line: Line, side: &Side, told: &Mutex<Told>) -
         while let Some(ack) = line.receive() {
             telling.sender.acknowledged(ack, now);
         }
-        telling.turn(u64::from(FLOWS), now)?;
+        telling.turn(now)?;
         for _ in 0..SENDS_MAX {
             let Some(datagram) = telling.sender.poll(now) else { break };
             line.send(&datagram)?;

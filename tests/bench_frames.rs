@@ -24,7 +24,15 @@ fn a_refused_packet_whose_answer_is_shorter_does_not_spoil_those_after_it() {
         let before = plane.reasons().unwrap();
         // Of twice as many as there are; the refused ones first.
         programs
-            .order(Order { case, from: From::Client, flags: ACK, ack: 9, flows: 2 * KNOWN, first: KNOWN, step: IN_TURN })
+            .order(Order {
+                case,
+                from: From::Client,
+                flags: ACK,
+                ack: 9,
+                flows: 2 * KNOWN,
+                first: KNOWN,
+                step: IN_TURN,
+            })
             .unwrap();
         programs.run(Target::Lbd, LO, 2 * KNOWN).unwrap();
         let met = fates(&before, &plane.reasons().unwrap());

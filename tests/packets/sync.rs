@@ -62,7 +62,7 @@ impl Pair {
         for _ in 0..10_000 {
             self.now += 5;
             let now = Moment(Duration::from_millis(self.now));
-            self.telling.turn(self.a.dp.entries().unwrap(), now).unwrap();
+            self.telling.turn(now).unwrap();
             let mut heard = Vec::new();
             while let Some(datagram) = self.telling.sender.poll(now) {
                 self.hearing.hear(&datagram, now, &mut heard).unwrap();
