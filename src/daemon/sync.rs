@@ -1,15 +1,21 @@
 //! Brings the two ends together: what the data plane tells goes to the peer, and what the peer tells into the data
-//! plane. No socket and no thread: whoever has them calls `turn`, some 200 times a second.
+//! plane. No socket and no thread: whoever has them calls `turn`.
+
+use std::time::Duration;
 
 use crate::core::moment::Moment;
 use crate::dataplane::DataPlaneError;
-use crate::dataplane::sync::{Capture, Restore, Walked};
+use crate::dataplane::sync::{Capture, Restore, WALK_STEP, Walked};
 use crate::pair::sync::{Matter, Receiver, Sender, Update, Walk};
 
 /// Events taken in a turn, so that it ends; what is left waits in the ring.
 const EVENTS_MAX: usize = 16_384;
-/// Steps of a walk in a turn, of 2,048 entries each: it must not hold up the changes.
-const STEPS_MAX: usize = 1;
+/// Between two turns, when nothing comes.
+pub const TURN: Duration = Duration::from_millis(5);
+/// Between two turns while a walk has room to go on: so long the thread rests after 2,048 entries.
+const WALK_TURN: Duration = Duration::from_millis(1);
+/// The shortest wait: whatever the sender says, others get the processor, too.
+const LEAST: Duration = Duration::from_micros(100);
 
 /// What this box tells.
 pub struct Telling {
@@ -25,42 +31,47 @@ impl Telling {
         Self { capture, sender, walk: None }
     }
 
-    /// A turn: a step of the walk, then what has happened; `connections` is the size of the table. Then `poll` the
-    /// sender.
-    pub fn turn(&mut self, connections: u64, now: Moment) -> Result<(), DataPlaneError> {
+    /// How long to wait for an acknowledgement before the next turn.
+    pub fn patience(&self, now: Moment) -> Duration {
+        let walks_on = self.walk.is_some() && self.sender.room() >= WALK_STEP;
+        let turn = if walks_on { WALK_TURN } else { TURN };
+        self.sender.deadline(now).since(now).clamp(LEAST, turn)
+    }
+
+    /// A turn: a step of the walk (one, of 2,048 entries: it must not hold up the changes), then what has happened. Then
+    /// `poll` the sender, and wait for as long as `patience` says.
+    pub fn turn(&mut self, now: Moment) -> Result<(), DataPlaneError> {
         self.tell_events(now);
         let Self { capture, sender, walk } = self;
         let names = capture.names();
         if sender.wants_walk(now) {
-            *walk = Some(sender.begin_walk(connections, now));
+            *walk = Some(sender.begin_walk(capture.entries()?, now));
             capture.begin_walk();
         }
-        for _ in 0..STEPS_MAX {
-            let Some(current) = *walk else { break };
-            let Some(parts) = sender.parts_of(current) else {
-                *walk = None;
-                break;
-            };
-            if sender.room() < 2048 {
-                break;
-            }
-            let step = capture.walk_step(&parts, |walked| {
-                match walked {
-                    Walked::Flow(flow) => sender.walked(current, &flow, &names, now),
-                    Walked::Binding(binding) => sender.walked_binding(current, binding, &names, now),
-                };
-            });
-            match step {
-                Ok(true) => {}
-                Ok(false) => {
-                    sender.end_walk(current, now);
-                    *walk = None;
+        if let Some(current) = *walk {
+            match sender.parts_of(current) {
+                None => *walk = None,
+                Some(parts) if sender.room() >= WALK_STEP => {
+                    let step = capture.walk_step(&parts, |walked| {
+                        match walked {
+                            Walked::Flow(flow) => sender.walked(current, &flow, &names, now),
+                            Walked::Binding(binding) => sender.walked_binding(current, binding, &names, now),
+                        };
+                    });
+                    match step {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            sender.end_walk(current, now);
+                            *walk = None;
+                        }
+                        Err(error) => {
+                            sender.abandon_walk(current);
+                            *walk = None;
+                            return Err(error);
+                        }
+                    }
                 }
-                Err(error) => {
-                    sender.abandon_walk(current);
-                    *walk = None;
-                    return Err(error);
-                }
+                Some(_) => {}
             }
         }
         self.tell_events(now);

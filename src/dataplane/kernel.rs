@@ -146,7 +146,8 @@ impl<V: Raw> Table<u32, V> {
             return Ok(());
         }
         let keys: Vec<u8> = (0..count).flat_map(u32::to_ne_bytes).collect();
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.bytes().to_vec()).collect();
+        let mut bytes = Vec::with_capacity(size_of_val(values));
+        values.iter().for_each(|value| bytes.extend_from_slice(value.bytes()));
         self.map.update_batch(&keys, &bytes, count, MapFlags::ANY, MapFlags::ANY).map_err(|e| self.error("write to", e))
     }
 }

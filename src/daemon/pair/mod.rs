@@ -65,7 +65,7 @@ pub struct Pair {
     state_dir: PathBuf,
     stream: Arc<Shared>,
     /// What was told last of orders and of places.
-    orders: Admin,
+    orders: Option<Admin>,
     places: Option<(Arc<Network>, u64)>,
 }
 
@@ -206,7 +206,7 @@ impl Pair {
             fence: config.fence,
             state_dir: state_dir.into(),
             stream,
-            orders: Admin::default(),
+            orders: None,
             places: None,
         }))
     }
@@ -241,16 +241,21 @@ impl Pair {
         }
     }
 
-    /// The operator's orders of an owner go to the other box, whenever they have changed.
+    /// The operator's orders of an owner go to the other box, whenever they have changed, and when owning begins: the
+    /// stream is then another, and the other box may be, too.
     fn tell_orders(&mut self, appliance: &Appliance) {
-        if !appliance.is_owner() || appliance.admin == self.orders {
+        if !appliance.is_owner() {
+            self.orders = None;
+            return;
+        }
+        if self.orders.as_ref() == Some(&appliance.admin) {
             return;
         }
         let Ok(orders) = appliance.admin.to_json() else { return };
         // Of two boxes' orders those count that were given last.
         let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
         *lock(&self.stream.orders) = Some((revision, orders.into_bytes()));
-        self.orders = appliance.admin.clone();
+        self.orders = Some(appliance.admin.clone());
     }
 
     /// Where clients are of which only the peer has told.
@@ -261,9 +266,6 @@ impl Pair {
             return;
         }
         let mut dataplane = lock(&appliance.dataplane);
-        if let Ok(entries) = dataplane.entries() {
-            self.stream.connections.store(entries, Ordering::Relaxed);
-        }
         match dataplane.set_client_places(&network.learnt_places(), inputs::way_out(appliance)) {
             Ok(()) => self.places = Some((network.clone(), revision)),
             Err(error) => warn!("where clients are could not be told to the data plane: {error}"),

@@ -6,16 +6,18 @@
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc;
 
 use super::thread::{Handle, News};
 use crate::core::moment::Moment;
-use crate::daemon::sync::{Heard, Hearing, Telling};
+use crate::daemon::sync::{Heard, Hearing, TURN, Telling};
+use crate::dataplane::DataPlaneError;
 use crate::os::clock;
 use crate::pair::copy::{self, Copier};
 use crate::pair::paths::Arrival;
@@ -25,18 +27,21 @@ use crate::pair::sync::{Matter, Progress, ReceiverStatistics, Sender, SenderLimi
 use crate::pair::time::Instant;
 use crate::pair::version::SPOKEN;
 
-/// Between two turns, when nothing comes.
-const TURN_MS: u8 = 5;
 /// An owner that has handed over serves on for 10 s, and tells of what it serves; a little longer.
 const TELLS_ON: Duration = Duration::from_secs(12);
 /// What is not older than this may be under way at any time: it does not keep a hand-over waiting.
 const DRAINED_MS: u64 = 100;
 /// A stream that was silent for so long says nothing about now: a tick comes every 100 ms.
 const SILENT: Duration = Duration::from_secs(1);
-/// Datagrams sent in a turn, so that it ends.
+/// Datagrams sent in a turn, so that it ends: the sender's own bursts are shorter.
 const SENDS_MAX: usize = 512;
 /// Datagrams of the configuration sent in a turn.
 const COPIES_MAX: usize = 80;
+/// Datagrams that are entered at once and then acknowledged: some 2,000 records, or 5 ms. The other side waits for
+/// acknowledgements of a window and not of a turn.
+const HEARD_AT_ONCE: usize = 64;
+/// As often in a turn, so that it ends: two windows.
+const ROUNDS_MAX: usize = 16;
 /// A window of the stream, with what the kernel counts besides: 512 datagrams.
 const QUEUE_BYTES: usize = 2 << 20;
 /// Sessions of one ownership: the peer may begin anew so often before numbers meet those of the next one.
@@ -60,8 +65,6 @@ pub struct StreamReport {
 #[derive(Default)]
 pub struct Shared {
     pub owns: AtomicBool,
-    /// Size of the table, for progress.
-    pub connections: AtomicU64,
     /// Revision of the configuration that is in the tables.
     pub settled: AtomicU64,
     /// Orders of the operator, with their revision, to be told.
@@ -96,7 +99,7 @@ pub fn start(mut stream: Stream) -> std::io::Result<()> {
     std::thread::Builder::new().name("lbd-sync".into()).spawn(move || {
         let mut course = Course::default();
         while !stream.shared.stop.load(Ordering::Relaxed) {
-            stream.wait();
+            stream.wait(&course);
             stream.turn(&mut course);
         }
     })?;
@@ -121,11 +124,12 @@ struct Course {
 }
 
 impl Stream {
-    fn wait(&self) {
+    fn wait(&self, course: &Course) {
         let fds = self.paths.iter().filter_map(|(_, path)| path.fd());
         let mut fds: Vec<PollFd<'_>> = fds.map(|fd: BorrowedFd<'_>| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let patience = if course.tells { self.telling.patience(clock::now()) } else { TURN };
         // Whatever it says: all are looked at.
-        _ = poll(&mut fds, PollTimeout::from(TURN_MS));
+        _ = ppoll(&mut fds, Some(TimeSpec::from_duration(patience)), None);
     }
 
     fn turn(&mut self, course: &mut Course) {
@@ -140,6 +144,8 @@ impl Stream {
             self.telling.capture.listen(tells);
             course.ownerships += 1;
             let session = self.first_session + course.ownerships * SESSIONS;
+            // A peer that began anew very often must not find a number again that it has heard.
+            let session = session.max(self.telling.sender.session() + 1);
             self.telling.sender = Sender::new(session, SenderLimits::default());
         }
         self.hearing.restore.set_owner(owns);
@@ -156,15 +162,32 @@ impl Stream {
         self.report(course, owns, now);
     }
 
-    fn hear(&mut self, course: &mut Course, now: Moment) -> Result<(), crate::dataplane::DataPlaneError> {
+    fn hear(&mut self, course: &mut Course, now: Moment) -> Result<(), DataPlaneError> {
+        for (_, path) in &mut self.paths {
+            path.tick(instant(now));
+        }
+        for _ in 0..ROUNDS_MAX {
+            let more = self.hear_some(course, clock::now())?;
+            if let Some(acknowledgement) = self.hearing.turn()? {
+                self.send(&acknowledgement, course, instant(now));
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has come by each path, up to a limit; `false`: nothing is left.
+    fn hear_some(&mut self, course: &mut Course, now: Moment) -> Result<bool, DataPlaneError> {
         let Self { telling, hearing, opener, paths, news, copier, .. } = self;
         let mut heard: Vec<Heard> = Vec::new();
         let mut result = Ok(());
+        let mut more = false;
         let at = instant(now);
         let body = &mut course.body;
         for (_, path) in paths.iter_mut() {
-            path.tick(at);
-            path.drain(&mut || at, &mut |arrival, _| {
+            more |= path.drain_some(HEARD_AT_ONCE, &mut || at, &mut |arrival, _| {
                 let Arrival::Datagram(datagram) = arrival else { return };
                 if opener.open(datagram, body).is_ok() {
                     if copy::wire::is_ours(body) {
@@ -185,14 +208,10 @@ impl Stream {
                 _ = news.try_send(News::Orders { revision, bytes });
             }
         }
-        result?;
-        if let Some(acknowledgement) = self.hearing.turn()? {
-            self.send(&acknowledgement, course, at);
-        }
-        Ok(())
+        result.map(|()| more)
     }
 
-    fn tell(&mut self, course: &mut Course, now: Moment) -> Result<(), crate::dataplane::DataPlaneError> {
+    fn tell(&mut self, course: &mut Course, now: Moment) -> Result<(), DataPlaneError> {
         if !course.tells {
             return Ok(());
         }
@@ -201,7 +220,7 @@ impl Stream {
         {
             self.telling.sender.set_matter(Matter::Admin, revision, &bytes);
         }
-        self.telling.turn(self.shared.connections.load(Ordering::Relaxed), now)?;
+        self.telling.turn(now)?;
         for _ in 0..SENDS_MAX {
             let Some(datagram) = self.telling.sender.poll(now) else { break };
             self.send(&datagram, course, instant(now));

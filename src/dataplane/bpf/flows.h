@@ -300,7 +300,7 @@ static __always_inline void flow_remove(const struct flow_key *key, struct flow 
 
 	if (old & LBD_FLOW_REMOVED && !late)
 		return;
-	sync_tell(LBD_SYNC_GONE, key, f, 0, f->last_seen);
+	sync_tell(LBD_SYNC_GONE, key, f, 0, bpf_ktime_get_coarse_ns()); /* now, however long it was idle */
 	if (both_ways)
 		bpf_map_delete_elem(&rflows, &reverse);
 	if (!bpf_map_delete_elem(&flows, key))

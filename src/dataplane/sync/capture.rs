@@ -17,6 +17,7 @@ use crate::config::Mac;
 use crate::core::synced::{Binding, Change, Flow, Names, Parts, part_of};
 
 /// Entries that a walk reads at a time.
+pub const WALK_STEP: usize = CHUNK as usize;
 const CHUNK: u32 = 2048;
 /// A client that has been silent for so long: whether its server speaks on is then looked up, in UDP.
 const SILENT_NS: u64 = 1_000_000_000;
@@ -37,6 +38,7 @@ pub struct Capture {
     flows: Table<flow_key, flow>,
     rflows: Table<flow_key, rflow>,
     persist: Table<persist_key, persist>,
+    reasons: Table<u32, u64>,
     names: SharedNames,
     walk: Walk,
 }
@@ -60,6 +62,7 @@ impl Capture {
             flows: maps.flows.try_clone()?,
             rflows: maps.rflows.try_clone()?,
             persist: maps.persist.try_clone()?,
+            reasons: maps.reasons.try_clone()?,
             names,
             walk: Walk::Idle,
         })
@@ -79,6 +82,11 @@ impl Capture {
                 word.fetch_and(!flag, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Size of the table.
+    pub fn entries(&self) -> Result<u64, DataPlaneError> {
+        super::super::entries(&self.reasons)
     }
 
     /// The names of the numbers in what `drain` and `walk` give.

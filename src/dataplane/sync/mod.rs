@@ -14,7 +14,7 @@ use super::layout::{LOCAL_ID, LOCAL_UDP};
 use super::layout::{flow_key, ip_of};
 use crate::core::synced::{FlowKey, NameKind, Names};
 
-pub use capture::{Capture, Walked};
+pub use capture::{Capture, WALK_STEP, Walked};
 pub use restore::{Restore, RestoreStatistics};
 
 /// The names of this box's numbers: replaced as a whole when the tables change.

@@ -13,6 +13,8 @@ use crate::pair::time::Instant;
 
 /// DSCP CS6, network control (RFC 4594, 3.2), in its place in the octet.
 const CS6: u32 = 48 << 2;
+/// DSCP AF21, low-latency data (RFC 4594, 4.7), likewise.
+const AF21: u32 = 18 << 2;
 /// `TC_PRIO_INTERACTIVE`: goes first in the queue of a device, and is the highest that needs no privilege.
 const PRIORITY: u32 = 6;
 /// Most datagrams that are read at once. The kernel's default buffer holds below 300 that small.
@@ -28,7 +30,8 @@ pub struct UdpConfig {
     pub peer: SocketAddr,
     /// Nothing goes or comes by another one.
     pub device: Option<String>,
-    /// Bytes that may wait to be read, for a path on which bursts come; `None`: the kernel's default.
+    /// Bytes that may wait to be read, for a path on which bursts come, and which gives way to heartbeats; `None`: the
+    /// kernel's default, for heartbeats.
     pub queue_bytes: Option<usize>,
 }
 
@@ -116,17 +119,28 @@ impl UdpPath {
     }
 
     pub fn drain(&mut self, clock: &mut dyn FnMut() -> Instant, each: &mut dyn FnMut(Arrival<'_>, Instant)) {
-        let Some(socket) = &self.socket else { return };
+        self.drain_some(DRAINED_MAX, clock, each);
+    }
+
+    /// As `drain`, at most so many datagrams; `false`: there are none left.
+    pub fn drain_some(
+        &mut self,
+        max: usize,
+        clock: &mut dyn FnMut() -> Instant,
+        each: &mut dyn FnMut(Arrival<'_>, Instant),
+    ) -> bool {
+        let Some(socket) = &self.socket else { return false };
         // One byte more than the longest message: what is cut off is no message either.
         let mut buffer = [0; SEALED_BYTES_MAX + 1];
-        for _ in 0..DRAINED_MAX {
+        for _ in 0..max {
             match socket.recv_from(&mut buffer) {
                 Ok((length, _)) => each(Arrival::Datagram(buffer.get(..length).unwrap_or_default()), clock()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 // Interrupted, or a late error of something sent, which the reading has taken away.
                 Err(_) => {}
             }
         }
+        true
     }
 }
 
@@ -134,16 +148,19 @@ fn open(config: &UdpConfig) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(config.local), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // Binding does not wait for the address: it may come with its interface, which may come later.
+    // What comes in bursts must not go before heartbeats, nor among them.
+    let bursts = config.queue_bytes.is_some();
+    let octet = if bursts { AF21 } else { CS6 };
     if config.local.is_ipv4() {
-        socket.set_tos_v4(CS6)?;
+        socket.set_tos_v4(octet)?;
         socket.set_freebind_v4(true)?;
     } else {
         socket.set_only_v6(true)?;
-        socket.set_tclass_v6(CS6)?;
+        socket.set_tclass_v6(octet)?;
         socket.set_freebind_v6(true)?;
     }
     // After the octet, which sets a priority of its own.
-    socket.set_priority(PRIORITY)?;
+    socket.set_priority(if bursts { 0 } else { PRIORITY })?;
     if let Some(device) = &config.device {
         socket.bind_device(Some(device.as_bytes()))?;
     }

@@ -18,6 +18,8 @@ mod sender;
 pub mod wire;
 
 #[cfg(test)]
+mod pacing_tests;
+#[cfg(test)]
 mod simulation_tests;
 #[cfg(test)]
 mod wire_tests;

@@ -27,8 +27,10 @@ impl RoundTrip {
         }
     }
 
-    pub fn timed_out(&mut self) {
+    /// How many times in a row it has been silent for too long.
+    pub fn timed_out(&mut self) -> u32 {
         self.silent = (self.silent + 1).min(8);
+        self.silent
     }
 
     pub fn usual(&self) -> Duration {
@@ -65,6 +67,14 @@ impl Lag {
             *count += 1;
         }
         self.max = self.max.max(lag);
+    }
+
+    /// Counts all that another has counted.
+    pub fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.max = self.max.max(other.max);
     }
 
     /// So many of a hundred took no longer than this (the upper end of their class); zero if none was counted.
@@ -120,7 +130,7 @@ mod tests {
         assert_eq!(first, TIMEOUT_LEAST);
         trip.timed_out();
         assert_eq!(trip.timeout(), 2 * first);
-        (0..20).for_each(|_| trip.timed_out());
+        (0..20).for_each(|_| _ = trip.timed_out());
         assert_eq!(trip.timeout(), TIMEOUT_MOST);
         trip.measured(Duration::from_millis(4));
         assert_eq!(trip.timeout(), first);
