@@ -26,6 +26,8 @@ mod drain;
 mod failure;
 #[path = "life/flood.rs"]
 mod flood;
+#[path = "life/kernel.rs"]
+mod kernel;
 #[path = "life/layout.rs"]
 mod layout;
 #[path = "life/machine.rs"]

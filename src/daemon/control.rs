@@ -1,30 +1,28 @@
 //! The appliance behind the seam that faces see: state as it is when asked, and operations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::appliance::Appliance;
 use super::drains::Course;
 use super::lock;
+use super::losses::Losses;
 use super::pair::Access;
-use super::state::{self, Losses};
+use super::state;
 use crate::config::Protocol;
 use crate::core::control::{
     CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, PairOrder, ReloadError,
     ReloadReport, State,
 };
 use crate::core::forwarding::DestKey;
-use crate::core::network::IfIndex;
 use crate::dataplane::flows::{Connection, ConnectionReader};
 use crate::dataplane::{DataPlane, DataPlaneError};
-use crate::os::ethtool::{Ethtool, xdp_losses};
-use crate::os::netlink;
 
 /// For the connections of a server that is removed by force. At 50,000 resets in a second, a full table of the
 /// default size takes half of it.
@@ -36,7 +34,7 @@ const CHUNKS: usize = 2;
 pub struct ApplianceControl {
     appliance: Arc<Mutex<Appliance>>,
     dataplane: Arc<Mutex<DataPlane>>,
-    os: netlink::Handle,
+    losses: watch::Receiver<Losses>,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
@@ -55,38 +53,19 @@ impl ApplianceControl {
     pub fn new(
         appliance: Arc<Mutex<Appliance>>,
         dataplane: Arc<Mutex<DataPlane>>,
-        os: netlink::Handle,
+        losses: watch::Receiver<Losses>,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
     ) -> Self {
-        Self { appliance, dataplane, os, kick, pair }
-    }
-
-    /// What drivers and links say that they have lost, by port.
-    async fn losses(&self) -> Losses {
-        let names: Vec<(IfIndex, String)> = {
-            let appliance = lock(&self.appliance);
-            let links = &appliance.network.links;
-            appliance.plan.state.ports.keys().filter_map(|i| Some((*i, links.get(i)?.name.clone()))).collect()
-        };
-        let mut losses = BTreeMap::new();
-        for (index, name) in names {
-            let sent = self.os.drops(index).await.map_or(0, |drops| drops.sent);
-            let driver = tokio::task::block_in_place(|| {
-                let ethtool = Ethtool::open().ok()?;
-                xdp_losses(&ethtool.driver(&name).ok()?, &ethtool.statistics(&name).ok()?)
-            });
-            // The link's count of frames dropped in sending contains those of the driver's XDP counters.
-            losses.insert(index, driver.unwrap_or(0).max(sent));
-        }
-        losses
+        Self { appliance, dataplane, losses, kick, pair }
     }
 }
 
 impl Control for ApplianceControl {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
-            let losses = self.losses().await;
+            // A copy: the sender must not wait until the state is made.
+            let losses = self.losses.borrow().clone();
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);

@@ -108,7 +108,12 @@ async fn ready(
         *first = first.or(*source);
     }
     let device = route.ensure(&of_family).await.map_err(words)?;
-    tokio::task::block_in_place(|| lock(dataplane).attach_probe(device)).map_err(|error| error.to_string())?;
+    // It waits for the kernel's RTNL lock, whoever needs the data plane must not.
+    let attach = || {
+        let program = lock(dataplane).probe_program()?;
+        program.attach(device)
+    };
+    tokio::task::block_in_place(attach).map_err(|error| error.to_string())?;
     let mut asked: BTreeSet<(IpAddr, IfIndex)> = BTreeSet::new();
     for (key, dest) in state.dests.iter().filter(|(_, dest)| dest.mode == Mode::Dsr) {
         let (Some(link), Some(service)) = (links.get(&dest.address), state.services.get(&key.service)) else {

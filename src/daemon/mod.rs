@@ -17,6 +17,8 @@ mod control;
 mod drains;
 mod dsr;
 mod housekeeping;
+mod kernel;
+mod losses;
 mod pair;
 mod port_gates;
 mod state;
@@ -33,7 +35,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::config::yaml;
@@ -47,6 +49,8 @@ use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
 use control::ApplianceControl;
+use kernel::KernelSide;
+use losses::Losses;
 use pair::{News, Pair};
 use store::Store;
 use switch::Switch;
@@ -87,11 +91,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Of a pair's two uplinks one blocks. That of a box that has just booted does, until its pair says otherwise.
     let boots = !dataplane::is_pinned(&options.run_dir.join("bpf"));
     let uplinks_at_first = (config.pair.is_some() && boots).then_some(Gate::Blocked);
-    let mut switch = Switch::open(&options.run_dir, gates.clone(), uplinks_at_first)?;
+    let kernel = KernelSide::start()?;
+    let mut switch = {
+        let _there = kernel.enter();
+        Switch::open(&options.run_dir, gates.clone(), uplinks_at_first)?
+    };
     for problem in switch.bring(&config.interfaces).await.problems {
         warn!("the switch is not as configured: {problem}");
     }
-    let (network, os) = netlink::watch(netlink::Options::default()).await?;
+    let (network, os) = kernel.spawn(netlink::watch(netlink::Options::default())).await??;
     let listener = http::bind(config.http.listen).await?;
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
@@ -124,10 +132,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut pair = Pair::start(&appliance, &dataplane, gates, &options.state_dir)?;
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
+    let (losses_out, losses) = watch::channel(Losses::default());
+    let reader = kernel.spawn(losses::keep(appliance.clone(), os.clone(), losses_out));
     let control = Arc::new(ApplianceControl::new(
         appliance.clone(),
         dataplane.clone(),
-        os.clone(),
+        losses,
         kick_in,
         pair.as_ref().map(Pair::access),
     ));
@@ -137,15 +147,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
-    let learner = tokio::spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
+    let learner = kernel.spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
 
     let reconfigured = lock(&appliance).reconfigured.clone();
-    let switcher = tokio::spawn(switch::keep(switch, appliance.clone(), network.clone(), reconfigured));
+    let switcher = kernel.spawn(switch::keep(switch, appliance.clone(), network.clone(), reconfigured));
     let retargeted = lock(&appliance).retargeted.clone();
-    let prober = tokio::spawn(dsr::keep(
+    let probe_route = {
+        let _there = kernel.enter();
+        ProbeRoute::open()?
+    };
+    let prober = kernel.spawn(dsr::keep(
         appliance.clone(),
         dataplane.clone(),
-        ProbeRoute::open()?,
+        probe_route,
         VipWatch::start()?,
         network.clone(),
         retargeted,
@@ -199,6 +213,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pair.leave().await;
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
+    reader.abort();
     learner.abort();
     prober.abort();
     switcher.abort();

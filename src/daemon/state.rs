@@ -7,22 +7,19 @@ use std::time::{Duration, SystemTime};
 use super::appliance::Appliance;
 use super::control::unix;
 use super::drains;
+use super::losses::Losses;
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::state::*;
 use crate::core::control::{PairState, State};
 use crate::core::forwarding::{DestKey, ServiceKey};
 use crate::core::moment::Moment;
-use crate::core::network::IfIndex;
 use crate::core::schedule_probes::{next_in_doubt, next_probe};
 use crate::core::target::{self, Target};
 use crate::core::vip_claims;
 use crate::dataplane::reasons::REASONS;
 use crate::dataplane::{ConnectionCounts, DataPlane, DataPlaneError, Traffic as Counted};
 use crate::os::clock;
-
-/// Frames lost after a redirect, by port.
-pub type Losses = BTreeMap<IfIndex, u64>;
 
 /// A table fuller than this is told in the warnings, per cent.
 const TABLE_ALARM_PERCENT: u64 = 80;
@@ -154,7 +151,8 @@ fn interfaces(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) -> 
                 None => XdpAttachment::None,
             },
             forwarding: port.forwarding,
-            lost_after_redirect: losses.get(index).copied().unwrap_or(0),
+            lost_after_redirect: losses.by_port.get(index).copied().unwrap_or(0),
+            lost_read_seconds_ago: losses.read.map(|read| clock::now().since(read).as_secs_f64()),
         })
         .collect()
 }

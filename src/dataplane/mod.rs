@@ -42,6 +42,7 @@ use tables::Tables;
 
 pub use kernel::Run;
 pub use port_flags::PortFlags;
+pub use probe::ProbeProgram;
 pub use reset::{ResetBatch, ResetStep, ServerReset};
 
 /// What can go wrong at the kernel boundary, in words that an operator can act on.

@@ -2,7 +2,7 @@
 //! the interface to which `os::netlink::ProbeRoute` routes them.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_rs::{TC_EGRESS, TcHookBuilder};
 
@@ -38,14 +38,30 @@ impl DataPlane {
         Ok(())
     }
 
+    /// The program behind that, to be attached without this data plane and its lock.
+    pub fn probe_program(&self) -> Result<ProbeProgram, DataPlaneError> {
+        let own = self.loaded.probe.as_fd().try_clone_to_owned();
+        own.map(ProbeProgram).map_err(|source| DataPlaneError::AttachProbe { device: 0, source: source.into() })
+    }
+
     /// Puts the program at the egress of the probes' interface, at once in place of that of an earlier daemon.
     /// Call it after `set_probe_places`, and again whenever the interface may have been made anew: what is there
     /// already is replaced by itself. It ends with the interface.
     pub fn attach_probe(&self, device: IfIndex) -> Result<(), DataPlaneError> {
+        self.probe_program()?.attach(device)
+    }
+}
+
+/// The program at the egress of the device by which marked probes leave.
+pub struct ProbeProgram(OwnedFd);
+
+impl ProbeProgram {
+    /// As `DataPlane::attach_probe`. Waits for the kernel's RTNL lock.
+    pub fn attach(&self, device: IfIndex) -> Result<(), DataPlaneError> {
         let failed = |source| DataPlaneError::AttachProbe { device, source };
         let index =
             i32::try_from(device).map_err(|_| failed(std::io::Error::from_raw_os_error(libc::ENODEV).into()))?;
-        let mut hook = TcHookBuilder::new(self.loaded.probe.as_fd())
+        let mut hook = TcHookBuilder::new(self.0.as_fd())
             .ifindex(index)
             .replace(true)
             .handle(HANDLE)

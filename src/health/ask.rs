@@ -63,7 +63,7 @@ impl Asking {
     /// A datagram is sent at once, or lost.
     pub fn interest(&self) -> Interest {
         match self {
-            Self::Stream(_) => Interest::READABLE | Interest::WRITABLE,
+            Self::Stream(stream) => stream.interest(),
             _ => Interest::READABLE,
         }
     }
@@ -71,6 +71,14 @@ impl Asking {
     /// The poll knows its socket from an earlier probe.
     pub fn is_known(&self) -> bool {
         matches!(self, Self::Stream(stream) if stream.is_used())
+    }
+
+    /// The poll has to be told its `interest` anew.
+    pub fn lacks_room(&mut self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.lacks_room(),
+            Self::Datagram(_) | Self::Neighbour(_) | Self::Command(_) => false,
+        }
     }
 
     pub fn ready(&mut self, ready: Ready, scratch: &mut Scratch) -> Step {

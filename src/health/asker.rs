@@ -5,7 +5,7 @@
 //!   ┌──────┐ ──────────> ┌───────┐ ─────────────────────────> ┌──────┐
 //!   │ idle │             │ asked │                            │ idle │
 //!   └──────┘ <──┐        └───────┘ ──────────> ┌─────────┐ ──>└──────┘
-//!               │ put off                 │    │ parting │ the server closes, or 500 ms, or its next turn
+//!               │ put off                 │    │ parting │ the server answers or closes, or 500 ms, or its next turn
 //!               └─ no socket, no room     │    └─────────┘
 //!                                         └ verdict with farewell
 //! ```
@@ -64,7 +64,7 @@ const PUT_OFF: Duration = Duration::from_millis(100);
 const TROUBLE: Duration = Duration::from_secs(10);
 /// What has just begun is looked at after this time at the latest; what is not over then gets a timer.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// A server is given so long to close after a farewell.
+/// A server is given so long to answer a farewell, or to close.
 const PARTING: Duration = Duration::from_millis(500);
 /// The statistics are at most so old.
 const STATS_EVERY: Duration = Duration::from_millis(500);
@@ -458,7 +458,15 @@ impl Asker {
             Stands::Idle => {}
             Stands::Asked { held: Some(_), .. } => {}
             Stands::Asked { asking, begun, .. } => match asking.ready(ready, &mut self.scratch) {
-                Step::Wait => {}
+                Step::Wait => {
+                    if asking.lacks_room()
+                        && let Some(fd) = asking.fd()
+                    {
+                        // Should that fail, the probe ends at its timeout.
+                        let token = token(number, slot.generation);
+                        _ = self.poll.registry().reregister(&mut SourceFd(&fd), token, asking.interest());
+                    }
+                }
                 Step::More => self.more.push(number),
                 Step::Over(ended) => {
                     let now = clock::now();
@@ -475,8 +483,7 @@ impl Asker {
             Stands::Parting(stream) => {
                 if stream.parted(ready, &mut self.scratch) {
                     let turn = slot.turn;
-                    slot.stands = Stands::Idle;
-                    self.sockets -= 1;
+                    self.end(number);
                     self.timers.set(number, turn);
                 }
             }

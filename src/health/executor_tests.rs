@@ -126,19 +126,44 @@ fn a_connection_that_needs_no_farewell_is_ended_by_rst_before_a_program_has_it_o
 }
 
 #[test]
-fn a_conversation_ends_with_its_farewell_and_the_server_closes_in_peace() {
+fn a_connection_ends_when_the_server_has_answered_the_farewell_and_not_before() {
     let (send, heard) = std::sync::mpsc::channel();
     let address = server(move |mut stream| {
         let heard = say_and_hear(&mut stream, &["220 mx1 ESMTP\r\n", "250 mx1\r\n"]);
-        _ = stream.write_all(b"221 bye\r\n");
-        _ = stream.shutdown(std::net::Shutdown::Write);
+        // Part of an answer is none.
+        _ = stream.write_all(b"221 ");
+        _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
+        let before = stream.read(&mut [0; 9]).map_err(|error| error.kind());
+        _ = stream.write_all(b"bye\r\n");
+        _ = stream.set_read_timeout(Some(PATIENCE));
+        let begun = Instant::now();
         let end = stream.read(&mut [0; 9]).map_err(|error| error.kind());
-        _ = send.send((heard, end));
+        _ = send.send((heard, before, end, begun.elapsed()));
     });
-    assert!(matches!(verdict(smtp(), address, 5000), Verdict::Success(_)));
-    let (heard, end) = heard.recv_timeout(PATIENCE).unwrap();
+    let mut stage = Stage::new([target(smtp(), address, 60_000, 5000)]);
+    assert!(matches!(stage.next().outcome.verdict, Verdict::Success(_)));
+    let (heard, before, end, took) = heard.recv_timeout(PATIENCE).unwrap();
     assert_eq!(heard, "EHLO lbd-probe.invalid\r\nQUIT\r\n");
-    assert_eq!(end, Ok(0), "a clean end, no RST");
+    assert_eq!(before, Err(io::ErrorKind::WouldBlock), "it is waited for");
+    assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "no TIME_WAIT, and the socket connects anew");
+    assert!(took < Duration::from_millis(300), "at once, not when patience ends: {took:?}");
+}
+
+#[test]
+fn a_server_that_closes_after_the_farewell_without_a_word_has_parted_and_its_socket_is_used_again() {
+    let (send, ports) = std::sync::mpsc::channel();
+    let address = server(move |mut stream| {
+        let port = stream.peer_addr().map(|from| from.port());
+        say_and_hear(&mut stream, &["220 mx1 ESMTP\r\n", "250 mx1\r\n"]);
+        drop(stream);
+        _ = send.send(port.unwrap_or(0));
+    });
+    let mut stage = Stage::new([target(smtp(), address, 100, 90)]);
+    for _ in 0..5 {
+        let outcome = stage.next().outcome;
+        assert!(matches!(outcome.verdict, Verdict::Success(_)), "{:?}", outcome.verdict);
+        assert_ne!(ports.recv_timeout(PATIENCE).unwrap(), 0);
+    }
 }
 
 #[test]

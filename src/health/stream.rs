@@ -1,12 +1,15 @@
 //! A conversation over TCP, with TLS from the beginning or from where it asks for it.
 //!
 //! ```text
-//!   connecting ──> (TLS handshake) ──> talking ──> over ──> parting: the farewell is sent, and the server closes
-//!                        ^                │          └────> ended by RST
+//!   connecting ──> (TLS handshake) ──> talking ──> over ──> parting: the farewell is sent, and answered ──> ended by RST
+//!                        ^                │          └────────────────────────────────────────────────────────^
 //!                        └── STARTTLS ────┘
 //! ```
 //!
-//! A connection that needs no farewell is ended by RST: thousands of probes leave no TIME_WAIT behind.
+//! A connection is ended by RST: thousands of probes leave no TIME_WAIT behind, on neither side. One with a farewell is so
+//! only when the server has answered that, or has closed: it has nothing more to send or to read then.
+//!
+//! Where the server speaks first, its greeting says that the connection is open: the poll does not tell of that before.
 //!
 //! Where the next packet is ours in any case (the RST of a probe that wants a connection and no more, or TLS from the
 //! beginning), the handshake's last ACK waits for it: a packet less for each side, and a server that is only asked for
@@ -17,6 +20,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mio::Interest;
 use socket2::{SockRef, Socket};
 
 use super::probe::{Conversation, Next};
@@ -60,6 +64,8 @@ pub struct Stream {
     talk: Talk,
     security: Security,
     tls: Option<Box<Tls>>,
+    /// The poll tells of what can be read only.
+    listens: bool,
     /// What the kernel had no room for.
     unsent: Vec<u8>,
     received: usize,
@@ -92,6 +98,8 @@ impl Stream {
         security: Security,
         idle: &mut Sockets,
     ) -> io::Result<Self> {
+        let plain = matches!(security, Security::Plain);
+        let listens = plain && matches!(&talk, Talk::Conversation(talk) if talk.is_greeted());
         let ours_is_next = matches!(talk, Talk::Connection) || matches!(security, Security::FromStart(_));
         // Mark and source address stay with a socket.
         let usable = marked.is_none();
@@ -107,6 +115,7 @@ impl Stream {
             talk,
             security,
             tls: None,
+            listens,
             unsent: Vec::new(),
             received: 0,
         })
@@ -122,7 +131,19 @@ impl Stream {
     }
 
     pub fn is_connecting(&self) -> bool {
-        !self.connected
+        !self.connected && !(self.listens && self.socket.peer_addr().is_ok())
+    }
+
+    /// What the poll has to tell.
+    pub fn interest(&self) -> Interest {
+        if self.listens { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE }
+    }
+
+    /// Something is left to be sent, and the poll would not tell when there is room: its `interest` is another now.
+    pub fn lacks_room(&mut self) -> bool {
+        let lacks = self.listens && !self.unsent.is_empty();
+        self.listens &= !lacks;
+        lacks
     }
 
     pub fn ready(&mut self, ready: Ready, scratch: &mut Scratch) -> Step {
@@ -153,7 +174,8 @@ impl Stream {
             {
                 return Ok(Some(Stop::failed(&error)));
             }
-            if !ready.writable {
+            let greeted = self.listens && (ready.readable || ready.closed);
+            if !ready.writable && !greeted {
                 return Ok(None);
             }
             self.connected = true;
@@ -318,7 +340,7 @@ impl Stream {
     pub fn timed_out(&self, timeout: Duration) -> Ended {
         let failure = |kind, words: String| Failure { kind, words };
         let failure = match (&self.tls, &self.talk) {
-            _ if !self.connected => {
+            _ if self.is_connecting() => {
                 let words = format!("no answer to the connection attempt within {}", brief(timeout));
                 failure(FailureKind::Timeout, words)
             }
@@ -334,7 +356,7 @@ impl Stream {
         Ended { verdict: Verdict::Failure(failure), certificate_ends: self.certificate_ends(), farewell: false }
     }
 
-    /// While the farewell is on its way; `true`: the server has closed, too, and the socket can go.
+    /// While the farewell is on its way; `true`: the server has answered it, or closed, and the connection can end.
     pub fn parted(&mut self, ready: Ready, scratch: &mut Scratch) -> bool {
         if ready.writable && !self.unsent.is_empty() {
             let unsent = std::mem::take(&mut self.unsent);
@@ -342,7 +364,15 @@ impl Stream {
         }
         for _ in 0..READS {
             match self.socket.read(&mut scratch.read) {
-                Ok(count) if count > 0 => self.received = self.received.saturating_add(count),
+                Ok(count) if count > 0 => {
+                    self.received = self.received.saturating_add(count);
+                    if self.tls.is_none()
+                        && let Talk::Conversation(talk) = &mut self.talk
+                        && talk.is_parted(scratch.read.get(..count).unwrap_or_default())
+                    {
+                        return true;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 _ => return true,
             }
@@ -358,7 +388,7 @@ impl Stream {
 
     /// Ends the connection by RST; the socket waits among `idle` for the next one, if it can.
     pub fn abort(self, idle: &mut Sockets) {
-        match (self.connected, self.usable) {
+        match (!self.is_connecting(), self.usable) {
             (true, true) => idle.put(self.address, self.socket),
             (true, false) => sockets::end(&self.socket),
             (false, _) => {}

@@ -69,6 +69,7 @@ pub fn state() -> State {
             xdp: XdpAttachment::Native,
             forwarding: true,
             lost_after_redirect: 7,
+            lost_read_seconds_ago: Some(0.5),
         }],
         table: TableState {
             entries: 220_000,

@@ -162,6 +162,7 @@ fn lasting(state: &Value) -> Value {
         "traffic",
         "sweep",
         "lost_after_redirect",
+        "lost_read_seconds_ago",
     ];
     match state {
         Value::Object(map) => {

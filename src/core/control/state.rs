@@ -261,7 +261,7 @@ pub struct OrderState {
     pub idle_timeout_seconds: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct InterfaceState {
     pub name: String,
     /// What this box answers with on it.
@@ -273,6 +273,9 @@ pub struct InterfaceState {
     pub forwarding: bool,
     /// Frames that the driver or the map lost after the program had sent them on.
     pub lost_after_redirect: u64,
+    /// Age of that number; none before it has been read for the first time. The kernel is asked every second, and may let
+    /// its answer wait while interfaces come and go.
+    pub lost_read_seconds_ago: Option<f64>,
 }
 
 /// How the program sits on an interface.

@@ -25,6 +25,9 @@ pub trait Protocol: Send {
     /// Words for a connection that is closed before a byte has come.
     const CLOSED_UNGREETED: &'static str = "closed before a greeting: a limit of connections, or an access list?";
 
+    /// One line answers the farewell (SMTP, POP3, FTP: QUIT). An IMAP server says BYE first.
+    const FAREWELL_IS_ANSWERED_BY_A_LINE: bool = false;
+
     /// All arguments of commands can be sent.
     fn sendable(&self) -> bool;
 
@@ -120,6 +123,14 @@ impl<P: Protocol> Conversation for Dialogue<P> {
             Next::Done(verdict) => self.end(verdict),
             next => next,
         }
+    }
+
+    fn is_greeted(&self) -> bool {
+        true
+    }
+
+    fn is_parted(&mut self, bytes: &[u8]) -> bool {
+        P::FAREWELL_IS_ANSWERED_BY_A_LINE && bytes.contains(&b'\n')
     }
 
     fn received(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Next {

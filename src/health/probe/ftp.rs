@@ -114,6 +114,8 @@ impl Session {
 }
 
 impl Protocol for Session {
+    const FAREWELL_IS_ANSWERED_BY_A_LINE: bool = true;
+
     fn sendable(&self) -> bool {
         self.account.iter().all(|account| sendable(&account.user) && sendable(&account.password))
     }

@@ -50,7 +50,7 @@ pub enum Next {
     /// answer that allowed it must have been refused (RFC 3207, 6; CVE-2011-0411).
     StartTls,
     /// The probe is over. What is in `out` is a farewell: it is sent if that is possible, and a short time is
-    /// given to the server to close first, so that its log shows no broken connection.
+    /// given to the server to answer it or to close, so that its log shows no broken connection.
     Done(Verdict),
 }
 
@@ -58,6 +58,16 @@ pub enum Next {
 pub trait Conversation: Send {
     /// The connection is open (for UDP: bound), or TLS has begun: once, or twice with `StartTls`.
     fn open(&mut self, out: &mut Vec<u8>) -> Next;
+
+    /// The server speaks first: there is nothing to do before a byte of it has come.
+    fn is_greeted(&self) -> bool {
+        false
+    }
+
+    /// Clear text came after the farewell; `true`: it answers it, and the server has nothing more to say.
+    fn is_parted(&mut self, _bytes: &[u8]) -> bool {
+        false
+    }
 
     /// Bytes came, in pieces of any size; of UDP, one datagram each.
     fn received(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Next;

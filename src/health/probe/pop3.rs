@@ -149,6 +149,7 @@ impl Session {
 
 impl Protocol for Session {
     const CLOSED_UNGREETED: &'static str = CLOSED_BY_LIMIT;
+    const FAREWELL_IS_ANSWERED_BY_A_LINE: bool = true;
 
     fn sendable(&self) -> bool {
         self.account.iter().all(|account| sendable(&account.user) && sendable(&account.password))

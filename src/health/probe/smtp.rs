@@ -208,6 +208,8 @@ impl Session {
 }
 
 impl Protocol for Session {
+    const FAREWELL_IS_ANSWERED_BY_A_LINE: bool = true;
+
     fn sendable(&self) -> bool {
         let account = self.account.iter().flat_map(|account| [&account.user, &account.password]);
         account.chain(&self.sender).chain(&self.recipient).chain([&self.helo]).all(|text| sendable(text))
