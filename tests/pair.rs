@@ -2,5 +2,7 @@
 
 #[path = "pair/faults.rs"]
 mod faults;
+#[path = "pair/serial.rs"]
+mod serial;
 #[path = "pair/stage.rs"]
 mod stage;
