@@ -11,8 +11,14 @@
 //! is a loop, which the pair keeps open. At the router's switch there is one more machine, the newcomer, which has never
 //! heard of anybody.
 
+pub mod arrivals;
+pub mod crowd;
+pub mod frames;
 pub mod line;
+pub mod newcomers;
 pub mod random;
+pub mod record;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
