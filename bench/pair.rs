@@ -72,7 +72,12 @@ async fn run(options: &Options, faults: &[Fault], fast: bool, record: &mut Recor
         for fault in faults {
             let sighting = stage.suffer(*fault).await?;
             let name = record::name((*fault, fast));
-            println!("{:6.0} s  {trial:>3}/{} {name:16} {}", start.elapsed().as_secs_f32(), options.trials, record::line(&sighting));
+            println!(
+                "{:6.0} s  {trial:>3}/{} {name:16} {}",
+                start.elapsed().as_secs_f32(),
+                options.trials,
+                record::line(&sighting)
+            );
             record.add((*fault, fast), sighting);
         }
     }

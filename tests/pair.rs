@@ -6,3 +6,5 @@ mod faults;
 mod serial;
 #[path = "pair/stage.rs"]
 mod stage;
+#[path = "pair/trials.rs"]
+mod trials;

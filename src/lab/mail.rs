@@ -64,10 +64,8 @@ pub const OFFERS: [Offer; 8] = [
 ];
 
 /// For connections that stay and talk: what comes back is checked. Offered where there are two balancers.
-pub const ECHOES: [Offer; 2] = [
-    offer("mx", 25, Kind::Echo, false, 7, "dsr"),
-    offer("mailbox", 110, Kind::Echo, false, 7, "nat"),
-];
+pub const ECHOES: [Offer; 2] =
+    [offer("mx", 25, Kind::Echo, false, 7, "dsr"), offer("mailbox", 110, Kind::Echo, false, 7, "nat")];
 
 impl Offer {
     /// As the configuration calls it.

@@ -135,7 +135,8 @@ impl PairSite {
         write_secret(&key, &line)?;
         for (index, pair) in pair.into_iter().enumerate() {
             let path = this.config_file(index);
-            std::fs::write(&path, config(index, &key, &this.line.device(index), pair)).map_err(LabError::file("write", path))?;
+            std::fs::write(&path, config(index, &key, &this.line.device(index), pair))
+                .map_err(LabError::file("write", path))?;
         }
         Ok(this)
     }
@@ -226,7 +227,8 @@ impl PairSite {
         let mut command = self.site.host(name)?.command(&self.program);
         let run_dir = self.site.dir().join(format!("{name}-run"));
         let failed = |why| LabError::NotStarted { what: format!("{name} after its power was off"), why };
-        let status = command.arg("stop").arg("--run-dir").arg(&run_dir).status().map_err(LabError::file("run", name))?;
+        let status =
+            command.arg("stop").arg("--run-dir").arg(&run_dir).status().map_err(LabError::file("run", name))?;
         if !status.success() {
             return Err(failed(format!("lbd stop: {}", ending(status))));
         }

@@ -33,7 +33,12 @@ struct Stage {
     ask: Vec<(IfIndex, Mac)>,
     uplinks: BTreeMap<IfIndex, bool>,
     cross_connects: BTreeMap<IfIndex, bool>,
+    /// Machines behind this box's other ports.
+    machines: BTreeSet<Mac>,
 }
+
+/// So many machines are shown to the others when the way to them has changed; the rest shows itself when it sends.
+const MACHINES_MAX: usize = 1_024;
 
 impl Watch {
     pub fn first(&mut self, appliance: &Appliance) -> Result<(Inputs, Scene), OsError> {
@@ -71,13 +76,21 @@ impl Stage {
         let snat = state.source_nat.iter().map(|source| source.address);
         let inside = state.inside.iter().map(|prefix| prefix.address);
         let addresses: BTreeSet<IpAddr> = state.vips.iter().copied().chain(inside).chain(snat).collect();
-        Self { ports, addresses: addresses.into_iter().collect(), ask, uplinks, cross_connects }
+        let own_side = |port: &IfIndex| !uplinks.contains_key(port) && !cross_connects.contains_key(port);
+        let places = appliance.network.learnt_places().into_iter();
+        // Of a tagged network nobody knows here how it leaves by another port.
+        let behind = places.filter(|((_, vlan), port)| *vlan == 0 && own_side(port)).map(|((mac, _), _)| mac);
+        let machines = if uplinks.is_empty() { BTreeSet::new() } else { behind.take(MACHINES_MAX).collect() };
+        Self { ports, addresses: addresses.into_iter().collect(), ask, uplinks, cross_connects, machines }
     }
 
     fn scene(&self) -> Result<Scene, OsError> {
         let burst = |port: &(IfIndex, Mac)| Ok((port.0, Burst::announcing(&[*port], &self.addresses)?));
         let asking = |(port, own): &(IfIndex, Mac)| Ok((*port, *own, Asking::open(*port, QUESTION_ETHERTYPE)?));
+        let showing = |port: &IfIndex| Ok((*port, Burst::showing(*port, self.machines.iter().copied())?));
+        let ways = self.uplinks.keys().chain(self.cross_connects.keys());
         Ok(Scene {
+            machines: ways.map(showing).collect::<Result<_, OsError>>()?,
             ask: self.ask.iter().map(asking).collect::<Result<_, OsError>>()?,
             announcements: self.ports.iter().map(burst).collect::<Result<_, OsError>>()?,
             uplinks: self.uplinks.clone(),

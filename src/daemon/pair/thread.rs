@@ -68,6 +68,8 @@ pub struct Scene {
     pub ask: Vec<(IfIndex, Mac, Asking)>,
     /// One burst for each port.
     pub announcements: Vec<(IfIndex, Burst)>,
+    /// The machines behind this box, shown on an uplink or cross-connect: one burst for each.
+    pub machines: Vec<(IfIndex, Burst)>,
     /// Uplinks and cross-connects that are there, each with whether it has a carrier.
     pub uplinks: BTreeMap<IfIndex, bool>,
     pub cross_connects: BTreeMap<IfIndex, bool>,
@@ -201,6 +203,8 @@ struct Thread {
     peer_life: Option<Incarnation>,
     /// Announcements that are still to be repeated: which is next, counted from the first.
     announcing: Option<(Instant, usize)>,
+    /// The same of the machines behind this box.
+    showing: Option<(Instant, usize)>,
     published: Instant,
     /// The number of the token that is armed here, and how many were shown to the peer.
     token: u64,
@@ -242,6 +246,7 @@ impl Thread {
             owned: reading.lease != lease::Lease::Nothing,
             peer_life: None,
             announcing: None,
+            showing: None,
             published: Instant(0),
             token: 0,
             releases: 0,
@@ -266,6 +271,7 @@ impl Thread {
             }
             self.turn_uplinks();
             self.announce_again();
+            self.show_again();
             self.publish();
         }
     }
@@ -273,7 +279,7 @@ impl Thread {
     /// Until something comes, or is due.
     fn wait(&mut self) {
         let mut until = self.election.next_deadline();
-        if let Some((next, _)) = self.announcing {
+        for (next, _) in self.announcing.into_iter().chain(self.showing) {
             until = until.min(next);
         }
         until = self.driver.paths.iter().filter_map(|(_, path)| path.next_deadline()).fold(until, Instant::min);
@@ -456,6 +462,27 @@ impl Thread {
         self.announcing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
     }
 
+    // The machines behind this box.
+
+    /// To whoever is reached by the uplink, if it is open, else by the cross-connect: the switches there learn the way.
+    /// A machine that only listens would be lost to them until it speaks.
+    fn show_machines(&self) {
+        let Some(scene) = &self.scene else { return };
+        let ways = if self.uplink_open { &scene.uplinks } else { &scene.cross_connects };
+        for (_, burst) in scene.machines.iter().filter(|(port, _)| ways.contains_key(port)) {
+            burst.send();
+        }
+    }
+
+    fn show_again(&mut self) {
+        let Some((next, count)) = self.showing else { return };
+        if now() < next {
+            return;
+        }
+        self.show_machines();
+        self.showing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
+    }
+
     // Uplinks.
 
     /// Frames that are sent past the bridge leave a blocked port, too, and teach the switches a way that is none.
@@ -495,6 +522,8 @@ impl Thread {
         }
         self.set_uplinks(open);
         self.uplink_since = at;
+        self.show_machines();
+        self.showing = ANNOUNCE_AGAIN.first().map(|after| (now() + *after, 0));
         if open && self.owned {
             self.carry_out(Action::Announce);
         }

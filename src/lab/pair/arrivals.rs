@@ -109,9 +109,8 @@ fn of_a_customer(frame: &[u8]) -> Option<usize> {
 /// Lets TCP segments with SYN and without ACK through, of IPv4 and IPv6 without options (classic BPF, socket(7)).
 fn first_segments() -> Vec<SockFilter> {
     let load = |size: u32, at: u32| SockFilter::new((libc::BPF_LD | size | libc::BPF_ABS) as u16, 0, 0, at);
-    let equal = |to: u32, yes: u8, no: u8| {
-        SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, yes, no, to)
-    };
+    let equal =
+        |to: u32, yes: u8, no: u8| SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, yes, no, to);
     let only = |bits: u32| SockFilter::new((libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16, 0, 0, bits);
     let end = |length: usize| SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, length as u32);
     let (tcp, syn_and_ack, syn) = (6, 0x12, 0x02);
@@ -143,10 +142,8 @@ mod tests {
     #[test]
     fn a_box_that_comes_again_after_the_other_one_is_found() {
         let now = Instant::now();
-        let arrivals = |boxes: &[usize]| Arrivals {
-            server: "pc1".into(),
-            seen: boxes.iter().map(|from| (now, *from)).collect(),
-        };
+        let arrivals =
+            |boxes: &[usize]| Arrivals { server: "pc1".into(), seen: boxes.iter().map(|from| (now, *from)).collect() };
         assert_eq!(arrivals(&[0, 0, 1, 1]).returns(), 0);
         assert_eq!(arrivals(&[0, 1, 0, 1, 0]).returns(), 2);
         assert_eq!(arrivals(&[]).returns(), 0);

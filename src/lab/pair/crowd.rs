@@ -278,6 +278,9 @@ impl Place {
     async fn talk(&mut self, mut stream: Stream) -> End {
         let mut count = 0_u64;
         let mut heard = *self.orders.borrow_and_update();
+        if heard.end {
+            return End::All;
+        }
         let begin = self.talks.map(|(pace, place)| pace.mul_f64((place % 997) as f64 / 997.0));
         let mut next = tokio::time::Instant::now() + begin.unwrap_or_default();
         // What has been asked before it was open is answered with the first line.

@@ -165,7 +165,8 @@ impl Newcomers {
             let number = self.seen.newcomers.len();
             let Some(vip) = self.vip(number) else { break };
             let address = (one_of(NEWCOMERS, number), 20_000 + (number % 40_000) as u16);
-            let one = Newcomer { came: now, vip, told: None, served: None, refused: false, address, next: now, syns: 0 };
+            let one =
+                Newcomer { came: now, vip, told: None, served: None, refused: false, address, next: now, syns: 0 };
             self.seen.newcomers.push(one);
         }
         while !self.closed && self.ask_next <= now {
@@ -230,7 +231,8 @@ impl Newcomers {
 
 fn is_ours(address: Ipv4Addr) -> bool {
     let last = address.octets()[3];
-    address.octets()[..3] == [192, 0, 2] && [NEWCOMERS, ASKERS].iter().any(|(first, n)| (*first..first + n).contains(&last))
+    address.octets()[..3] == [192, 0, 2]
+        && [NEWCOMERS, ASKERS].iter().any(|(first, n)| (*first..first + n).contains(&last))
 }
 
 impl Newcomer {

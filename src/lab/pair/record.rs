@@ -42,10 +42,12 @@ pub fn line(sighting: &Sighting) -> String {
     let Sighting { lost, gone, open, came, failed, newcomers, black_holes, refused, .. } = sighting;
     let reset = gone.iter().filter_map(|gone| gone.reset_after).max().unwrap_or_default();
     let mut text = format!(
-        "silent {:.0} ms (open ones {:.0} ms), nobody answered ARP for {:.0} ms; of {open} open {} lost, {} went with their \
+        "silent {:.0} ms ({}; open ones {:.0} ms; before it {:.0} ms), nobody answered ARP for {:.0} ms; of {open} open {} lost, {} went with their \
          servers",
         ms(sighting.silence_new),
+        sighting.silent_kind,
         ms(sighting.silence_open),
+        ms(sighting.silence_before),
         ms(sighting.unanswered),
         lost.len(),
         gone.len(),
@@ -77,8 +79,19 @@ impl Record {
     pub fn table(&self) -> String {
         let mut text = format!(
             "{:16} {:>6} | {:^20} {:>8} | {:^20} | {:>10} {:>6} | {:>6} {:>9} {:>7} {:>10} {:>6} | {:>6}\n",
-            "fault", "trials", "silence, ms", "promised", "no ARP answer, ms", "open", "lost", "failed", "newcomers",
-            "refused", "black hole", "two", "again"
+            "fault",
+            "trials",
+            "silence, ms",
+            "promised",
+            "no ARP answer, ms",
+            "open",
+            "lost",
+            "failed",
+            "newcomers",
+            "refused",
+            "black hole",
+            "two",
+            "again"
         );
         let three = format!("{:>6} {:>6} {:>6}", "median", "p99", "worst");
         text += &format!("{:23} | {three} {:8} | {three} |\n", "", "");

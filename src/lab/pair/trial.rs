@@ -12,14 +12,19 @@ use nix::sys::signal::Signal;
 use super::crowd::{Crowd, Guests, Loss};
 use super::random::Random;
 use super::{BEHIND, PANEL, PairSite, arrivals, newcomers};
+use crate::lab::LabError;
 use crate::lab::customer::{self, Attempt, Visit};
 use crate::lab::mail::{CLIENT, ECHOES, OFFERS, Offer, ROUTER};
 use crate::lab::servers::Kind;
 
 /// Customers come this often, of each kind.
 pub const PACE: Duration = Duration::from_millis(10);
-/// Before the fault, and after what follows from it.
+/// After the cables were put in again, until the switches have learnt who is where.
+const LEARN: Duration = Duration::from_millis(300);
+/// Before the fault.
 const CALM: Duration = Duration::from_millis(500);
+/// After what follows from it: longer than TCP waits with the second SYN.
+const AFTER: Duration = Duration::from_millis(1_200);
 /// Until the pair is as it should be, or a box owns.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A hung daemon wakes up so long after it was stopped.
@@ -95,8 +100,12 @@ impl std::str::FromStr for Fault {
 pub struct Sighting {
     /// The longest time from one good answer to the next: of those who came anew, the worst of each kind.
     pub silence_new: Duration,
+    /// The kind of which that was, in words.
+    pub silent_kind: String,
     /// The same of the connections that were open and talked.
     pub silence_open: Duration,
+    /// The longest of those who came before the fault: what the machine of the trial adds by itself.
+    pub silence_before: Duration,
     /// Customers who came anew, and those that were not served.
     pub came: usize,
     pub failed: usize,
@@ -179,6 +188,7 @@ impl Stage {
     /// Lets a fault befall the pair, watches, and makes all well again.
     pub async fn suffer(&mut self, fault: Fault) -> anyhow::Result<Sighting> {
         self.site.shuffle(&mut self.random)?;
+        tokio::time::sleep(LEARN).await;
         let owner = self.well().await?;
         self.crowd.note();
         let customers = Customers::start(&self.site)?;
@@ -186,11 +196,12 @@ impl Stage {
         let before = sent_again(&self.site)?;
         let began = Instant::now();
         self.inflict(fault, owner, began).await?;
-        tokio::time::sleep(CALM).await;
+        tokio::time::sleep(AFTER).await;
         // Noted before the round in which everybody speaks at once, which is no customers' behaviour.
         let echoes = self.crowd.seen().echoes;
-        let mut sighting = Sighting { open: self.crowd.count(), silence_open: longest(&echoes), ..Sighting::default() };
-        customers.end(&mut sighting).await?;
+        let silence_open = longest(since(&echoes, began));
+        let mut sighting = Sighting { open: self.crowd.count(), silence_open, ..Sighting::default() };
+        customers.end(began, &mut sighting).await?;
         sighting.sent_again = sent_again(&self.site)?.saturating_sub(before);
         self.crowd.everybody_speaks().await?;
         self.heal(fault, owner)?;
@@ -273,7 +284,8 @@ fn judge(losses: Vec<Loss>, fault: Fault, owner: usize, began: Instant, sighting
 /// All who come anew.
 struct Customers {
     stop: Arc<AtomicBool>,
-    streams: Vec<tokio::task::JoinHandle<Result<Vec<Attempt>, crate::lab::error::LabError>>>,
+    /// Each with what it is of.
+    streams: Vec<(String, tokio::task::JoinHandle<Result<Vec<Attempt>, LabError>>)>,
     newcomers: newcomers::Watch,
     arrivals: arrivals::Watch,
 }
@@ -286,19 +298,26 @@ impl Customers {
         let stop = Arc::new(AtomicBool::new(false));
         let mut streams = Vec::new();
         for visit in visits() {
+            let kind = format!("{} {}", visit.kind, if visit.target.is_ipv4() { "ipv4" } else { "ipv6" });
             let (stop, client) = (stop.clone(), site.site.host(CLIENT)?.clone());
-            streams.push(tokio::spawn(async move { client.run(move || customer::watch(visit, PACE, stop)).await }));
+            let watch = async move { client.run(move || customer::watch(visit, PACE, stop)).await };
+            streams.push((kind, tokio::spawn(watch)));
         }
         Ok(Self { stop, streams, newcomers, arrivals })
     }
 
-    async fn end(self, sighting: &mut Sighting) -> anyhow::Result<()> {
+    async fn end(self, began: Instant, sighting: &mut Sighting) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        for stream in self.streams {
+        for (kind, stream) in self.streams {
             let attempts = stream.await.context("the customers' loop")??;
             sighting.came += attempts.len();
             sighting.failed += attempts.iter().filter(|attempt| attempt.outcome.is_err()).count();
-            sighting.silence_new = sighting.silence_new.max(silence(&attempts));
+            let good = answers(&attempts);
+            let silent = longest(since(&good, began));
+            sighting.silence_before = sighting.silence_before.max(longest(until(&good, began)));
+            if silent > sighting.silence_new {
+                (sighting.silence_new, sighting.silent_kind) = (silent, kind);
+            }
         }
         // It waits for the last of them, and has a thread of its own.
         let seen = tokio::task::spawn_blocking(move || self.newcomers.end()).await??;
@@ -327,15 +346,25 @@ fn sent_again(site: &PairSite) -> anyhow::Result<u64> {
     Ok(sum)
 }
 
-/// The longest time from one good answer to the next, of those who came.
-fn silence(attempts: &[Attempt]) -> Duration {
-    // Later answers are of those who were still under way when nobody came any more.
-    let Some(end) = attempts.last().map(|attempt| attempt.started) else { return Duration::MAX };
+/// When good answers came, in order, with when the first came and the last.
+fn answers(attempts: &[Attempt]) -> Vec<Instant> {
+    let (Some(first), Some(last)) = (attempts.first(), attempts.last()) else { return Vec::new() };
     let good = attempts.iter().filter(|attempt| attempt.outcome.is_ok()).map(|attempt| attempt.ended);
-    let mut good: Vec<Instant> = good.filter(|ended| *ended < end).chain([end]).collect();
-    good.extend(attempts.first().map(|attempt| attempt.started));
+    // Later answers are of those who were still under way when nobody came any more.
+    let mut good: Vec<Instant> = good.filter(|ended| *ended < last.started).collect();
+    good.extend([first.started, last.started]);
     good.sort();
-    longest(&good)
+    good
+}
+
+/// From the last one before the fault on.
+fn since(times: &[Instant], began: Instant) -> &[Instant] {
+    let first = times.partition_point(|time| *time < began).saturating_sub(1);
+    times.get(first..).unwrap_or_default()
+}
+
+fn until(times: &[Instant], began: Instant) -> &[Instant] {
+    times.get(..times.partition_point(|time| *time < began)).unwrap_or_default()
 }
 
 fn longest(times: &[Instant]) -> Duration {
