@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use lbd::lab::pair::PairSite;
+use lbd::lab::balancer::log_of;
 use lbd::lab::pair::record::{self, Record};
 use lbd::lab::pair::trial::{Fault, Stage};
+use lbd::lab::pair::{BOXES, PairSite};
 use lbd::lab::process::raise_file_limit;
 
 const LBD: &str = env!("CARGO_BIN_EXE_lbd");
@@ -70,7 +71,16 @@ async fn run(options: &Options, faults: &[Fault], fast: bool, record: &mut Recor
     println!("the site is up, with {:?} connections open", stage.crowd.places());
     for trial in 1..=options.trials {
         for fault in faults {
-            let sighting = stage.suffer(*fault).await?;
+            let sighting = match stage.suffer(*fault).await {
+                Ok(sighting) => sighting,
+                Err(why) => {
+                    for name in BOXES {
+                        let log = std::fs::read_to_string(log_of(&stage.site.site, name)).unwrap_or_default();
+                        println!("== {name}:\n{log}");
+                    }
+                    return Err(why.context(format!("trial {trial} of {fault}")));
+                }
+            };
             let name = record::name((*fault, fast));
             println!(
                 "{:6.0} s  {trial:>3}/{} {name:16} {}",

@@ -198,14 +198,14 @@ impl PairSite {
         Ok(())
     }
 
-    /// Takes the ports of the router's switch out and puts them in again in another order. A bridge floods its ports in
+    /// Takes each port of the router's switch out and puts it in again, in another order. A bridge floods its ports in
     /// the order in which they came, so that with one order only one of two boxes would always be asked first.
     pub fn shuffle(&self, random: &mut Random) -> Result<[&'static str; 3], LabError> {
         let mut ports = ROUTER_PORTS;
         random.shuffle(&mut ports);
-        let out = ports.iter().map(|port| format!("link set {port} nomaster\n"));
-        let put = ports.iter().map(|port| format!("link set {port} master lan\n"));
-        self.site.ip(ROUTER, &out.chain(put).collect::<String>())?;
+        // One after the other: a bridge that has lost its last port has no carrier, and gets it back a second later.
+        let again = ports.iter().map(|port| format!("link set {port} nomaster\nlink set {port} master lan\n"));
+        self.site.ip(ROUTER, &again.collect::<String>())?;
         Ok(ports)
     }
 

@@ -314,7 +314,7 @@ impl Customers {
             sighting.failed += attempts.iter().filter(|attempt| attempt.outcome.is_err()).count();
             let good = answers(&attempts);
             let silent = longest(since(&good, began));
-            sighting.silence_before = sighting.silence_before.max(longest(until(&good, began)));
+            sighting.silence_before = sighting.silence_before.max(longest(&until(&good, began)));
             if silent > sighting.silence_new {
                 (sighting.silence_new, sighting.silent_kind) = (silent, kind);
             }
@@ -363,11 +363,63 @@ fn since(times: &[Instant], began: Instant) -> &[Instant] {
     times.get(first..).unwrap_or_default()
 }
 
-fn until(times: &[Instant], began: Instant) -> &[Instant] {
-    times.get(..times.partition_point(|time| *time < began)).unwrap_or_default()
+/// Up to the fault.
+fn until(times: &[Instant], began: Instant) -> Vec<Instant> {
+    times.iter().copied().filter(|time| *time < began).chain([began]).collect()
 }
 
 fn longest(times: &[Instant]) -> Duration {
     let gaps = times.iter().zip(times.iter().skip(1)).map(|(one, next)| next.saturating_duration_since(*one));
     gaps.max().unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(milliseconds: &[u64]) -> Vec<Instant> {
+        let start = Instant::now();
+        milliseconds.iter().map(|ms| start + Duration::from_millis(*ms)).collect()
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_answer_before_the_fault() {
+        let times = times(&[0, 200, 210, 260, 270]);
+        let began = times[2] + Duration::from_millis(5);
+        assert_eq!(longest(since(&times, began)), Duration::from_millis(50));
+        assert_eq!(longest(&until(&times, began)), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn whoever_has_had_no_answer_at_all_was_silent_all_the_time() {
+        let ends = times(&[0, 700]);
+        let attempt = |at: Instant| Attempt { started: at, ended: at, outcome: Err("reset".into()) };
+        let good = answers(&[attempt(ends[0]), attempt(ends[1])]);
+        assert_eq!(longest(since(&good, ends[0])), Duration::from_millis(700));
+    }
+
+    #[test]
+    fn a_connection_of_a_dead_box_is_no_loss_and_must_be_told() {
+        let began = Instant::now();
+        let loss = |server: &str, why: &str| Loss {
+            target: ([192, 0, 2, 25], 7).into(),
+            server: server.into(),
+            silent: false,
+            at: began + Duration::from_millis(40),
+            why: why.into(),
+            back: Some((began + Duration::from_millis(90), "pc3".into())),
+        };
+        let mut sighting = Sighting::default();
+        judge(
+            vec![loss("pc1", "reset"), loss("pc2", "timed out"), loss("pc4", "reset")],
+            Fault::PowerOff,
+            0,
+            began,
+            &mut sighting,
+        );
+        assert_eq!(sighting.lost.len(), 1, "pc4 is behind the other box");
+        let told: Vec<_> = sighting.gone.iter().map(|gone| gone.reset_after).collect();
+        assert_eq!(told, [Some(Duration::from_millis(40)), None]);
+        assert_eq!(sighting.gone[0].back_after, Some(Duration::from_millis(90)));
+    }
 }
