@@ -281,11 +281,14 @@ fn judge(losses: Vec<Loss>, fault: Fault, owner: usize, began: Instant, sighting
     }
 }
 
+/// Customers under way.
+type Watching = tokio::task::JoinHandle<Result<Vec<Attempt>, LabError>>;
+
 /// All who come anew.
 struct Customers {
     stop: Arc<AtomicBool>,
     /// Each with what it is of.
-    streams: Vec<(String, tokio::task::JoinHandle<Result<Vec<Attempt>, LabError>>)>,
+    streams: Vec<(String, Watching)>,
     newcomers: newcomers::Watch,
     arrivals: arrivals::Watch,
 }
