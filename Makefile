@@ -4,7 +4,7 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab lab-real test bench bench-probes bench-detection bench-sync build check fuzz
+.PHONY: help lab lab-real test bench bench-probes bench-detection bench-sync bench-pair build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench-probes  what it costs to ask 10,000 servers every 2 s, beside HAProxy"
 	@echo "make bench-detection  how long real servers' faults take to be found, 20 of each kind"
 	@echo "make bench-sync  what it costs to keep a standby told of a million connections"
+	@echo "make bench-pair  what customers notice of each fault of a pair, 100 times each (TRIALS=100), with 5,000 connections open"
 	@echo "make fuzz     SECONDS=60: what hostile servers can send to each probe, for so long each"
 	@echo "make build    the program, as $(RELEASE)"
 
@@ -50,6 +51,11 @@ bench-detection:
 bench-sync:
 	@tools/setup.sh test
 	$(CARGO) bench --bench sync
+
+TRIALS ?= 100
+bench-pair:
+	@tools/setup.sh lab
+	$(CARGO) bench --bench pair -- --trials $(TRIALS)
 
 SECONDS ?= 60
 fuzz:

@@ -4,5 +4,9 @@
 mod copy;
 #[path = "pair/faults.rs"]
 mod faults;
+#[path = "pair/serial.rs"]
+mod serial;
 #[path = "pair/stage.rs"]
 mod stage;
+#[path = "pair/trials.rs"]
+mod trials;

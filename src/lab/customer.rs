@@ -156,7 +156,7 @@ pub(super) async fn converse(visit: &Visit, number: usize) -> Result<Answer, Str
 }
 
 /// A few words that are the same for the same reason, so that failures can be counted by it.
-pub(super) fn why(error: &io::Error) -> String {
+pub(crate) fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused".into(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset".into(),

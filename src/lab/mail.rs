@@ -63,10 +63,16 @@ pub const OFFERS: [Offer; 8] = [
     offer("infra", 53, Kind::Radius, true, 1812, "dsr"),
 ];
 
+/// For connections that stay and talk: what comes back is checked. Offered where there are two balancers.
+pub const ECHOES: [Offer; 2] =
+    [offer("mx", 25, Kind::Echo, false, 7, "dsr"), offer("mailbox", 110, Kind::Echo, false, 7, "nat")];
+
 impl Offer {
     /// As the configuration calls it.
     pub fn service(&self) -> String {
         match (self.kind, self.udp) {
+            // It is offered in two modes, by different machines.
+            (Kind::Echo, false) => format!("echo-{}", self.mode),
             (Kind::Dns, false) => "dns-tcp".into(),
             (kind, _) if self.port == kind.default_port() => kind.to_string(),
             (kind, _) => format!("{kind}-{}", self.port),
@@ -83,7 +89,9 @@ impl Offer {
 
     /// The servers that it may be answered by.
     pub fn servers(&self) -> [&'static str; 2] {
-        if matches!(self.kind, Kind::Smtp | Kind::Dns | Kind::Radius) { ["pc1", "pc3"] } else { ["pc2", "pc4"] }
+        let mail_exchanger = matches!(self.kind, Kind::Smtp | Kind::Dns | Kind::Radius);
+        let echo_by_dsr = self.kind == Kind::Echo && self.mode == "dsr";
+        if mail_exchanger || echo_by_dsr { ["pc1", "pc3"] } else { ["pc2", "pc4"] }
     }
 }
 
@@ -191,11 +199,11 @@ pub fn config() -> String {
   inside: [10.1.0.1/24, \"fd00:1::1/64\"]
 "
     );
-    config_of(BALANCER, &interfaces)
+    config_of(BALANCER, &interfaces, &OFFERS)
 }
 
-/// The configuration of a balancer of this site that has these interfaces.
-pub(super) fn config_of(hostname: &str, interfaces: &str) -> String {
+/// The configuration of a balancer of this site that has these interfaces, and offers this.
+pub(super) fn config_of(hostname: &str, interfaces: &str, offers: &[Offer]) -> String {
     let [check_ms, timeout_ms] = [CHECK_INTERVAL, CHECK_TIMEOUT].map(|d| d.as_millis());
     let mut text = format!(
         "# The lab's balancer: lbd check --config with this file says whether it is right.
@@ -213,11 +221,12 @@ servers:
     text += "pools:\n";
     // The tour breaks one server three times in a row: one that flaps is held down, here for a few seconds only.
     let timing = format!("interval: {check_ms}ms, timeout: {timeout_ms}ms, rise: 2, fall: {CHECK_FALL}, flap-hold: 2s");
-    for offer in OFFERS {
-        // Each is asked in its own language. RADIUS is as well as the DNS server of its PC: a probe with the
+    for offer in offers {
+        // Each is asked in its own language, but for the echo, which has none. RADIUS is as well as the DNS server of its PC: a probe with the
         // shared secret wants a file that holds it, which the real lab has.
         let check = match offer.kind {
             Kind::Radius => "type: tcp, port: 53, ".to_owned(),
+            Kind::Echo => "type: tcp, ".to_owned(),
             kind => format!("type: {kind}, "),
         };
         text += &format!("  {}:\n    members: [{}]\n", offer.service(), offer.servers().join(", "));
@@ -226,9 +235,9 @@ servers:
     text += "virtual-servers:\n";
     for (vip, name) in vips() {
         text += &format!("  {name}:\n    addresses: [192.0.2.{vip}, \"{}\"]\n    services:\n", vip6(vip));
-        for offer in OFFERS.iter().filter(|offer| offer.vip == vip) {
+        for offer in offers.iter().filter(|offer| offer.vip == vip) {
             let (service, protocol) = (offer.service(), if offer.udp { "udp" } else { "tcp" });
-            let Offer { port, mode, .. } = offer;
+            let Offer { port, mode, .. } = *offer;
             text +=
                 &format!("      {service}: {{protocol: {protocol}, port: {port}, pool: {service}, mode: {mode}}}\n");
         }

@@ -3,12 +3,22 @@
 //!
 //! ```text
 //!                ┌─ up0 lb1 p1, p2 ── pc1, pc2
-//!   client ─ router    x0 │ hb0
+//!   client ─ router    x0 │ hb0, and a serial line
 //!                └─ up0 lb2 p1, p2 ── pc3, pc4
 //! ```
 //!
 //! Each balancer sets up its own bridge from its configuration. The router is a switch towards the two, so that there
-//! is a loop, which the pair keeps open.
+//! is a loop, which the pair keeps open. At the router's switch there is one more machine, the newcomer, which has never
+//! heard of anybody.
+
+pub mod arrivals;
+pub mod crowd;
+pub mod frames;
+pub mod line;
+pub mod newcomers;
+pub mod random;
+pub mod record;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,15 +26,23 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use self::line::Line;
+use self::random::Random;
 use super::api::Api;
 use super::balancer::Balancer;
 use super::error::LabError;
-use super::mail::{self, ROUTER};
-use super::process::Process;
+use super::mail::{self, ECHOES, OFFERS, ROUTER};
+use super::process::{Process, ending};
 use super::site::{Plan, Site};
 
 pub const BOXES: [&str; 2] = ["lb1", "lb2"];
 pub const MACS: [&str; 2] = ["02:00:00:00:01:01", "02:00:00:00:01:02"];
+/// A machine on the balancers' own segment.
+pub const NEWCOMER: &str = "newcomer";
+/// The ports of the router's switch: towards the two boxes, and the newcomer.
+pub const ROUTER_PORTS: [&str; 3] = ["lan1", "lan2", "lan3"];
+/// The PCs behind each box.
+pub const BEHIND: [[&str; 2]; 2] = [["pc1", "pc2"], ["pc3", "pc4"]];
 /// Where the cables between the boxes come together: x1 and x2 are the cross-connect's, h1 and h2 the heartbeats'.
 pub const PANEL: &str = "panel";
 /// All that each box has: pulled at once, it is off.
@@ -36,7 +54,8 @@ pub fn plan() -> Plan {
     plan.router(ROUTER).router(BOXES[0]).router(BOXES[1]);
     mail::client(&mut plan);
     plan.cable("router:lan1", "lb1:up0").cable("router:lan2", "lb2:up0");
-    plan.bridge("router:lan", "02:00:00:00:02:01", &["lan1", "lan2"]);
+    plan.cable(&format!("{NEWCOMER}:eth0"), "router:lan3");
+    plan.bridge("router:lan", "02:00:00:00:02:01", &ROUTER_PORTS);
     mail::router_inside(&mut plan);
     // The cables between the boxes go through a patch panel, where they can be cut: what is cut at a box, lbd mends.
     for (cable, port) in [("x", "x0"), ("h", "hb0")] {
@@ -55,20 +74,22 @@ pub fn plan() -> Plan {
     plan
 }
 
-/// The configuration of box 0 or 1; `pair`: further lines of its section, each indented by two.
-pub fn config(index: usize, key: &Path, pair: &str) -> String {
-    mail::config_of(BOXES[index.min(1)], &own_sections(index, key, pair))
+/// The configuration of box 0 or 1, with its end of the serial line; `pair`: further lines of its section, each
+/// indented by two.
+pub fn config(index: usize, key: &Path, serial: &Path, pair: &str) -> String {
+    let sections = own_sections(index, key, serial, pair);
+    mail::config_of(BOXES[index.min(1)], &sections, &[&OFFERS[..], &ECHOES].concat())
 }
 
 /// That of a replacement: what is of this box alone, and nothing of what it is to serve.
-pub fn blank_config(index: usize, key: &Path) -> String {
-    let sections = own_sections(index, key, "");
+pub fn blank_config(index: usize, key: &Path, serial: &Path) -> String {
+    let sections = own_sections(index, key, serial, "");
     let own: String = sections.split_inclusive('\n').filter(|line| !line.starts_with("  inside:")).collect();
     format!("hostname: {}\n{own}", BOXES[index.min(1)])
 }
 
 /// Its sections `interfaces` and `pair`.
-fn own_sections(index: usize, key: &Path, pair: &str) -> String {
+fn own_sections(index: usize, key: &Path, serial: &Path, pair: &str) -> String {
     let (own, other) = if index == 0 { (1, 2) } else { (2, 1) };
     format!(
         "interfaces:
@@ -86,12 +107,14 @@ pair:
   paths:
     lan: {{local: 10.1.0.{lan}, peer: 10.1.0.{peer_lan}}}
     cable: {{local: 10.9.0.{own}, peer: 10.9.0.{other}, interface: hb0}}
+    serial: {{device: \"{serial}\", baud: 115200}}
 {pair}",
         mac = MACS[own - 1],
         peer_mac = MACS[other - 1],
         lan = own + 1,
         peer_lan = other + 1,
         key = key.display(),
+        serial = serial.display(),
     )
 }
 
@@ -101,6 +124,8 @@ pub struct PairSite {
     servers: BTreeMap<String, Process>,
     balancers: BTreeMap<usize, Balancer>,
     program: PathBuf,
+    /// The serial line between the boxes.
+    pub line: Line,
     // Last: it removes what the processes above stand on.
     pub site: Site,
 }
@@ -109,7 +134,9 @@ impl PairSite {
     /// Builds the site, starts a server on each PC, and gives both boxes a key and a configuration.
     pub fn start(program: &Path, pair: [&str; 2]) -> Result<Self, LabError> {
         let site = Site::build(&plan())?;
-        let mut this = Self { servers: BTreeMap::new(), balancers: BTreeMap::new(), program: program.into(), site };
+        let line = Line::lay(&site.dir())?;
+        let (servers, balancers) = (BTreeMap::new(), BTreeMap::new());
+        let mut this = Self { servers, balancers, program: program.into(), line, site };
         for pc in ["pc1", "pc2", "pc3", "pc4"] {
             let process = mail::start_server(&this.site, pc, program, &mail::served_by(pc))?;
             this.servers.insert(pc.into(), process);
@@ -120,7 +147,8 @@ impl PairSite {
         write_secret(&key, &line)?;
         for (index, pair) in pair.into_iter().enumerate() {
             let path = this.config_file(index);
-            std::fs::write(&path, config(index, &key, pair)).map_err(LabError::file("write", path))?;
+            std::fs::write(&path, config(index, &key, &this.line.device(index), pair))
+                .map_err(LabError::file("write", path))?;
         }
         Ok(this)
     }
@@ -138,7 +166,7 @@ impl PairSite {
         anyhow::ensure!(status.success(), "`lbd stop` ended with {status}");
         std::fs::remove_dir_all(state)?;
         std::fs::remove_dir_all(run)?;
-        std::fs::write(self.config_file(index), blank_config(index, &self.key()))?;
+        std::fs::write(self.config_file(index), blank_config(index, &self.key(), &self.line.device(index)))?;
         Ok(())
     }
 
@@ -205,6 +233,17 @@ impl PairSite {
         Ok(())
     }
 
+    /// Takes each port of the router's switch out and puts it in again, in another order. A bridge floods its ports in
+    /// the order in which they came, so that with one order only one of two boxes would always be asked first.
+    pub fn shuffle(&self, random: &mut Random) -> Result<[&'static str; 3], LabError> {
+        let mut ports = ROUTER_PORTS;
+        random.shuffle(&mut ports);
+        // One after the other: a bridge that has lost its last port has no carrier, and gets it back a second later.
+        let again = ports.iter().map(|port| format!("link set {port} nomaster\nlink set {port} master lan\n"));
+        self.site.ip(ROUTER, &again.collect::<String>())?;
+        Ok(ports)
+    }
+
     /// A box without power: its daemon is frozen, all its cables are dead at once, and then the daemon is gone.
     pub fn power_off(&mut self, index: usize) -> Result<(), LabError> {
         let lines: String = PORTS.iter().map(|port| format!("link set {port} down\n")).collect();
@@ -214,6 +253,24 @@ impl PairSite {
         frozen.map_err(failed)?;
         self.site.ip(name, &lines)?;
         self.balancer(index)?.process().kill().map_err(LabError::file("end", name))?;
+        Ok(())
+    }
+
+    /// A box that was [off](Self::power_off) boots: nothing is left of its data plane and of its switch.
+    pub fn power_on(&mut self, index: usize) -> Result<(), LabError> {
+        let name = BOXES[index.min(1)];
+        let mut command = self.site.host(name)?.command(&self.program);
+        let run_dir = self.site.dir().join(format!("{name}-run"));
+        let failed = |why| LabError::NotStarted { what: format!("{name} after its power was off"), why };
+        let status =
+            command.arg("stop").arg("--run-dir").arg(&run_dir).status().map_err(LabError::file("run", name))?;
+        if !status.success() {
+            return Err(failed(format!("lbd stop: {}", ending(status))));
+        }
+        // The switch first: with it and without lbd the cables would close a loop.
+        let ports: String = PORTS.iter().map(|port| format!("link set {port} up\n")).collect();
+        self.site.ip(name, &format!("link del br0\n{ports}"))?;
+        self.start_balancer(index)?;
         Ok(())
     }
 }

@@ -48,6 +48,12 @@ impl Burst {
         Self::of(pairs.map(|(address, (port, mac))| (*port, announcement(*mac, *address))))
     }
 
+    /// One frame for each of these machines, from its MAC and to all: whoever is behind the port learns that they are
+    /// there. The frame is a reverse ARP question (RFC 903), as hypervisors send it for a guest that has moved.
+    pub fn showing(port: IfIndex, machines: impl IntoIterator<Item = Mac>) -> Result<Self, OsError> {
+        Self::of(machines.into_iter().map(|mac| (port, showing(mac))))
+    }
+
     pub fn len(&self) -> usize {
         self.frames.len()
     }
@@ -99,5 +105,35 @@ impl Burst {
             outcome.sent += done;
             rest = rest.get_mut(done.max(1)..).unwrap_or_default();
         }
+    }
+}
+
+/// Shortest Ethernet frame, without its checksum, in bytes.
+const FRAME_MIN: usize = 60;
+
+fn showing(machine: Mac) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(FRAME_MIN);
+    frame.extend([0xff; 6]);
+    frame.extend(machine.0);
+    // EtherType of reverse ARP; Ethernet and IPv4, their lengths, "request reverse".
+    frame.extend([0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
+    for _ in ["sender", "target"] {
+        frame.extend(machine.0);
+        frame.extend([0; 4]);
+    }
+    frame.resize(FRAME_MIN, 0);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_shown_by_a_frame_of_its_own_that_asks_for_its_own_address() {
+        let frame = showing(Mac([2, 0, 0, 0, 0, 7]));
+        assert_eq!(frame[..14], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7, 0x80, 0x35]);
+        assert_eq!(frame.len(), FRAME_MIN);
+        assert_eq!(frame[14..42], [0, 1, 8, 0, 6, 4, 0, 3, 2, 0, 0, 0, 0, 7, 0, 0, 0, 0, 2, 0, 0, 0, 0, 7, 0, 0, 0, 0]);
     }
 }

@@ -30,6 +30,10 @@ struct Stage {
     ports: Vec<(IfIndex, Mac)>,
     addresses: Vec<IpAddr>,
     ask: Vec<(IfIndex, Mac)>,
+    /// Uplinks and cross-connects.
+    ways: Vec<IfIndex>,
+    /// Machines behind this box's other ports.
+    machines: BTreeSet<Mac>,
 }
 
 /// What has changed since it was told last.
@@ -39,6 +43,9 @@ pub struct Changes {
     pub scene: Option<Scene>,
     pub links: Option<Links>,
 }
+
+/// So many machines are shown to the others when the way to them has changed; the rest shows itself when it sends.
+const MACHINES_MAX: usize = 1_024;
 
 impl Watch {
     pub fn first(&mut self, appliance: &Appliance) -> Result<(Inputs, Scene, Links), OsError> {
@@ -80,13 +87,21 @@ impl Stage {
         let snat = state.source_nat.iter().map(|source| source.address);
         let inside = state.inside.iter().map(|prefix| prefix.address);
         let addresses: BTreeSet<IpAddr> = state.vips.iter().copied().chain(inside).chain(snat).collect();
-        Self { ports, addresses: addresses.into_iter().collect(), ask }
+        let own_side = |port: &IfIndex| !uplinks.contains_key(port) && !cross_connects.contains_key(port);
+        let places = appliance.network.learnt_places().into_iter();
+        // Of a tagged network nobody knows here how it leaves by another port.
+        let behind = places.filter(|((_, vlan), port)| *vlan == 0 && own_side(port)).map(|((mac, _), _)| mac);
+        let machines = if uplinks.is_empty() { BTreeSet::new() } else { behind.take(MACHINES_MAX).collect() };
+        let ways = uplinks.keys().chain(cross_connects.keys()).copied().collect();
+        Self { ports, addresses: addresses.into_iter().collect(), ask, ways, machines }
     }
 
     fn scene(&self) -> Result<Scene, OsError> {
         let burst = |port: &(IfIndex, Mac)| Ok((port.0, Burst::announcing(&[*port], &self.addresses)?));
         let asking = |(port, own): &(IfIndex, Mac)| Ok((*port, *own, Asking::open(*port, QUESTION_ETHERTYPE)?));
+        let showing = |port: &IfIndex| Ok((*port, Burst::showing(*port, self.machines.iter().copied())?));
         Ok(Scene {
+            machines: self.ways.iter().map(showing).collect::<Result<_, OsError>>()?,
             ask: self.ask.iter().map(asking).collect::<Result<_, OsError>>()?,
             announcements: self.ports.iter().map(burst).collect::<Result<_, OsError>>()?,
         })

@@ -69,6 +69,8 @@ pub struct Scene {
     pub ask: Vec<(IfIndex, Mac, Asking)>,
     /// One burst for each port.
     pub announcements: Vec<(IfIndex, Burst)>,
+    /// The machines behind this box, shown on an uplink or cross-connect: one burst for each.
+    pub machines: Vec<(IfIndex, Burst)>,
 }
 
 /// What the pair opens and blocks.
@@ -213,6 +215,8 @@ struct Thread {
     peer_life: Option<Incarnation>,
     /// Announcements that are still to be repeated: which is next, counted from the first.
     announcing: Option<(Instant, usize)>,
+    /// The same of the machines behind this box.
+    showing: Option<(Instant, usize)>,
     published: Instant,
     /// The number of the token that is armed here, and how many were shown to the peer.
     token: u64,
@@ -257,6 +261,7 @@ impl Thread {
             told_owned: false,
             peer_life: None,
             announcing: None,
+            showing: None,
             published: Instant(0),
             token: 0,
             releases: 0,
@@ -283,6 +288,7 @@ impl Thread {
             }
             self.turn_uplinks();
             self.announce_again();
+            self.show_again();
             self.publish();
         }
     }
@@ -290,7 +296,7 @@ impl Thread {
     /// Until something comes, or is due.
     fn wait(&mut self) {
         let mut until = self.election.next_deadline();
-        if let Some((next, _)) = self.announcing {
+        for (next, _) in self.announcing.into_iter().chain(self.showing) {
             until = until.min(next);
         }
         until = self.driver.paths.iter().filter_map(|(_, path)| path.next_deadline()).fold(until, Instant::min);
@@ -477,6 +483,27 @@ impl Thread {
         self.announcing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
     }
 
+    // The machines behind this box.
+
+    /// To whoever is reached by the uplink, if it is open, else by the cross-connect: the switches there learn the way.
+    /// A machine that only listens would be lost to them until it speaks.
+    fn show_machines(&self) {
+        let Some(scene) = &self.scene else { return };
+        let ways = if self.uplink_open { &self.links.uplinks } else { &self.links.cross_connects };
+        for (_, burst) in scene.machines.iter().filter(|(port, _)| ways.contains_key(port)) {
+            burst.send();
+        }
+    }
+
+    fn show_again(&mut self) {
+        let Some((next, count)) = self.showing else { return };
+        if now() < next {
+            return;
+        }
+        self.show_machines();
+        self.showing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
+    }
+
     // Uplinks.
 
     /// Frames that are sent past the bridge leave a blocked port, too, and teach the switches a way that is none.
@@ -516,6 +543,8 @@ impl Thread {
         }
         self.set_uplinks(open);
         self.uplink_since = at;
+        self.show_machines();
+        self.showing = ANNOUNCE_AGAIN.first().map(|after| (now() + *after, 0));
         if open && self.owned {
             self.carry_out(Action::Announce);
         }
