@@ -289,7 +289,7 @@ fn configurations_that_were_changed_apart_are_told_and_an_operator_says_which_on
     stage.choose(1, "own").unwrap();
     stage.until("the choice is in force on both", Stage::same);
     assert!(stage.file(0).contains("weight: 8"), "{}", stage.file(0));
-    stage.settled();
+    stage.until("the standby is ready again", |stage| [0, 1].iter().all(|index| stage.says(*index, "/ready") == true));
     let refusal = stage.choose(0, "peer").unwrap_err().to_string();
     assert!(refusal.contains("both boxes have the same"), "{refusal}");
 }
