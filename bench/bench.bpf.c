@@ -116,11 +116,20 @@ static __always_inline bool swap_macs(struct xdp_md *ctx)
 	return true;
 }
 
+/* The kernel keeps the frame from run to run: after an answer that is shorter than its question (a RST) it is too short
+ * for the next. */
+static __always_inline bool is_full_length(struct xdp_md *ctx)
+{
+	int missing = FRAME_BYTES - (int)(ctx->data_end - ctx->data);
+
+	return missing <= 0 || !bpf_xdp_adjust_tail(ctx, missing);
+}
+
 /* A fresh frame to the program under test. */
 SEC("xdp")
 int wrapper(struct xdp_md *ctx)
 {
-	if (fresh_frame(ctx))
+	if (is_full_length(ctx) && fresh_frame(ctx))
 		bpf_tail_call(ctx, &programs, orders.target);
 	return XDP_ABORTED;
 }

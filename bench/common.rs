@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +15,9 @@ use lbd::core::network::{IfIndex, Place};
 use lbd::dataplane::DataPlane;
 use lbd::dataplane::reasons::{REASONS, Verdict};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, OpenObject, ProgramInput, ProgramMut};
+use libbpf_rs::{Link, MapCore, MapFlags, OpenObject, ProgramInput, ProgramMut};
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, setns, unshare};
 
 #[allow(clippy::all, unused_imports)]
 mod generated {
@@ -236,6 +239,31 @@ pub enum Target {
 /// The loaded programs of `bench.bpf.c`.
 pub struct Programs {
     pub skel: BenchSkel<'static>,
+    _anchor: Anchor,
+}
+
+/// The wrapper on the loopback device of a network namespace that has nothing else in it.
+///
+/// The kernel calls XDP programs by a list of direct jumps (`bpf_dispatcher`), into which BPF_PROG_TEST_RUN enters the
+/// program and from which it takes it again, unless it is attached somewhere. Each time the kernel waits until no
+/// processor uses the old list: some 10 ms, however short the run.
+struct Anchor {
+    _link: Link,
+    _namespace: File,
+}
+
+impl Anchor {
+    fn new(wrapper: &ProgramMut<'_>) -> Result<Self> {
+        const OWN: &str = "/proc/thread-self/ns/net";
+        let before = File::open(OWN)?;
+        unshare(CloneFlags::CLONE_NEWNET).context("a network namespace (root?)")?;
+        let attached = File::open(OWN).map_err(anyhow::Error::from).and_then(|namespace| {
+            let link = wrapper.attach_xdp(i32::try_from(if_nametoindex("lo")?)?)?;
+            Ok(Self { _link: link, _namespace: namespace })
+        });
+        setns(before, CloneFlags::CLONE_NEWNET)?;
+        attached
+    }
 }
 
 impl Programs {
@@ -246,7 +274,8 @@ impl Programs {
             .open(object)?
             .load()
             .context("the bench's programs cannot be loaded (root?)")?;
-        Ok(Self { skel })
+        let anchor = Anchor::new(&skel.progs.wrapper)?;
+        Ok(Self { skel, _anchor: anchor })
     }
 
     /// Makes `plane` the target of `Target::Lbd`.
@@ -310,7 +339,7 @@ fn filling(plane: &DataPlane, case: Case) -> String {
     let counts = plane.reasons().unwrap_or_default();
     let moved: Vec<_> =
         REASONS.iter().zip(counts).filter(|(_, n)| *n > 0).map(|((.., name, _), n)| (name, n)).collect();
-    format!("{}: after an answer that is shorter than its question, no frame fits; all fates: {moved:?}", case.name())
+    format!("{}: all fates: {moved:?}", case.name())
 }
 
 /// Runs an XDP program on a frame of the bench's length; last verdict, and mean time in nanoseconds.

@@ -1,5 +1,5 @@
 //! Brings the two ends together: what the data plane tells goes to the peer, and what the peer tells into the data
-//! plane. No socket and no thread: whoever has them calls `turn`, some 200 times a second.
+//! plane. No socket and no thread: whoever has them calls `turn`.
 
 use std::time::Duration;
 
@@ -38,14 +38,14 @@ impl Telling {
         self.sender.deadline(now).since(now).clamp(LEAST, turn)
     }
 
-    /// A turn: a step of the walk (one, of 2,048 entries: it must not hold up the changes), then what has happened; `connections` is the size of the table. Then `poll` the
-    /// sender.
-    pub fn turn(&mut self, connections: u64, now: Moment) -> Result<(), DataPlaneError> {
+    /// A turn: a step of the walk (one, of 2,048 entries: it must not hold up the changes), then what has happened. Then
+    /// `poll` the sender, and wait for as long as `patience` says.
+    pub fn turn(&mut self, now: Moment) -> Result<(), DataPlaneError> {
         self.tell_events(now);
         let Self { capture, sender, walk } = self;
         let names = capture.names();
         if sender.wants_walk(now) {
-            *walk = Some(sender.begin_walk(connections, now));
+            *walk = Some(sender.begin_walk(capture.entries()?, now));
             capture.begin_walk();
         }
         if let Some(current) = *walk {

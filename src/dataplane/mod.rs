@@ -417,11 +417,7 @@ impl DataPlane {
 
     /// Entries of the table of established connections now, those that linger after their end included.
     pub fn entries(&self) -> Result<u64, DataPlaneError> {
-        let sum = |reason: layout::reason| -> Result<u64, DataPlaneError> {
-            Ok(self.loaded.maps.reasons.get_per_cpu(&reason.0)?.iter().sum())
-        };
-        let entered = sum(layout::reason::REASON_FLOW_ENTERED)?;
-        Ok(entered.saturating_sub(sum(layout::reason::REASON_FLOW_REMOVED)?))
+        entries(&self.loaded.maps.reasons)
     }
 
     /// Most connections in a handshake that the embryonic table can hold.
@@ -484,4 +480,12 @@ pub fn is_pinned(pin_dir: &Path) -> bool {
 /// Ends a data plane that runs on without a daemon: unpins everything, which detaches the program.
 pub fn stop(pin_dir: &Path) -> Result<(), DataPlaneError> {
     loader::remove_all(pin_dir)
+}
+
+/// Entries of the table of established connections, by the counters.
+fn entries(reasons: &kernel::Table<u32, u64>) -> Result<u64, DataPlaneError> {
+    let sum =
+        |reason: layout::reason| -> Result<u64, DataPlaneError> { Ok(reasons.get_per_cpu(&reason.0)?.iter().sum()) };
+    let entered = sum(layout::reason::REASON_FLOW_ENTERED)?;
+    Ok(entered.saturating_sub(sum(layout::reason::REASON_FLOW_REMOVED)?))
 }

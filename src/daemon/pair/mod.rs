@@ -232,10 +232,15 @@ impl Pair {
         }
     }
 
-    /// The operator's orders of an owner go to the other box, whenever they have changed.
+    /// The operator's orders of an owner go to the other box, whenever they have changed, and when owning begins: the
+    /// stream is then another, and the other box may be, too.
     fn tell_orders(&mut self, appliance: &Appliance) {
+        if !appliance.is_owner() {
+            self.orders.clear();
+            return;
+        }
         let Ok(orders) = appliance.admin.to_json() else { return };
-        if appliance.is_owner() && orders != self.orders {
+        if orders != self.orders {
             // Of two boxes' orders those count that were given last.
             let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
             *lock(&self.stream.orders) = Some((revision, orders.clone().into_bytes()));
@@ -248,9 +253,6 @@ impl Pair {
         let places = (appliance.network.learnt_places(), inputs::way_out(appliance));
         if places != self.places {
             let mut dataplane = lock(&appliance.dataplane);
-            if let Ok(entries) = dataplane.entries() {
-                self.stream.connections.store(entries, Ordering::Relaxed);
-            }
             match dataplane.set_client_places(&places.0, places.1) {
                 Ok(()) => self.places = places,
                 Err(error) => warn!("where clients are could not be told to the data plane: {error}"),

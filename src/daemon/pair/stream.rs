@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,8 +62,6 @@ pub struct StreamReport {
 #[derive(Default)]
 pub struct Shared {
     pub owns: AtomicBool,
-    /// Size of the table, for progress.
-    pub connections: AtomicU64,
     /// Orders of the operator, with their revision, to be told.
     pub orders: Mutex<Option<(u64, Vec<u8>)>>,
     pub report: Mutex<StreamReport>,
@@ -205,7 +203,7 @@ impl Stream {
         {
             self.telling.sender.set_matter(Matter::Admin, revision, &bytes);
         }
-        self.telling.turn(self.shared.connections.load(Ordering::Relaxed), now)?;
+        self.telling.turn(now)?;
         for _ in 0..SENDS_MAX {
             let Some(datagram) = self.telling.sender.poll(now) else { break };
             self.send(&datagram, course, instant(now));

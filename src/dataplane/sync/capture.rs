@@ -38,6 +38,7 @@ pub struct Capture {
     flows: Table<flow_key, flow>,
     rflows: Table<flow_key, rflow>,
     persist: Table<persist_key, persist>,
+    reasons: Table<u32, u64>,
     names: SharedNames,
     walk: Walk,
 }
@@ -61,6 +62,7 @@ impl Capture {
             flows: maps.flows.try_clone()?,
             rflows: maps.rflows.try_clone()?,
             persist: maps.persist.try_clone()?,
+            reasons: maps.reasons.try_clone()?,
             names,
             walk: Walk::Idle,
         })
@@ -80,6 +82,11 @@ impl Capture {
                 word.fetch_and(!flag, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Size of the table.
+    pub fn entries(&self) -> Result<u64, DataPlaneError> {
+        super::super::entries(&self.reasons)
     }
 
     /// The names of the numbers in what `drain` and `walk` give.

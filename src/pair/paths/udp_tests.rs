@@ -90,6 +90,38 @@ fn datagrams_are_marked_as_network_control() {
 }
 
 #[test]
+fn a_path_of_bursts_gives_way_to_heartbeats_and_holds_a_window() {
+    const QUEUE: usize = 2 << 20;
+    for host in ["127.0.0.1", "[::1]"] {
+        let (local, peer) = addresses(host);
+        let mut path = UdpPath::new(UdpConfig { local, peer, device: None, queue_bytes: Some(QUEUE) }).unwrap();
+        path.tick(Instant(0));
+        let socket = socket2::SockRef::from(path.socket.as_ref().unwrap());
+        let octet = if local.is_ipv4() { socket.tos_v4() } else { socket.tclass_v6() };
+        assert_eq!(octet.unwrap(), 0x48);
+        assert_eq!(socket.priority().unwrap(), 0);
+        // The kernel doubles what it is asked for (socket(7)).
+        assert_eq!(socket.recv_buffer_size().unwrap(), 2 * QUEUE);
+    }
+}
+
+#[test]
+fn what_is_beyond_the_limit_of_a_drain_waits_for_the_next() {
+    let (one, other) = addresses("127.0.0.1");
+    let (mut here, mut there) = (opened(one, other), opened(other, one));
+    for n in 0..5 {
+        assert_eq!(there.send(&[n], Instant(0)), Sent::Now);
+    }
+    let mut count = |max| {
+        let mut count = 0;
+        let more = here.drain_some(max, &mut || Instant(7), &mut |_, _| count += 1);
+        (more, count)
+    };
+    assert_eq!(count(3), (true, 3));
+    assert_eq!(count(3), (false, 2));
+}
+
+#[test]
 fn the_address_need_not_be_there_yet() {
     let local = "192.0.2.77:0".parse().unwrap();
     let mut path = opened(local, "192.0.2.78:9".parse().unwrap());

@@ -49,6 +49,8 @@ struct Line {
     to_sender: VecDeque<(u64, Vec<u8>)>,
     /// Datagrams of this step.
     burst: u64,
+    /// Datagrams that the receiver enters in a millisecond.
+    enters: usize,
     /// Connections told, telling by telling.
     put: u32,
     ends: Vec<u32>,
@@ -70,6 +72,7 @@ impl Line {
             to_receiver: VecDeque::new(),
             to_sender: VecDeque::new(),
             burst: 0,
+            enters: usize::MAX,
             put: 0,
             ends: Vec::new(),
             sessions: 0,
@@ -106,7 +109,9 @@ impl Line {
         }
         let mut updates = Vec::new();
         let mut taken = 0;
-        while let Some((_, datagram)) = self.to_receiver.pop_front_if(|(due, _)| *due <= self.now) {
+        while taken < self.enters
+            && let Some((_, datagram)) = self.to_receiver.pop_front_if(|(due, _)| *due <= self.now)
+        {
             self.receiver.receive(&datagram, now, &mut updates);
             taken += 1;
             if taken % 64 == 0 {
@@ -172,7 +177,7 @@ fn a_receiver_that_does_not_get_its_processor_is_asked_and_not_told_everything_t
     assert!(line.receiver.is_complete());
     let statistics = line.sender.statistics(at(line.now));
     assert!(statistics.resent > 0, "it was never silent");
-    assert!(statistics.resent * 50 < statistics.datagrams, "{statistics:?}");
+    assert!(statistics.resent < 40, "two in each of 20 pauses: {statistics:?}");
 }
 
 #[test]
@@ -197,6 +202,8 @@ fn a_whole_window_that_was_lost_is_there_again_within_a_second() {
 #[test]
 fn news_do_not_wait_for_the_end_of_a_telling() {
     let mut line = Line::new(400_000);
+    // 600 connections a millisecond: less than the walk could read, and the line carry.
+    line.enters = 16;
     let mut longest = Duration::ZERO;
     while !line.receiver.is_complete() {
         line.step(true);

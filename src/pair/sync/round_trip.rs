@@ -69,6 +69,14 @@ impl Lag {
         self.max = self.max.max(lag);
     }
 
+    /// Counts all that another has counted.
+    pub fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.max = self.max.max(other.max);
+    }
+
     /// So many of a hundred took no longer than this (the upper end of their class); zero if none was counted.
     pub fn percentile(&self, percent: u64) -> Duration {
         let all: u64 = self.counts.iter().sum();

@@ -25,8 +25,6 @@ const REORDERED_MAX: u64 = 3;
 /// kernel counts besides) has room for them. Over all that is 64,000 datagrams a second.
 const BURST: u64 = 64;
 const BURST_PAUSE: Duration = Duration::from_millis(1);
-/// Of the queue, what a walk may fill: changes then wait no longer than this takes to be sent.
-const WALK_SHARE: usize = 8;
 /// What a connection takes in the queue at the most.
 const CONNECTION_BYTES: usize = 64;
 
@@ -36,13 +34,16 @@ pub struct SenderLimits {
     pub datagram_bytes: usize,
     /// What may wait to be sent; what comes beyond it is left out and told anew later.
     pub queue_bytes: usize,
+    /// A walk goes on while less than this waits or is under way: news wait behind it until the receiver has entered
+    /// it, 7,000 connections or 14,000 signs of life, in some 25 ms.
+    pub walk_bytes: usize,
     /// Between two walks over the table, which tell what is still used: well below `LBD_SYNC_GRACE_S`.
     pub refresh: Duration,
 }
 
 impl Default for SenderLimits {
     fn default() -> Self {
-        Self { datagram_bytes: 1300, queue_bytes: 8 << 20, refresh: Duration::from_secs(15) }
+        Self { datagram_bytes: 1300, queue_bytes: 8 << 20, walk_bytes: 256 << 10, refresh: Duration::from_secs(15) }
     }
 }
 
@@ -107,6 +108,7 @@ pub struct Sender {
     /// The receiver of this session, and how often it has asked for everything.
     peer: Option<(u64, u32)>,
     flying: VecDeque<Flying>,
+    flying_bytes: usize,
     ready: VecDeque<Packet>,
     ready_bytes: usize,
     open: Option<Packet>,
@@ -143,6 +145,7 @@ impl Sender {
             next: 0,
             peer: None,
             flying: VecDeque::new(),
+            flying_bytes: 0,
             ready: VecDeque::new(),
             ready_bytes: 0,
             open: None,
@@ -219,7 +222,7 @@ impl Sender {
 
     /// Connections that a walk may hand over before it must wait.
     pub fn room(&self) -> usize {
-        (self.limits.queue_bytes / WALK_SHARE).saturating_sub(self.ready_bytes) / CONNECTION_BYTES
+        self.limits.walk_bytes.saturating_sub(self.ready_bytes + self.flying_bytes) / CONNECTION_BYTES
     }
 
     /// Which connections a walk has to tell whole; `None`: it is of an earlier session, and void.
@@ -285,6 +288,7 @@ impl Sender {
         self.peer = Some((ack.receiver, ack.again));
         while let Some(flying) = self.flying.pop_front_if(|flying| flying.sequence < ack.next) {
             self.arrived(&flying, now);
+            self.flying_bytes = self.flying_bytes.saturating_sub(flying.packet.records.len());
             self.behind = self.behind.saturating_sub(flying.packet.count);
             if let Some(oldest) = flying.packet.oldest {
                 self.lag.add(now.since(oldest));
@@ -363,6 +367,7 @@ impl Sender {
         let sequence = self.next;
         self.next += 1;
         let bytes = datagram(self.session, sequence, packet.made, &packet.records, now);
+        self.flying_bytes += packet.records.len();
         self.flying.push_back(Flying { packet, sequence, sent: now, sends: 1, come: false, lost: false });
         Some(self.count(bytes, now))
     }
@@ -533,6 +538,11 @@ impl Sender {
     /// From the change to its acknowledgement, of each datagram the oldest.
     pub fn lag(&self) -> &Lag {
         &self.lag
+    }
+
+    /// As `lag`, since the last call.
+    pub fn take_lag(&mut self) -> Lag {
+        std::mem::take(&mut self.lag)
     }
 }
 

@@ -77,7 +77,8 @@ impl Teller {
             names.set(Name { kind: NameKind::Vip, number, text: format!("192.0.2.{n}").into() });
             names.set(Name { kind: NameKind::Group, number, text: format!("g/{n}").into() });
         }
-        let limits = SenderLimits { queue_bytes: 30_000, refresh: Duration::from_secs(2), ..Default::default() };
+        let refresh = Duration::from_secs(2);
+        let limits = SenderLimits { queue_bytes: 30_000, walk_bytes: 10_000, refresh, ..Default::default() };
         Self {
             rows: BTreeMap::new(),
             bindings: BTreeMap::new(),
