@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lbd::lab::pair::PANEL;
+use lbd::lab::pair::line::Noise;
 use nix::sys::signal::Signal;
 
 use super::stage::{PACE, PATIENCE, Stage, Stream};
@@ -233,8 +234,10 @@ fn a_box_whose_uplink_is_cut_lets_the_other_one_reach_the_customers() {
     hold(&streams, Duration::from_millis(300), &stage);
 }
 
-/// Cuts, or mends, everything that joins the boxes: cross-connect, heartbeat cable, and one uplink at the router.
+/// Cuts, or mends, everything that joins the boxes: cross-connect, heartbeat cable, serial line, and one uplink at the
+/// router.
 pub fn cut(stage: &Stage, state: &str) {
+    stage.site.line.set_noise(if state == "down" { Noise::Stall } else { Noise::None });
     let lines: String = ["x1", "x2", "h1", "h2"].map(|end| format!("link set {end} {state}\n")).concat();
     stage.site.site.ip(PANEL, &lines).unwrap();
     stage.site.site.ip("router", &format!("link set lan2 {state}\n")).unwrap();
