@@ -200,6 +200,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wake) => {}
         }
+        if let Some(pair) = &mut pair {
+            pair.tell_links(&lock(&appliance));
+        }
         if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }

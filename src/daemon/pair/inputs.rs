@@ -41,7 +41,6 @@ struct Stage {
 pub struct Changes {
     pub inputs: Option<Inputs>,
     pub scene: Option<Scene>,
-    pub links: Option<Links>,
 }
 
 /// So many machines are shown to the others when the way to them has changed; the rest shows itself when it sends.
@@ -58,18 +57,22 @@ impl Watch {
     /// What has changed since it was told last.
     pub fn changed(&mut self, appliance: &Appliance) -> Result<Changes, OsError> {
         let inputs = Some(inputs(appliance)).filter(|inputs| *inputs != self.inputs);
-        let links = links(appliance);
-        let stage = Some(Stage::of(appliance, &links)).filter(|stage| *stage != self.stage);
+        let stage = Some(Stage::of(appliance, &links(appliance))).filter(|stage| *stage != self.stage);
         let scene = stage.as_ref().map(Stage::scene).transpose()?;
         self.inputs = inputs.unwrap_or(self.inputs);
         if let Some(stage) = stage {
             self.stage = stage;
         }
-        let links = (links != self.links).then(|| {
+        Ok(Changes { inputs, scene })
+    }
+
+    /// The links, if they have changed since they were told last.
+    pub fn changed_links(&mut self, appliance: &Appliance) -> Option<Links> {
+        let links = links(appliance);
+        (links != self.links).then(|| {
             self.links = links.clone();
             links
-        });
-        Ok(Changes { inputs, scene, links })
+        })
     }
 }
 

@@ -216,6 +216,14 @@ impl Pair {
         Access { handle: self.handle.clone(), stream: self.stream.clone() }
     }
 
+    /// Tells what is cut or mended of the pair's own links. Before the tables follow, which can take a quarter of a second
+    /// where servers were behind such a link: customers wait for the uplink meanwhile.
+    pub fn tell_links(&mut self, appliance: &Appliance) {
+        if let Some(links) = self.inputs.changed_links(appliance) {
+            self.handle.tell(|mailbox| mailbox.links = Some(links));
+        }
+    }
+
     /// Tells the threads what has changed of this box.
     pub fn follow(&mut self, appliance: &Appliance) {
         self.stream.owns.store(appliance.is_owner(), Ordering::Relaxed);
@@ -225,16 +233,13 @@ impl Pair {
         self.tell_orders(appliance);
         self.tell_places(appliance);
         match self.inputs.changed(appliance) {
-            Ok(Changes { inputs: None, scene: None, links: None }) => {}
-            Ok(Changes { inputs, scene, links }) => self.handle.tell(|mailbox| {
+            Ok(Changes { inputs: None, scene: None }) => {}
+            Ok(Changes { inputs, scene }) => self.handle.tell(|mailbox| {
                 if inputs.is_some() {
                     mailbox.inputs = inputs;
                 }
                 if scene.is_some() {
                     mailbox.scene = scene;
-                }
-                if links.is_some() {
-                    mailbox.links = links;
                 }
             }),
             Err(error) => warn!("the pair's thread was not told of a change: {error}"),
