@@ -337,14 +337,9 @@ impl Thread {
         let lease = &self.driver.lease;
         match action {
             Action::Send(heartbeat) => self.send(&heartbeat),
-            Action::SetLease(until) => {
-                // A lease that is held is renewed, and not taken anew where it has just been lost.
-                if lease.read().lease == lease::Lease::Nothing {
-                    lease.set_until(until.0);
-                } else {
-                    lease.renew_until(until.0);
-                }
-            }
+            Action::SetLease(until) => lease.set_until(until.0),
+            // A lease that has just been lost is not taken anew: the next event shows it to the election.
+            Action::Renew(until) => _ = lease.renew_until(until.0),
             Action::MakeEndless => {
                 if let Err(error) = lease.make_endless() {
                     self.news(News::Trouble(error.to_string()));

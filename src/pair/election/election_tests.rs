@@ -33,7 +33,7 @@ impl Bench {
         self.election.handle(self.now, self.lease, event, &mut self.actions);
         for action in self.actions.iter().skip(first) {
             match action {
-                Action::SetLease(end) => self.lease = Lease::Until(*end),
+                Action::SetLease(end) | Action::Renew(end) => self.lease = Lease::Until(*end),
                 Action::DropLease => self.lease = Lease::None,
                 Action::MakeEndless if self.lease.owns(self.now) => self.lease = Lease::Endless,
                 _ => {}

@@ -159,8 +159,11 @@ pub enum Serve {
 pub enum Action {
     /// On every path.
     Send(Heartbeat),
-    /// Write this end into the data plane.
+    /// Write this end into the data plane: the box begins to own.
     SetLease(Instant),
+    /// Write this end, if the box owns still. Between the decision and the write the lease may have run out, and another
+    /// box have come to own.
+    Renew(Instant),
     /// In one step of the kernel's: endless if the box owns now, else no change.
     MakeEndless,
     DropLease,

@@ -359,8 +359,9 @@ impl Election {
     }
 
     fn set_lease(&mut self, end: Instant) {
+        let owns = self.held.owns(self.now);
         self.held = Lease::Until(end);
-        self.act(Action::SetLease(end));
+        self.act(if owns { Action::Renew(end) } else { Action::SetLease(end) });
     }
 
     /// Renews, or begins to own.

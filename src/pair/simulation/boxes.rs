@@ -54,6 +54,8 @@ pub struct DataPlane {
     pub life: Instant,
     /// Planted: "endless" is written whether the box owns or not.
     pub plain_endless: bool,
+    /// Renewals are written whether the box owns or not.
+    pub plain_renewals: bool,
 }
 
 impl DataPlane {
@@ -66,6 +68,10 @@ impl DataPlane {
             self.owned_since = now;
         }
         begins
+    }
+
+    pub fn renew(&mut self, now: Instant, end: Instant) -> bool {
+        if self.plain_renewals || self.lease.owns(now) { self.set(now, Lease::Until(end)) } else { false }
     }
 
     pub fn make_endless(&mut self, now: Instant) -> bool {

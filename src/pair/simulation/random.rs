@@ -23,6 +23,7 @@ const SCHEDULES: u64 = 100_000;
 pub struct Planted {
     flaw: Option<Flaw>,
     plain_endless: bool,
+    plain_renewals: bool,
 }
 
 /// How a schedule ended.
@@ -128,6 +129,7 @@ pub fn run(seed: u64, planted: Planted, tell: bool) -> Outcome {
     let mut world = World::new(seed, timers);
     world.flaw = planted.flaw;
     world.plain_endless = planted.plain_endless;
+    world.plain_renewals = planted.plain_renewals;
     world.tell |= tell;
     let preempt = rng.percent(30);
     for of in 0..2 {
@@ -238,25 +240,35 @@ fn must_be_found(planted: Planted) {
 
 #[test]
 fn a_lease_from_the_time_of_sending_is_found() {
-    must_be_found(Planted { flaw: Some(Flaw::LeaseFromSending), plain_endless: false });
+    must_be_found(Planted { flaw: Some(Flaw::LeaseFromSending), ..Planted::default() });
 }
 
 #[test]
 fn no_wait_after_a_pause_is_found() {
-    must_be_found(Planted { flaw: Some(Flaw::NoWaitAfterPause), plain_endless: false });
+    must_be_found(Planted { flaw: Some(Flaw::NoWaitAfterPause), ..Planted::default() });
 }
 
 #[test]
 fn plain_writes_of_an_endless_lease_are_found() {
-    must_be_found(Planted { flaw: None, plain_endless: true });
+    must_be_found(Planted { plain_endless: true, ..Planted::default() });
+}
+
+/// A box decided to renew, stalled for 675 ms, and wrote the end when its lease had long run out: it took the lease
+/// anew, by a decision from before, while the other one owned.
+#[test]
+fn a_renewal_that_comes_late_is_no_claim() {
+    const SEED: u64 = 4_188_344;
+    let plain = run(SEED, Planted { plain_renewals: true, ..Planted::default() }, false);
+    assert!(plain.violation.is_some(), "it is this seed that showed it");
+    assert_eq!(run(SEED, Planted::default(), false).violation, None);
 }
 
 #[test]
 fn a_claim_without_the_question_is_found() {
-    must_be_found(Planted { flaw: Some(Flaw::ClaimWithoutQuestion), plain_endless: false });
+    must_be_found(Planted { flaw: Some(Flaw::ClaimWithoutQuestion), ..Planted::default() });
 }
 
 #[test]
 fn a_missing_second_announcement_is_found() {
-    must_be_found(Planted { flaw: Some(Flaw::NoSecondAnnouncement), plain_endless: false });
+    must_be_found(Planted { flaw: Some(Flaw::NoSecondAnnouncement), ..Planted::default() });
 }

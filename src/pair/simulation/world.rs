@@ -63,6 +63,7 @@ pub struct World {
     pub timers: Timers,
     pub flaw: Option<Flaw>,
     pub plain_endless: bool,
+    pub plain_renewals: bool,
     pub alarms: Vec<(u64, usize, Alarm)>,
     /// Restarts that were allowed come back after so long.
     pub restart_after: u64,
@@ -98,6 +99,7 @@ impl World {
             timers,
             flaw: None,
             plain_endless: false,
+            plain_renewals: false,
             alarms: Vec::new(),
             restart_after: 500 * MS,
             tell: std::env::var_os("LBD_TELL").is_some(),
@@ -342,6 +344,13 @@ impl World {
             match action {
                 Action::Send(heartbeat) => self.send(of, heartbeat),
                 Action::SetLease(end) => self.write(of, Lease::Until(end)),
+                Action::Renew(end) => {
+                    let each = &mut self.boxes[of];
+                    let now = each.now(self.now);
+                    each.plane.plain_renewals = self.plain_renewals;
+                    let begins = each.plane.renew(now, end);
+                    self.written(of, begins);
+                }
                 Action::DropLease => self.write(of, Lease::None),
                 Action::MakeEndless => {
                     let each = &mut self.boxes[of];
@@ -400,7 +409,7 @@ impl World {
             Action::KeepPromise(until) => {
                 println!("{ms:12.3} box {of} promises until {:.3}", self.boxes[of].clock.world(*until) as f64 / 1e6);
             }
-            Action::SetLease(end) => {
+            Action::SetLease(end) | Action::Renew(end) => {
                 println!("{ms:12.3} box {of} lease until {:.3}", self.boxes[of].clock.world(*end) as f64 / 1e6);
             }
             other => println!("{ms:12.3} box {of} {other:?}"),
