@@ -131,7 +131,7 @@ impl Stream {
     }
 
     pub fn is_connecting(&self) -> bool {
-        !self.connected && !(self.listens && self.socket.peer_addr().is_ok())
+        !(self.connected || self.listens && self.socket.peer_addr().is_ok())
     }
 
     /// What the poll has to tell.

@@ -184,7 +184,7 @@ fn a_receiver_that_does_not_get_its_processor_is_asked_and_not_told_everything_t
 fn a_whole_window_that_was_lost_is_there_again_within_a_second() {
     let mut line = Line::new(200_000);
     while line.put == 0 || line.to_receiver.len() < 100 {
-        line.step(line.now % 10 == 0);
+        line.step(line.now.is_multiple_of(10));
         assert!(line.now < 10_000, "the window does not open");
     }
     let lost = line.to_receiver.len();
