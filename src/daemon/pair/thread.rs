@@ -42,6 +42,32 @@ const ORDERS_MAX: usize = 16;
 /// may have been busy.
 const ANNOUNCE_AGAIN: [Span; 4] =
     [Span::from_millis(50), Span::from_millis(200), Span::from_millis(1_000), Span::from_millis(2_000)];
+/// What is sent again, some times over: which time is next, counted from the first.
+#[derive(Clone, Copy, Default)]
+struct Again(Option<(Instant, usize)>);
+
+impl Again {
+    /// It has been sent now.
+    fn begin() -> Self {
+        Self::after(0)
+    }
+
+    fn after(count: usize) -> Self {
+        Self(ANNOUNCE_AGAIN.get(count).map(|after| (now() + *after, count)))
+    }
+
+    fn next(self) -> Option<Instant> {
+        self.0.map(|(next, _)| next)
+    }
+
+    /// Whether it is to be sent now; the time after that is then the next.
+    fn is_due(&mut self) -> bool {
+        let Some((_, count)) = self.0.filter(|(next, _)| now() >= *next) else { return false };
+        *self = Self::after(count + 1);
+        true
+    }
+}
+
 /// The loop reads the status no more often.
 const PUBLISH_EVERY: Span = Span::from_millis(20);
 /// Answers read from a port in one go: whoever floods the wire does not hold up a heartbeat.
@@ -213,10 +239,10 @@ struct Thread {
     /// What the loop was told of that: nothing yet, after a start.
     told_owned: bool,
     peer_life: Option<Incarnation>,
-    /// Announcements that are still to be repeated: which is next, counted from the first.
-    announcing: Option<(Instant, usize)>,
-    /// The same of the machines behind this box.
-    showing: Option<(Instant, usize)>,
+    /// Announcements of the addresses.
+    announcing: Again,
+    /// What shows the machines behind this box.
+    showing: Again,
     published: Instant,
     /// The number of the token that is armed here, and how many were shown to the peer.
     token: u64,
@@ -260,8 +286,8 @@ impl Thread {
             owned: reading.lease != lease::Lease::Nothing,
             told_owned: false,
             peer_life: None,
-            announcing: None,
-            showing: None,
+            announcing: Again::default(),
+            showing: Again::default(),
             published: Instant(0),
             token: 0,
             releases: 0,
@@ -296,7 +322,7 @@ impl Thread {
     /// Until something comes, or is due.
     fn wait(&mut self) {
         let mut until = self.election.next_deadline();
-        for (next, _) in self.announcing.into_iter().chain(self.showing) {
+        for next in [self.announcing.next(), self.showing.next()].into_iter().flatten() {
             until = until.min(next);
         }
         until = self.driver.paths.iter().filter_map(|(_, path)| path.next_deadline()).fold(until, Instant::min);
@@ -360,7 +386,7 @@ impl Thread {
             }
             Action::Announce => {
                 self.announce();
-                self.announcing = ANNOUNCE_AGAIN.first().map(|after| (now() + *after, 0));
+                self.announcing = Again::begin();
             }
             Action::Fence => self.news(News::Fence),
             Action::Exit => self.news(News::Exit),
@@ -466,16 +492,14 @@ impl Thread {
     }
 
     fn announce_again(&mut self) {
-        let Some((next, count)) = self.announcing else { return };
-        if now() < next {
+        if !self.announcing.is_due() {
             return;
         }
-        if !self.owned {
-            self.announcing = None;
-            return;
+        if self.owned {
+            self.announce();
+        } else {
+            self.announcing = Again::default();
         }
-        self.announce();
-        self.announcing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
     }
 
     // The machines behind this box.
@@ -491,12 +515,9 @@ impl Thread {
     }
 
     fn show_again(&mut self) {
-        let Some((next, count)) = self.showing else { return };
-        if now() < next {
-            return;
+        if self.showing.is_due() {
+            self.show_machines();
         }
-        self.show_machines();
-        self.showing = ANNOUNCE_AGAIN.get(count + 1).map(|after| (now() + *after, count + 1));
     }
 
     // Uplinks.
@@ -539,7 +560,7 @@ impl Thread {
         self.set_uplinks(open);
         self.uplink_since = at;
         self.show_machines();
-        self.showing = ANNOUNCE_AGAIN.first().map(|after| (now() + *after, 0));
+        self.showing = Again::begin();
         if open && self.owned {
             self.carry_out(Action::Announce);
         }
