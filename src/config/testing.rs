@@ -11,10 +11,11 @@ use super::model::*;
 use super::pair::{Fence, Pair, Path};
 use super::probe::*;
 use super::profile::{Defaults, Profile};
+use crate::core::random::Random;
 
 /// A valid configuration, another one for each seed; the larger `size` (from 1), the more is in it.
 pub fn config(seed: u64, size: usize) -> Config {
-    let mut dice = Dice(seed);
+    let mut dice = Dice(Random::new(seed));
     let d = &mut dice;
     let servers: BTreeMap<Name, Server> =
         d.names(size).into_iter().enumerate().map(|(index, name)| (name, server(d, index))).collect();
@@ -361,16 +362,12 @@ fn persistence(d: &mut Dice) -> Persistence {
     }
 }
 
-/// Chance out of a seed (SplitMix64: Steele, Lea, Flood, OOPSLA 2014).
-struct Dice(u64);
+/// Chance out of a seed.
+struct Dice(Random);
 
 impl Dice {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.number()
     }
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize

@@ -16,8 +16,12 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
-fn mix(input: u64) -> u64 {
-    let z = input.wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// What splitmix64 adds from one number to the next.
+pub(super) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number of splitmix64 that follows this state.
+pub(super) fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(STEP);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

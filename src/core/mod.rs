@@ -10,6 +10,7 @@ pub mod marks;
 pub mod moment;
 pub mod network;
 pub mod plan;
+pub mod random;
 pub mod schedule_probes;
 pub mod scheduler;
 pub mod synced;

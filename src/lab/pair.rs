@@ -16,7 +16,6 @@ pub mod crowd;
 pub mod frames;
 pub mod line;
 pub mod newcomers;
-pub mod random;
 pub mod record;
 pub mod trial;
 
@@ -27,13 +26,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use self::line::Line;
-use self::random::Random;
 use super::api::Api;
 use super::balancer::Balancer;
 use super::error::LabError;
 use super::mail::{self, ECHOES, OFFERS, ROUTER};
 use super::process::{Process, ending};
 use super::site::{Plan, Site};
+use crate::core::random::Random;
 
 pub const BOXES: [&str; 2] = ["lb1", "lb2"];
 pub const MACS: [&str; 2] = ["02:00:00:00:01:01", "02:00:00:00:01:02"];

@@ -18,7 +18,7 @@ use nix::pty::openpty;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::ttyname;
 
-use super::random::Random;
+use crate::core::random::Random;
 use crate::lab::error::LabError;
 
 /// Of 115,200 baud, ten bits a byte.

@@ -10,8 +10,8 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 
 use super::crowd::{Crowd, Guests, Loss};
-use super::random::Random;
 use super::{BEHIND, PANEL, PairSite, arrivals, newcomers};
+use crate::core::random::Random;
 use crate::lab::LabError;
 use crate::lab::customer::{self, Attempt, Visit};
 use crate::lab::mail::{CLIENT, ECHOES, OFFERS, Offer, ROUTER};

@@ -7,19 +7,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::moment::Moment;
+use crate::core::random::Random;
 
 const TURN: Duration = Duration::from_millis(5);
 
-/// Chance out of a seed (SplitMix64).
-struct Dice(u64);
+/// Chance out of a seed.
+struct Dice(Random);
 
 impl Dice {
     fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
+        self.0.number() % end
     }
 }
 
@@ -82,7 +79,7 @@ impl World {
         Self {
             sides: [side(one, true), side(two, false)],
             now: Moment(Duration::from_secs(100)),
-            dice: Dice(seed),
+            dice: Dice(Random::new(seed)),
             faults: Faults::default(),
             flying: Vec::new(),
             changes: 0,
@@ -473,7 +470,7 @@ proptest! {
     /// what that has come from, or both say that an operator must decide.
     #[test]
     fn no_change_is_lost_in_silence(seed: u64) {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(Random::new(seed));
         let second = if dice.below(4) == 0 { blank() } else { full("first") };
         let mut world = World::new([full("first"), second], seed);
         for _ in 0..30 {

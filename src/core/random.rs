@@ -1,4 +1,6 @@
-//! Numbers that a seed determines, so that a trial can be had again (splitmix64, Steele, Lea and Flood 2014).
+//! Numbers that a seed determines, so that a trial or a schedule can be had again (splitmix64, Steele, Lea and Flood 2014).
+
+use super::hash::{STEP, mix};
 
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -9,11 +11,9 @@ impl Random {
     }
 
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        let number = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        number
     }
 
     /// A number below `end`; 0 if there is none.
