@@ -11,8 +11,8 @@ use tracing::{debug, info, warn};
 
 use super::lock;
 use crate::config::Mac;
-use crate::core::network::{IfIndex, LinkKind, Network};
-use crate::dataplane::{DataPlane, ResetStep};
+use crate::core::network::{IfIndex, Link, LinkKind, Network};
+use crate::dataplane::{DataPlane, ResetStep, SeenMac};
 use crate::os::arp::FrameSender;
 use crate::os::netlink;
 
@@ -166,13 +166,21 @@ fn send_paced(sender: &FrameSender, frames: &[(IfIndex, Vec<u8>)], stopped: &Ato
 /// Has the bridge learn again what the data plane took away from it, well within its ageing time.
 pub async fn keep_learnt(
     dataplane: Arc<Mutex<DataPlane>>,
-    network: watch::Receiver<Arc<Network>>,
+    mut network: watch::Receiver<Arc<Network>>,
     os: netlink::Handle,
 ) {
-    let mut told: BTreeMap<(Mac, u16), (IfIndex, u64)> = BTreeMap::new();
+    let mut taught = Taught::default();
     loop {
         let ageing = ageing(&network.borrow());
-        tokio::time::sleep((ageing / 4).clamp(Duration::from_millis(200), Duration::from_secs(10))).await;
+        let look = tokio::time::sleep((ageing / 4).clamp(Duration::from_millis(200), Duration::from_secs(10)));
+        tokio::pin!(look);
+        loop {
+            taught.follow(&network.borrow_and_update().links);
+            tokio::select! {
+                () = &mut look => break,
+                changed = network.changed() => if changed.is_err() { return },
+            }
+        }
         let seen = tokio::task::block_in_place(|| lock(&dataplane).seen_macs());
         let seen = match seen {
             Ok(seen) => seen,
@@ -181,17 +189,48 @@ pub async fn keep_learnt(
                 continue;
             }
         };
-        told.retain(|key, _| seen.iter().any(|m| (m.mac, m.vlan) == *key));
-        for m in seen {
-            // Only what has sent something since, by a port that is open still: a MAC that moved must not be taught back.
-            if told.get(&(m.mac, m.vlan)) == Some(&(m.port, m.last_seen)) || !is_open(&network.borrow(), m.port) {
-                continue;
-            }
+        let latest = network.borrow().clone();
+        for m in taught.lessons(seen, &latest) {
             match os.learn(m.mac, m.vlan, m.port).await {
-                Ok(()) => _ = told.insert((m.mac, m.vlan), (m.port, m.last_seen)),
+                Ok(()) => taught.told(&m),
                 Err(error) => debug!("{} could not be kept learnt: {error}", m.mac),
             }
         }
+    }
+}
+
+/// What the bridge was taught. A MAC that has moved must not be taught back: only what has sent something since the
+/// last look counts, by a port that is open, and while no link has changed: frames that came before tell of ways
+/// that may be gone.
+#[derive(Default)]
+struct Taught {
+    /// Where each was, and when it was seen there last.
+    known: BTreeMap<(Mac, u16), (IfIndex, u64)>,
+    links: BTreeMap<IfIndex, Link>,
+    /// They have changed since the last look, even if they are as they were then.
+    changed: bool,
+}
+
+impl Taught {
+    fn follow(&mut self, links: &BTreeMap<IfIndex, Link>) {
+        if self.links != *links {
+            self.links.clone_from(links);
+            self.changed = true;
+        }
+    }
+
+    fn lessons(&mut self, seen: Vec<SeenMac>, network: &Network) -> Vec<SeenMac> {
+        self.known.retain(|key, _| seen.iter().any(|m| (m.mac, m.vlan) == *key));
+        if std::mem::take(&mut self.changed) {
+            seen.iter().for_each(|m| self.told(m));
+            return Vec::new();
+        }
+        let is_news = |m: &SeenMac| self.known.get(&(m.mac, m.vlan)) != Some(&(m.port, m.last_seen));
+        seen.into_iter().filter(|m| is_news(m) && is_open(network, m.port)).collect()
+    }
+
+    fn told(&mut self, m: &SeenMac) {
+        self.known.insert((m.mac, m.vlan), (m.port, m.last_seen));
     }
 }
 
@@ -208,4 +247,56 @@ fn ageing(network: &Network) -> Duration {
         _ => None,
     });
     times.filter(|time| !time.is_zero()).min().unwrap_or(Duration::from_secs(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 7]);
+
+    fn network(cross_connect_runs: bool) -> Network {
+        let port = |name: &str, running| Link {
+            name: name.to_owned(),
+            mac: MAC,
+            mtu: 1_500,
+            running,
+            kind: LinkKind::BridgePort { bridge: 1, forwarding: true },
+        };
+        let links = BTreeMap::from([(2, port("up0", true)), (3, port("x0", cross_connect_runs))]);
+        Network { links, ..Network::default() }
+    }
+
+    fn seen(port: IfIndex, last_seen: u64) -> Vec<SeenMac> {
+        vec![SeenMac { mac: MAC, vlan: 0, port, last_seen }]
+    }
+
+    /// All that is to be taught is.
+    fn look(taught: &mut Taught, seen: Vec<SeenMac>, network: &Network) -> Vec<IfIndex> {
+        taught.follow(&network.links);
+        let lessons = taught.lessons(seen, network);
+        lessons.iter().for_each(|m| taught.told(m));
+        lessons.iter().map(|m| m.port).collect()
+    }
+
+    #[test]
+    fn a_machine_that_sends_is_taught_and_one_that_is_silent_is_not() {
+        let (mut taught, network) = (Taught::default(), network(true));
+        look(&mut taught, Vec::new(), &network);
+        assert_eq!(look(&mut taught, seen(2, 10), &network), [2]);
+        assert!(look(&mut taught, seen(2, 10), &network).is_empty());
+        assert_eq!(look(&mut taught, seen(2, 20), &network), [2]);
+    }
+
+    #[test]
+    fn a_machine_is_not_taught_back_to_where_it_was_before_a_link_changed() {
+        let mut taught = Taught::default();
+        look(&mut taught, Vec::new(), &network(true));
+        assert_eq!(look(&mut taught, seen(2, 10), &network(true)), [2]);
+        // It was seen there once more while the cross-connect was cut, which is mended before the next look.
+        taught.follow(&network(false).links);
+        assert!(look(&mut taught, seen(2, 20), &network(true)).is_empty());
+        assert!(look(&mut taught, seen(2, 20), &network(true)).is_empty(), "nor later");
+        assert_eq!(look(&mut taught, seen(3, 30), &network(true)), [3]);
+    }
 }
