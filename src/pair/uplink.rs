@@ -1,4 +1,5 @@
 //! Which of the two uplinks is open. Router – box 1 – cross-connect – box 2 – router is a loop, so one of them blocks.
+//! And whether this box's end of the cross-connect is open, which it is but for a moment after a cut.
 //!
 //! ```text
 //!              no cross-connect runs, or I own and the other is silent altogether
@@ -11,6 +12,11 @@
 //! Owning and having the open uplink are two things. A hand-over moves no uplink: the new owner is reached through the
 //! old one's, so that no path changes under way. Neither does the death of a daemon: its box goes on being a
 //! switch, and its data plane says so. Only a box that answers nothing at all is no part of a loop any more.
+//!
+//! While the cross-connect is cut both uplinks are open, so that its mending would close the loop until one box has
+//! said something. A loop of some milliseconds is enough to teach every switch on it wrong places, for minutes:
+//! machines that are spoken to there hear nothing, and so say nothing that would correct it. Therefore each box holds
+//! its end of a dead cross-connect blocked, and opens it when one uplink blocks.
 
 use super::time::Span;
 
@@ -65,6 +71,37 @@ pub fn should_be_open(now: Situation, heartbeat: Span) -> bool {
             let first = if owns == theirs { greater } else { owns };
             first || since >= heartbeat * PATIENCE_HEARTBEATS
         }
+    }
+}
+
+/// What is known when the cross-connect is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// This box's uplinks are open.
+    pub uplink_open: bool,
+    /// A cross-connect has a carrier.
+    pub crossed: bool,
+    /// For how long that has been so.
+    pub since: Span,
+    /// This box's ends of the cross-connects are open.
+    pub open: bool,
+    pub peer: Peer,
+}
+
+/// Whether this box's ends of the cross-connects should be open. `dead`: after so long without a word a box is silent.
+pub fn cross_should_be_open(now: Crossing, dead: Span) -> bool {
+    let Crossing { uplink_open, crossed, since, open, peer } = now;
+    if !uplink_open {
+        return true;
+    }
+    if !crossed {
+        return false;
+    }
+    match peer {
+        Peer::Heard { open: false, .. } => true,
+        Peer::Heard { open: true, .. } | Peer::Answers | Peer::Unknown => open,
+        // Perhaps it can be heard by the cross-connect alone.
+        Peer::Silent => open || since >= dead,
     }
 }
 
@@ -136,6 +173,36 @@ mod tests {
         for peer in [standby().peer, Peer::Answers, Peer::Silent] {
             assert!(opens(Situation { crossed: false, peer, ..standby() }));
         }
+    }
+
+    /// An owner with an open uplink, whose cross-connect has just been mended.
+    fn mended() -> Crossing {
+        let peer = Peer::Heard { owns: false, open: true };
+        Crossing { uplink_open: true, crossed: true, since: Span::ZERO, open: false, peer }
+    }
+
+    #[test]
+    fn a_cross_connect_that_is_cut_is_held_until_one_uplink_blocks() {
+        let crosses = |crossing| cross_should_be_open(crossing, H * 5);
+        assert!(!crosses(Crossing { crossed: false, open: true, ..mended() }));
+        assert!(!crosses(mended()));
+        assert!(crosses(Crossing { peer: Peer::Heard { owns: false, open: false }, ..mended() }));
+        assert!(crosses(Crossing { uplink_open: false, ..mended() }), "this box's own");
+        assert!(crosses(Crossing { uplink_open: false, crossed: false, ..mended() }));
+    }
+
+    #[test]
+    fn an_open_cross_connect_stays_open_while_it_has_a_carrier() {
+        for peer in [mended().peer, Peer::Answers, Peer::Unknown, Peer::Silent] {
+            assert!(cross_should_be_open(Crossing { open: true, peer, ..mended() }, H * 5));
+        }
+    }
+
+    #[test]
+    fn a_silent_box_is_given_the_time_in_which_it_would_be_heard() {
+        let silent = Crossing { peer: Peer::Silent, ..mended() };
+        assert!(!cross_should_be_open(silent, H * 5));
+        assert!(cross_should_be_open(Crossing { since: H * 5, ..silent }, H * 5));
     }
 
     /// Two boxes that hear each other, in any state, have one uplink open after a few rounds, and it stays so.

@@ -133,6 +133,12 @@ pub fn uplinks_forward(appliance: &Appliance) -> bool {
     uplinks.keys().any(|index| appliance.network.usable(*index).is_ok())
 }
 
+/// A cross-connect is open now, or would be if it had a carrier.
+pub fn crosses(appliance: &Appliance) -> bool {
+    let there = carriers(&appliance.network, &appliance.config.interfaces.cross_connect);
+    there.iter().any(|(index, running)| !running || appliance.network.usable(*index).is_ok())
+}
+
 /// The ports with these names that there are, each with whether it is up and has a carrier.
 fn carriers(network: &Network, names: &[String]) -> BTreeMap<IfIndex, bool> {
     let links = names.iter().filter_map(|name| network.link_named(name));

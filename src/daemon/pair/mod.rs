@@ -45,7 +45,7 @@ use crate::pair::timers::{LEASE_MARGIN, Timers};
 use crate::pair::version::SPOKEN;
 use crate::pair::wire::{Codec, Identity};
 use inputs::Changes;
-use thread::{Driver, Handle, box_id};
+use thread::{Driver, Found, Handle, box_id};
 
 pub use thread::News;
 
@@ -163,7 +163,10 @@ impl Pair {
         };
         let (news_in, news) = mpsc::channel(NEWS);
         // Of a data plane that was found the uplinks stay as they are, else they begin blocked.
-        let uplink_open = adopted && inputs::uplinks_forward(appliance);
+        let found = Found {
+            uplink_open: adopted && inputs::uplinks_forward(appliance),
+            cross_open: !adopted || inputs::crosses(appliance),
+        };
         let stream_news = news_in.clone();
         let driver = Driver {
             settings,
@@ -179,7 +182,7 @@ impl Pair {
         };
         let mut watch = inputs::Watch::default();
         let (inputs, scene, links) = watch.first(appliance)?;
-        let handle = thread::start(driver, inputs, scene, links, uplink_open)?;
+        let handle = thread::start(driver, inputs, scene, links, found)?;
         let stream = Arc::new(Shared::default());
         let (capture, restore) = {
             let dataplane = lock(dataplane);

@@ -33,7 +33,7 @@ use crate::pair::heartbeat::{BoxId, Heartbeat, Incarnation, LeaseLeft};
 use crate::pair::paths::Path;
 use crate::pair::paths::stats::View;
 use crate::pair::time::{Instant, Span};
-use crate::pair::uplink::{self, Peer, Situation};
+use crate::pair::uplink::{self, Crossing, Peer, Situation};
 use crate::pair::wire::Codec;
 
 /// Orders and the like that wait; more are refused.
@@ -42,29 +42,46 @@ const ORDERS_MAX: usize = 16;
 /// may have been busy.
 const ANNOUNCE_AGAIN: [Span; 4] =
     [Span::from_millis(50), Span::from_millis(200), Span::from_millis(1_000), Span::from_millis(2_000)];
-/// What is sent again, some times over: which time is next, counted from the first.
-#[derive(Clone, Copy, Default)]
-struct Again(Option<(Instant, usize)>);
+/// The same for the machines behind a box: the other one opens its end of the cross-connect when it has heard of an
+/// uplink that blocks, which is within a few milliseconds, or two heartbeats if one is lost.
+const SHOW_AGAIN: [Span; 6] = [
+    Span::from_millis(10),
+    Span::from_millis(20),
+    Span::from_millis(30),
+    Span::from_millis(60),
+    Span::from_millis(1_000),
+    Span::from_millis(2_000),
+];
+
+/// What is sent again, some times over: how much later each time, and which is next.
+#[derive(Clone, Copy)]
+struct Again {
+    times: &'static [Span],
+    next: Option<Instant>,
+}
 
 impl Again {
-    /// It has been sent now.
-    fn begin() -> Self {
-        Self::after(0)
+    /// Nothing is to be sent.
+    const fn never() -> Self {
+        Self { times: &[], next: None }
     }
 
-    fn after(count: usize) -> Self {
-        Self(ANNOUNCE_AGAIN.get(count).map(|after| (now() + *after, count)))
+    /// It has been sent now.
+    fn begin(times: &'static [Span]) -> Self {
+        Self { times, next: times.first().map(|after| now() + *after) }
     }
 
     fn next(self) -> Option<Instant> {
-        self.0.map(|(next, _)| next)
+        self.next
     }
 
     /// Whether it is to be sent now; the time after that is then the next.
     fn is_due(&mut self) -> bool {
-        let Some((_, count)) = self.0.filter(|(next, _)| now() >= *next) else { return false };
-        *self = Self::after(count + 1);
-        true
+        let due = self.next.is_some_and(|next| now() >= next);
+        if due {
+            *self = Self::begin(self.times.get(1..).unwrap_or_default());
+        }
+        due
     }
 }
 
@@ -204,8 +221,15 @@ pub struct Driver {
     pub news: mpsc::Sender<News>,
 }
 
+/// What a daemon finds open when it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    pub uplink_open: bool,
+    pub cross_open: bool,
+}
+
 /// Starts the thread with what is known now.
-pub fn start(driver: Driver, inputs: Inputs, scene: Scene, links: Links, uplink_open: bool) -> std::io::Result<Handle> {
+pub fn start(driver: Driver, inputs: Inputs, scene: Scene, links: Links, found: Found) -> std::io::Result<Handle> {
     let mailbox = Arc::new(Mutex::new(Mailbox { scene: Some(scene), links: Some(links), ..Mailbox::default() }));
     let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
     let handle = Handle { mailbox, wake, report: Arc::new(Mutex::new(None)), alive: Arc::default() };
@@ -215,7 +239,7 @@ pub fn start(driver: Driver, inputs: Inputs, scene: Scene, links: Links, uplink_
         for words in trouble {
             _ = driver.news.try_send(News::Trouble(words));
         }
-        Thread::new(driver, inputs, own, uplink_open).run();
+        Thread::new(driver, inputs, own, found).run();
     })?;
     Ok(handle)
 }
@@ -230,6 +254,10 @@ struct Thread {
     inputs: Inputs,
     uplink_open: bool,
     uplink_since: Instant,
+    /// This box's ends of the cross-connects are open.
+    cross_open: bool,
+    /// Whether a cross-connect has a carrier, and since when.
+    crossed: (bool, Instant),
     listens_since: Instant,
     /// When the data plane was asked last.
     asked: u64,
@@ -263,7 +291,7 @@ fn held(reading: &lease::Reading) -> Lease {
 }
 
 impl Thread {
-    fn new(driver: Driver, inputs: Inputs, handle: Handle, uplink_open: bool) -> Self {
+    fn new(driver: Driver, inputs: Inputs, handle: Handle, found: Found) -> Self {
         driver.lease.show_life();
         driver.lease.set_pair(driver.pair);
         let reading = driver.lease.read();
@@ -278,16 +306,18 @@ impl Thread {
             scene: None,
             links: Links::default(),
             inputs,
-            uplink_open,
+            uplink_open: found.uplink_open,
             uplink_since: start,
+            cross_open: found.cross_open,
+            crossed: (false, start),
             listens_since: start,
             asked: reading.asked_at,
             answered: None,
             owned: reading.lease != lease::Lease::Nothing,
             told_owned: false,
             peer_life: None,
-            announcing: Again::default(),
-            showing: Again::default(),
+            announcing: Again::never(),
+            showing: Again::never(),
             published: Instant(0),
             token: 0,
             releases: 0,
@@ -386,7 +416,7 @@ impl Thread {
             }
             Action::Announce => {
                 self.announce();
-                self.announcing = Again::begin();
+                self.announcing = Again::begin(&ANNOUNCE_AGAIN);
             }
             Action::Fence => self.news(News::Fence),
             Action::Exit => self.news(News::Exit),
@@ -498,19 +528,19 @@ impl Thread {
         if self.owned {
             self.announce();
         } else {
-            self.announcing = Again::default();
+            self.announcing = Again::never();
         }
     }
 
     // The machines behind this box.
 
-    /// To whoever is reached by the uplink, if it is open, else by the cross-connect: the switches there learn the way.
-    /// A machine that only listens would be lost to them until it speaks.
+    /// To whoever is reached by uplinks and cross-connects that are open: the switches there learn the way. A machine
+    /// that only listens would be lost to them until it speaks.
     fn show_machines(&self) {
-        let Some(scene) = &self.scene else { return };
-        let ways = if self.uplink_open { &self.links.uplinks } else { &self.links.cross_connects };
-        for (_, burst) in scene.machines.iter().filter(|(port, _)| ways.contains_key(port)) {
-            burst.send();
+        for (port, burst) in self.scene.iter().flat_map(|scene| &scene.machines) {
+            if self.may_send_on(*port) {
+                burst.send();
+            }
         }
     }
 
@@ -520,54 +550,76 @@ impl Thread {
         }
     }
 
-    // Uplinks.
+    // Uplinks and cross-connects.
 
     /// Frames that are sent past the bridge leave a blocked port, too, and teach the switches a way that is none.
     fn may_send_on(&self, port: IfIndex) -> bool {
-        self.uplink_open || !self.links.uplinks.contains_key(&port)
+        (self.uplink_open || !self.links.uplinks.contains_key(&port))
+            && (self.cross_open || !self.links.cross_connects.contains_key(&port))
     }
 
-    fn turn_uplinks(&mut self) {
-        if self.links.uplinks.is_empty() {
-            return;
-        }
-        let at = now();
+    /// What is known of the other box.
+    fn peer(&self, at: Instant) -> Peer {
         let status = self.election.status();
         let dead = self.driver.settings.timers.dead;
-        let peer = match status.peer {
+        match status.peer {
             Some(peer) if status.peer_heard.is_some_and(|heard| heard < dead) => {
                 Peer::Heard { owns: peer.owns, open: peer.uplink_open }
             }
             _ if self.answered.is_some_and(|answered| at.since(answered) < dead) => Peer::Answers,
             _ if at.since(self.listens_since) < dead => Peer::Unknown,
             _ => Peer::Silent,
-        };
-        let open = uplink::should_be_open(
-            Situation {
-                owns: self.owned,
-                greater: self.driver.settings.id > box_id(self.driver.peer_mac),
-                usable: self.links.uplinks.values().any(|running| *running),
-                crossed: self.links.cross_connects.values().any(|running| *running),
-                open: self.uplink_open,
-                since: at.since(self.uplink_since),
-                peer,
-            },
-            self.driver.heartbeat,
-        );
-        if open == self.uplink_open {
+        }
+    }
+
+    /// An uplink that is to block does so before a cross-connect opens: no frame finds a loop, not for a moment.
+    fn turn_uplinks(&mut self) {
+        if self.links.uplinks.is_empty() {
             return;
         }
-        self.set_uplinks(open);
-        self.uplink_since = at;
+        let at = now();
+        let crossed = self.links.cross_connects.values().any(|running| *running);
+        if crossed != self.crossed.0 {
+            self.crossed = (crossed, at);
+        }
+        let peer = self.peer(at);
+        let situation = Situation {
+            owns: self.owned,
+            greater: self.driver.settings.id > box_id(self.driver.peer_mac),
+            usable: self.links.uplinks.values().any(|running| *running),
+            crossed,
+            open: self.uplink_open,
+            since: at.since(self.uplink_since),
+            peer,
+        };
+        let uplink_open = uplink::should_be_open(situation, self.driver.heartbeat);
+        let crossing = Crossing { uplink_open, crossed, since: at.since(self.crossed.1), open: self.cross_open, peer };
+        let cross_open = uplink::cross_should_be_open(crossing, self.driver.settings.timers.dead);
+        if (uplink_open, cross_open) == (self.uplink_open, self.cross_open) {
+            return;
+        }
+        let uplink_turns = uplink_open != self.uplink_open;
+        let opens = uplink_turns && uplink_open;
+        if uplink_turns {
+            self.set_uplinks(uplink_open);
+            self.uplink_since = at;
+            // The other box waits for it.
+            self.event(Event::Speak);
+        }
+        self.set_cross_connects(cross_open);
         self.show_machines();
-        self.showing = Again::begin();
-        if open && self.owned {
+        self.showing = Again::begin(&SHOW_AGAIN);
+        if opens && self.owned {
             self.carry_out(Action::Announce);
         }
     }
 
     /// Uplinks that were found open stay so: nobody's way has changed, and what is learnt on the cross-connect is true.
     fn begin_uplinks(&mut self) {
+        if self.links.uplinks.is_empty() {
+            return;
+        }
+        self.set_cross_connects(self.cross_open);
         if !self.uplink_open {
             self.set_uplinks(false);
             return;
@@ -582,12 +634,7 @@ impl Thread {
     fn set_uplinks(&mut self, open: bool) {
         let ports: Vec<IfIndex> = self.links.uplinks.keys().copied().collect();
         let crossed: Vec<IfIndex> = self.links.cross_connects.keys().copied().collect();
-        for port in ports {
-            let done = if open { self.driver.gates.unblock(port) } else { self.driver.gates.block(port) };
-            if let Err(error) = done {
-                self.news(News::Trouble(error.to_string()));
-            }
-        }
+        self.set_gates(&ports, open);
         if open {
             // The routers were on the cross-connect until now; frames to them would go on leaving there.
             for port in crossed {
@@ -597,6 +644,21 @@ impl Thread {
             }
         }
         self.uplink_open = open;
+    }
+
+    fn set_cross_connects(&mut self, open: bool) {
+        let ports: Vec<IfIndex> = self.links.cross_connects.keys().copied().collect();
+        self.set_gates(&ports, open);
+        self.cross_open = open;
+    }
+
+    fn set_gates(&mut self, ports: &[IfIndex], open: bool) {
+        for port in ports {
+            let done = if open { self.driver.gates.unblock(*port) } else { self.driver.gates.block(*port) };
+            if let Err(error) = done {
+                self.news(News::Trouble(error.to_string()));
+            }
+        }
     }
 
     // The loop's end.

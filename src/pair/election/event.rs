@@ -137,6 +137,8 @@ pub enum Event<'a> {
     Asked,
     /// The driver knows that it was not running for a while.
     Resumed,
+    /// What the driver adds to heartbeats has changed: let the peer know now.
+    Speak,
     Inputs(Inputs),
     Command(Command),
     /// The fence command has ended, well or not.

@@ -175,6 +175,7 @@ impl Election {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Tick | Event::Resumed => {}
+            Event::Speak => self.send_now = true,
             Event::Heartbeat { path: _, heartbeat } => self.hear(heartbeat),
             Event::Answer { path: _, nonce, from, lease, age } => self.answered(nonce, from, lease, age),
             Event::Asked => self.questions.asked = Some(self.now),
