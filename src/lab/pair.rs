@@ -17,6 +17,7 @@ pub mod frames;
 pub mod line;
 pub mod newcomers;
 pub mod record;
+pub mod rounds;
 pub mod trial;
 
 use std::collections::BTreeMap;

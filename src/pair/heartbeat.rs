@@ -112,6 +112,8 @@ pub struct Heartbeat {
     pub want: bool,
     /// The sender's uplinks are open: of the two, one box's are. See `uplink`.
     pub uplink_open: bool,
+    /// The sender could send frames by a cross-connect.
+    pub crossed: bool,
     /// Pools healthy as the sender sees them now; [`Rank::healthy_pools`] may be held back for a while.
     pub pools_healthy: u16,
     /// Revision of the configuration in force; the peer's should be the same.

@@ -23,8 +23,8 @@ use super::time::Span;
 /// What is known of the other box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Its heartbeats come.
-    Heard { owns: bool, open: bool },
+    /// Its heartbeats come. `crossed`: it could send frames here by a cross-connect.
+    Heard { owns: bool, open: bool, crossed: bool },
     /// No heartbeats, but its data plane answers: it is a switch still, its ports as they were.
     Answers,
     /// Nothing has come yet, and it was not listened to for long enough to call it silent.
@@ -40,7 +40,8 @@ pub struct Situation {
     pub greater: bool,
     /// The uplinks have a carrier.
     pub usable: bool,
-    /// A cross-connect has a carrier, which would close the loop.
+    /// This box could send frames to the other one by a cross-connect. If that one could, too, the loop would be
+    /// closed.
     pub crossed: bool,
     /// This box's uplinks are open now.
     pub open: bool,
@@ -58,16 +59,16 @@ pub fn should_be_open(now: Situation, heartbeat: Span) -> bool {
     if !usable {
         return false;
     }
-    if !crossed {
+    if !crossed || matches!(peer, Peer::Heard { crossed: false, .. }) {
         return true;
     }
     match peer {
         Peer::Silent => owns || open,
         Peer::Answers | Peer::Unknown => open,
         // Both open: one blocks.
-        Peer::Heard { open: true, owns: theirs } => open && if owns == theirs { greater } else { owns },
+        Peer::Heard { open: true, owns: theirs, .. } => open && if owns == theirs { greater } else { owns },
         Peer::Heard { open: false, .. } if open => true,
-        Peer::Heard { open: false, owns: theirs } => {
+        Peer::Heard { open: false, owns: theirs, .. } => {
             let first = if owns == theirs { greater } else { owns };
             first || since >= heartbeat * PATIENCE_HEARTBEATS
         }
@@ -79,10 +80,12 @@ pub fn should_be_open(now: Situation, heartbeat: Span) -> bool {
 pub struct Crossing {
     /// This box's uplinks are open.
     pub uplink_open: bool,
-    /// A cross-connect has a carrier.
-    pub crossed: bool,
+    /// A cross-connect has a carrier, or none has.
+    pub carrier: bool,
     /// For how long that has been so.
     pub since: Span,
+    /// The other box has been seen by a cross-connect.
+    pub crossed: bool,
     /// This box's ends of the cross-connects are open.
     pub open: bool,
     pub peer: Peer,
@@ -90,14 +93,15 @@ pub struct Crossing {
 
 /// Whether this box's ends of the cross-connects should be open. `dead`: after so long without a word a box is silent.
 pub fn cross_should_be_open(now: Crossing, dead: Span) -> bool {
-    let Crossing { uplink_open, crossed, since, open, peer } = now;
+    let Crossing { uplink_open, carrier, since, crossed, open, peer } = now;
     if !uplink_open {
         return true;
     }
-    if !crossed {
+    if !carrier {
         return false;
     }
     match peer {
+        Peer::Heard { crossed: theirs, .. } if !crossed || !theirs => false,
         Peer::Heard { open: false, .. } => true,
         Peer::Heard { open: true, .. } | Peer::Answers | Peer::Unknown => open,
         // Perhaps it can be heard by the cross-connect alone.
@@ -108,6 +112,11 @@ pub fn cross_should_be_open(now: Crossing, dead: Span) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A box at whose end the cross-connect is well.
+    fn heard(owns: bool, open: bool) -> Peer {
+        Peer::Heard { owns, open, crossed: true }
+    }
 
     const H: Span = Span::from_millis(50);
 
@@ -120,7 +129,7 @@ mod tests {
             crossed: true,
             open: false,
             since: Span::from_millis(60_000),
-            peer: Peer::Heard { owns: true, open: true },
+            peer: heard(true, true),
         }
     }
 
@@ -154,16 +163,16 @@ mod tests {
 
     #[test]
     fn a_hand_over_moves_no_uplink() {
-        let handed = Peer::Heard { owns: false, open: true };
+        let handed = heard(false, true);
         assert!(!opens(Situation { owns: true, peer: handed, ..standby() }));
-        let other = Peer::Heard { owns: true, open: false };
+        let other = heard(true, false);
         assert!(opens(Situation { owns: false, open: true, peer: other, ..standby() }));
     }
 
     #[test]
     fn without_a_carrier_an_uplink_blocks_and_the_other_one_opens() {
         assert!(!opens(Situation { owns: true, open: true, usable: false, ..standby() }));
-        let lost = Peer::Heard { owns: true, open: false };
+        let lost = heard(true, false);
         assert!(opens(Situation { peer: lost, ..standby() }), "after a while also while the other one owns");
         assert!(!opens(Situation { peer: lost, since: Span::from_millis(149), ..standby() }));
     }
@@ -177,18 +186,27 @@ mod tests {
 
     /// An owner with an open uplink, whose cross-connect has just been mended.
     fn mended() -> Crossing {
-        let peer = Peer::Heard { owns: false, open: true };
-        Crossing { uplink_open: true, crossed: true, since: Span::ZERO, open: false, peer }
+        let peer = heard(false, true);
+        Crossing { uplink_open: true, carrier: true, since: Span::ZERO, crossed: true, open: false, peer }
     }
 
     #[test]
     fn a_cross_connect_that_is_cut_is_held_until_one_uplink_blocks() {
         let crosses = |crossing| cross_should_be_open(crossing, H * 5);
-        assert!(!crosses(Crossing { crossed: false, open: true, ..mended() }));
+        assert!(!crosses(Crossing { carrier: false, open: true, ..mended() }));
         assert!(!crosses(mended()));
-        assert!(crosses(Crossing { peer: Peer::Heard { owns: false, open: false }, ..mended() }));
+        assert!(!crosses(Crossing { crossed: false, peer: heard(false, false), ..mended() }), "not seen across yet");
+        assert!(crosses(Crossing { peer: heard(false, false), ..mended() }));
         assert!(crosses(Crossing { uplink_open: false, ..mended() }), "this box's own");
-        assert!(crosses(Crossing { uplink_open: false, crossed: false, ..mended() }));
+        assert!(crosses(Crossing { uplink_open: false, carrier: false, ..mended() }));
+    }
+
+    /// The news of a carrier that is back takes up to a second (Linux's link watch), and not the same time at both ends.
+    #[test]
+    fn while_one_end_has_no_carrier_both_uplinks_stay_open_and_both_ends_are_held() {
+        let peer = Peer::Heard { owns: true, open: true, crossed: false };
+        assert!(opens(Situation { open: true, peer, ..standby() }));
+        assert!(!cross_should_be_open(Crossing { open: true, peer, ..mended() }, H * 5));
     }
 
     #[test]
@@ -200,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_silent_box_is_given_the_time_in_which_it_would_be_heard() {
-        let silent = Crossing { peer: Peer::Silent, ..mended() };
+        let silent = Crossing { peer: Peer::Silent, crossed: false, ..mended() };
         assert!(!cross_should_be_open(silent, H * 5));
         assert!(cross_should_be_open(Crossing { since: H * 5, ..silent }, H * 5));
     }
@@ -224,7 +242,7 @@ mod tests {
                         crossed: true,
                         open: before[me],
                         since: H * since[me],
-                        peer: Peer::Heard { owns: owns[other], open: before[other] },
+                        peer: heard(owns[other], before[other]),
                     };
                     open[me] = opens(situation);
                     since[me] = if open[me] == before[me] { since[me] + 1 } else { 0 };

@@ -8,7 +8,8 @@
 //!   1-2   flags, from the lowest bit: 0 owns, 1 solo, 2 ready, 3 grant, 4 want, 5 rank: ready, 6 rank: gateway seen,
 //!         7 frozen: gateway seen; then which of the fields below are there: 8 echo, 9 promise, 10 lease is finite,
 //!         11 lease is endless (no field), 12 extend, 13 path echo, 14 frozen; 15 uplinks open
-//!   3     state: 0 init, 1 standby, 2 claiming, 3 active, 4 fault, 5 maintenance, 6 leaving
+//!   3     state: 0 init, 1 standby, 2 claiming, 3 active, 4 fault, 5 maintenance, 6 leaving; highest bit: no
+//!         frames could be sent by a cross-connect
 //!   4-11  stamp, ns
 //!  12-13  rank: healthy pools
 //!  14     rank: priority
@@ -181,6 +182,9 @@ mod flag {
     pub const UPLINK_OPEN: u16 = 1 << 15;
 }
 
+/// Beside the state's number.
+const UNCROSSED: u8 = 1 << 7;
+
 /// In the order of their numbers on the wire.
 const STATES: [State; 7] =
     [State::Init, State::Standby, State::Claiming, State::Active, State::Fault, State::Maintenance, State::Leaving];
@@ -208,7 +212,7 @@ pub fn encode(body: &Body, bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.push(body.versions.to_byte());
     bytes.extend_from_slice(&flags(heartbeat, path_echo.is_some()).to_be_bytes());
-    bytes.push(state_number(heartbeat.state));
+    bytes.push(state_number(heartbeat.state) | if heartbeat.crossed { 0 } else { UNCROSSED });
     bytes.extend_from_slice(&heartbeat.stamp.0.to_be_bytes());
     bytes.extend_from_slice(&heartbeat.rank.healthy_pools.to_be_bytes());
     bytes.push(heartbeat.rank.priority);
@@ -272,7 +276,8 @@ pub fn decode(bytes: &[u8], sender: BoxId, incarnation: Incarnation) -> Option<B
     let flags = u16::from_be_bytes(fields.take()?);
     let has = |flag: u16| flags & flag != 0;
     let [state] = fields.take()?;
-    let state = *STATES.get(usize::from(state))?;
+    let crossed = state & UNCROSSED == 0;
+    let state = *STATES.get(usize::from(state & !UNCROSSED))?;
     let stamp = Stamp(u64::from_be_bytes(fields.take()?));
     let healthy_pools = u16::from_be_bytes(fields.take()?);
     let [priority] = fields.take()?;
@@ -320,6 +325,7 @@ pub fn decode(bytes: &[u8], sender: BoxId, incarnation: Incarnation) -> Option<B
         extend,
         want: has(flag::WANT),
         uplink_open: has(flag::UPLINK_OPEN),
+        crossed,
         pools_healthy,
         config_revision,
     };

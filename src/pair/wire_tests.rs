@@ -42,6 +42,7 @@ fn fullest() -> Heartbeat {
         extend: Some(Span::from_millis(5_000)),
         want: true,
         uplink_open: true,
+        crossed: true,
         pools_healthy: 301,
         config_revision: 0x1122_3344_5566_7788,
     }
@@ -245,13 +246,13 @@ prop_compose! {
         stamp in any::<u64>(),
         echo in any::<Option<(u32, u32, u64)>>(),
         state in 0..STATES.len(),
-        bits in any::<[bool; 8]>(),
+        bits in any::<[bool; 9]>(),
         spans in [prop::option::of(spans()), prop::option::of(spans()), prop::option::of(spans())],
         endless in any::<bool>(),
         rank in any::<(u16, u8, u16, u64)>(),
         frozen in any::<Option<(u16, bool, u8, u32)>>(),
     ) -> Heartbeat {
-        let [owns, solo, ready, grant, want, rank_ready, gateway_seen, uplink_open] = bits;
+        let [owns, solo, ready, grant, want, rank_ready, gateway_seen, uplink_open, crossed] = bits;
         let [promise, lease, extend] = spans;
         let (healthy_pools, priority, pools_healthy, config_revision) = rank;
         Heartbeat {
@@ -259,7 +260,7 @@ prop_compose! {
             stamp: Stamp(stamp),
             echo: echo.map(|(boot, start, stamp)| Echo { incarnation: Incarnation { boot, start }, stamp: Stamp(stamp) }),
             state: STATES[state],
-            owns, solo, ready, grant, want, uplink_open, promise, extend,
+            owns, solo, ready, grant, want, uplink_open, crossed, promise, extend,
             lease: lease.map_or(if endless { LeaseLeft::Endless } else { LeaseLeft::None }, LeaseLeft::Finite),
             rank: Rank { ready: rank_ready, healthy_pools, gateway_seen, priority, id: A },
             frozen: frozen.map(|(healthy_pools, gateway_seen, busy_magnitude, owned_s)|

@@ -8,10 +8,9 @@ use lbd::lab::customer::{self, Visit};
 use lbd::lab::mail::CLIENT;
 use lbd::lab::servers::Kind;
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 use super::faults::cut;
-use super::stage::{PATIENCE, Stage};
+use super::stage::Stage;
 
 impl Stage {
     fn file(&self, index: usize) -> String {
@@ -35,21 +34,6 @@ impl Stage {
 
     fn choose(&self, index: usize, take: &str) -> anyhow::Result<()> {
         self.block_on(self.site.api(index).unwrap().choose_config(take))
-    }
-
-    /// A field of the state's `pair`.
-    fn says(&self, index: usize, pointer: &str) -> Value {
-        let state = self.block_on(self.site.api(index).unwrap().state());
-        state.ok().and_then(|state| state.pointer(&format!("/pair{pointer}")).cloned()).unwrap_or(Value::Null)
-    }
-
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let start = Instant::now();
-        while !holds(self) {
-            let state = [0, 1].map(|index| self.says(index, ""));
-            assert!(start.elapsed() < PATIENCE, "{what}: {state:#?}\n{}\n{}", self.log(0), self.log(1));
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 
     /// Both files say the same of what both boxes have, and both daemons say so.

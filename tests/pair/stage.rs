@@ -56,6 +56,25 @@ impl Stage {
         owns.unwrap_or_else(|why| panic!("{why}\n{}\n{}", self.log(0), self.log(1)));
     }
 
+    /// A field of the state's `pair`.
+    pub fn says(&self, index: usize, pointer: &str) -> serde_json::Value {
+        let state = self.block_on(self.site.api(index).unwrap().state());
+        state
+            .ok()
+            .and_then(|state| state.pointer(&format!("/pair{pointer}")).cloned())
+            .unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Waits until it is so.
+    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            let state = [0, 1].map(|index| self.says(index, ""));
+            assert!(start.elapsed() < PATIENCE, "{what}: {state:#?}\n{}\n{}", self.log(0), self.log(1));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The box whose uplink is open.
     pub fn uplink(&self) -> usize {
         usize::from(self.standing(1).uplink_open)

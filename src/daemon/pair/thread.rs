@@ -87,6 +87,8 @@ impl Again {
 
 /// The loop reads the status no more often.
 const PUBLISH_EVERY: Span = Span::from_millis(20);
+/// How often it is tried whether a held cross-connect leads to the other box.
+const ASK_ACROSS_EVERY: Span = Span::from_millis(20);
 /// Answers read from a port in one go: whoever floods the wire does not hold up a heartbeat.
 const ANSWERS_MAX: usize = 64;
 /// Numbers of tokens that are tried in turn: a daemon that saw one on the wire has armed the next.
@@ -257,7 +259,12 @@ struct Thread {
     /// This box's ends of the cross-connects are open.
     cross_open: bool,
     /// Whether a cross-connect has a carrier, and since when.
-    crossed: (bool, Instant),
+    carrier: (bool, Instant),
+    /// What the peer was told of the cross-connect.
+    crossed: bool,
+    /// When a question was sent by a held cross-connect last, and when an answer came by it.
+    asked_across: Instant,
+    answered_across: Option<Instant>,
     listens_since: Instant,
     /// When the data plane was asked last.
     asked: u64,
@@ -309,7 +316,10 @@ impl Thread {
             uplink_open: found.uplink_open,
             uplink_since: start,
             cross_open: found.cross_open,
-            crossed: (false, start),
+            carrier: (false, start),
+            crossed: false,
+            asked_across: start,
+            answered_across: None,
             listens_since: start,
             asked: reading.asked_at,
             answered: None,
@@ -342,6 +352,7 @@ impl Thread {
             if now() >= self.election.next_deadline() {
                 self.event(Event::Tick);
             }
+            self.ask_across();
             self.turn_uplinks();
             self.announce_again();
             self.show_again();
@@ -352,7 +363,8 @@ impl Thread {
     /// Until something comes, or is due.
     fn wait(&mut self) {
         let mut until = self.election.next_deadline();
-        for next in [self.announcing.next(), self.showing.next()].into_iter().flatten() {
+        let ask_across = self.is_held().then(|| self.asked_across + ASK_ACROSS_EVERY);
+        for next in [self.announcing.next(), self.showing.next(), ask_across].into_iter().flatten() {
             until = until.min(next);
         }
         until = self.driver.paths.iter().filter_map(|(_, path)| path.next_deadline()).fold(until, Instant::min);
@@ -432,7 +444,7 @@ impl Thread {
     // Heartbeats.
 
     fn send(&mut self, heartbeat: &Heartbeat) {
-        let heartbeat = Heartbeat { uplink_open: self.uplink_open, ..*heartbeat };
+        let heartbeat = Heartbeat { uplink_open: self.uplink_open, crossed: self.is_crossed(), ..*heartbeat };
         for (_, path) in &mut self.driver.paths {
             // It cannot be sealed only when 2^48 have been sent.
             _ = path.send(&mut self.driver.codec, &heartbeat, now());
@@ -451,18 +463,21 @@ impl Thread {
             self.event(Event::Heartbeat { path: *path, heartbeat });
         }
         let mut answers = Vec::new();
-        for (_, _, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {
+        for (port, _, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {
             for _ in 0..ANSWERS_MAX {
                 let Ok(Some(frame)) = asking.next() else { break };
-                answers.extend(question::parse_answer(&frame, 0));
+                answers.extend(question::parse_answer(&frame, 0).map(|answer| (*port, answer)));
             }
         }
-        for answer in answers {
+        for (port, answer) in answers {
             if answer.pair != self.driver.pair {
                 continue;
             }
             if answer.way.from == self.driver.peer_mac {
                 self.answered = Some(now());
+                if self.links.cross_connects.contains_key(&port) {
+                    self.answered_across = self.answered;
+                }
             }
             let lease = match answer.holds {
                 Holds::Nothing => LeaseLeft::None,
@@ -558,13 +573,50 @@ impl Thread {
             && (self.cross_open || !self.links.cross_connects.contains_key(&port))
     }
 
+    /// A cross-connect has a carrier.
+    fn has_carrier(&self) -> bool {
+        self.links.cross_connects.values().any(|running| *running)
+    }
+
+    /// A cross-connect that has a carrier is held.
+    fn is_held(&self) -> bool {
+        !self.cross_open && self.has_carrier()
+    }
+
+    /// Frames would go to the other box by a cross-connect. Of one that is held a carrier does not say so: there may be a
+    /// switch on the way that is not ready, and the kernel tells of a carrier up to a second later than it is there.
+    fn is_crossed(&self) -> bool {
+        let recent =
+            |answered: Instant| answered >= self.carrier.1 && now().since(answered) < self.driver.settings.timers.dead;
+        self.has_carrier() && (self.cross_open || self.answered_across.is_some_and(recent))
+    }
+
+    /// The other box's data plane answers also on a port that its bridge keeps blocked.
+    fn ask_across(&mut self) {
+        let at = now();
+        if !self.is_held() || at < self.asked_across + ASK_ACROSS_EVERY {
+            return;
+        }
+        self.asked_across = at;
+        for (_, own, asking) in self
+            .scene
+            .iter()
+            .flat_map(|scene| &scene.ask)
+            .filter(|(port, _, _)| self.links.cross_connects.contains_key(port))
+        {
+            let way = Between { from: *own, to: self.driver.peer_mac, vlan: 0 };
+            // What a port does not take is lost, as on any wire.
+            _ = asking.ask(&question::question(way, self.driver.pair, at.0));
+        }
+    }
+
     /// What is known of the other box.
     fn peer(&self, at: Instant) -> Peer {
         let status = self.election.status();
         let dead = self.driver.settings.timers.dead;
         match status.peer {
             Some(peer) if status.peer_heard.is_some_and(|heard| heard < dead) => {
-                Peer::Heard { owns: peer.owns, open: peer.uplink_open }
+                Peer::Heard { owns: peer.owns, open: peer.uplink_open, crossed: peer.crossed }
             }
             _ if self.answered.is_some_and(|answered| at.since(answered) < dead) => Peer::Answers,
             _ if at.since(self.listens_since) < dead => Peer::Unknown,
@@ -578,10 +630,11 @@ impl Thread {
             return;
         }
         let at = now();
-        let crossed = self.links.cross_connects.values().any(|running| *running);
-        if crossed != self.crossed.0 {
-            self.crossed = (crossed, at);
+        if self.has_carrier() != self.carrier.0 {
+            self.carrier = (self.has_carrier(), at);
         }
+        let crossed = self.is_crossed();
+        let crossed_turns = std::mem::replace(&mut self.crossed, crossed) != crossed;
         let peer = self.peer(at);
         let situation = Situation {
             owns: self.owned,
@@ -593,23 +646,32 @@ impl Thread {
             peer,
         };
         let uplink_open = uplink::should_be_open(situation, self.driver.heartbeat);
-        let crossing = Crossing { uplink_open, crossed, since: at.since(self.crossed.1), open: self.cross_open, peer };
+        let crossing = Crossing {
+            uplink_open,
+            carrier: self.carrier.0,
+            since: at.since(self.carrier.1),
+            crossed,
+            open: self.cross_open,
+            peer,
+        };
         let cross_open = uplink::cross_should_be_open(crossing, self.driver.settings.timers.dead);
-        if (uplink_open, cross_open) == (self.uplink_open, self.cross_open) {
-            return;
-        }
-        let uplink_turns = uplink_open != self.uplink_open;
-        let opens = uplink_turns && uplink_open;
+        let (uplink_turns, cross_turns) = (uplink_open != self.uplink_open, cross_open != self.cross_open);
         if uplink_turns {
             self.set_uplinks(uplink_open);
             self.uplink_since = at;
+        }
+        if uplink_turns || crossed_turns {
             // The other box waits for it.
             self.event(Event::Speak);
         }
-        self.set_cross_connects(cross_open);
-        self.show_machines();
-        self.showing = Again::begin(&SHOW_AGAIN);
-        if opens && self.owned {
+        if cross_turns {
+            self.set_cross_connects(cross_open);
+        }
+        if uplink_turns || cross_turns {
+            self.show_machines();
+            self.showing = Again::begin(&SHOW_AGAIN);
+        }
+        if uplink_turns && uplink_open && self.owned {
             self.carry_out(Action::Announce);
         }
     }

@@ -425,8 +425,9 @@ impl Election {
         }
         let heard = self.peer.last.map(|last| Echo { incarnation: last.incarnation, stamp: last.stamp });
         let heartbeat = Heartbeat {
-            // Whoever sends it knows.
+            // Whoever sends it knows these two.
             uplink_open: false,
+            crossed: false,
             incarnation: self.settings.incarnation,
             stamp: stamp.stamp(),
             echo: heard,

@@ -1,0 +1,121 @@
+//! Whether frames go round: numbered broadcasts are sent, and no machine may hear one twice, nor their sender one of
+//! his own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use pnet::packet::ethernet::EtherType;
+use socket2::SockFilter;
+
+use super::NEWCOMER;
+use crate::lab::error::LabError;
+use crate::lab::site::Site;
+use crate::os::arp::{FrameSender, hear};
+
+/// For experiments (IEEE 802, local experimental EtherType 1).
+const ETHERTYPE: u16 = 0x88b5;
+const EVERY: Duration = Duration::from_millis(1);
+/// The shortest frame, without its checksum.
+const FRAME: usize = 60;
+/// Destination, source, EtherType.
+const HEADER: usize = 14;
+
+/// What was sent, and how often each was heard.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds {
+    pub sent: u32,
+    /// By machine: how often it heard each number.
+    pub heard: BTreeMap<String, BTreeMap<u32, u32>>,
+}
+
+impl Rounds {
+    /// The most often that a machine heard one frame; the sender heard each once already.
+    pub fn most(&self) -> u32 {
+        let of = |(machine, heard): (&String, &BTreeMap<u32, u32>)| {
+            heard.values().max().copied().unwrap_or(0) + u32::from(machine == NEWCOMER)
+        };
+        self.heard.iter().map(of).max().unwrap_or(0)
+    }
+}
+
+type Listener = std::thread::JoinHandle<Result<io::Result<BTreeMap<u32, u32>>, LabError>>;
+
+/// One that sends, and listeners at some machines and at the sender's own port.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU32>,
+    sender: std::thread::JoinHandle<Result<anyhow::Result<()>, LabError>>,
+    listeners: Vec<(String, Listener)>,
+}
+
+impl Watch {
+    pub fn start(site: &Site, machines: &[&str]) -> Result<Self, LabError> {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let mut listeners = Vec::new();
+        for machine in machines.iter().chain([&NEWCOMER]) {
+            let ended = stop.clone();
+            listeners.push(((*machine).to_owned(), site.host(machine)?.spawn(move || listen(&ended))));
+        }
+        let (ended, count) = (stop.clone(), sent.clone());
+        let sender = site.host(NEWCOMER)?.spawn(move || send(&ended, &count));
+        Ok(Self { stop, sent, sender, listeners })
+    }
+
+    pub fn end(self) -> anyhow::Result<Rounds> {
+        self.stop.store(true, Ordering::Relaxed);
+        let gone = |_| LabError::NoAnswer("a listener for frames that go round".into());
+        self.sender.join().map_err(gone)???;
+        let mut rounds = Rounds { sent: self.sent.load(Ordering::Relaxed), ..Rounds::default() };
+        for (machine, listener) in self.listeners {
+            rounds.heard.insert(machine, listener.join().map_err(gone)???);
+        }
+        Ok(rounds)
+    }
+}
+
+fn send(stop: &AtomicBool, sent: &AtomicU32) -> anyhow::Result<()> {
+    let port = nix::net::if_::if_nametoindex("eth0")?;
+    let sender = FrameSender::open()?;
+    let mut frame = [0; FRAME];
+    frame[..6].fill(0xff);
+    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0x88, 0xb5]);
+    frame[12..HEADER].copy_from_slice(&ETHERTYPE.to_be_bytes());
+    while !stop.load(Ordering::Relaxed) {
+        let number = sent.fetch_add(1, Ordering::Relaxed);
+        frame[HEADER..HEADER + 4].copy_from_slice(&number.to_be_bytes());
+        sender.send(port, &frame)?;
+        std::thread::sleep(EVERY);
+    }
+    Ok(())
+}
+
+fn listen(stop: &AtomicBool) -> io::Result<BTreeMap<u32, u32>> {
+    let port = nix::net::if_::if_nametoindex("eth0")?;
+    // All of this EtherType.
+    let all = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, FRAME as u32)];
+    let socket = hear(port, EtherType(ETHERTYPE), &all)?;
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let mut heard = BTreeMap::new();
+    // What is under way when the sending ends is not missed: the wait for it is as long as the last silence.
+    loop {
+        let mut buffer = [MaybeUninit::uninit(); FRAME];
+        let Ok(length) = socket.recv(&mut buffer) else {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(heard);
+            }
+            continue;
+        };
+        if length < HEADER + 4 {
+            continue;
+        }
+        // SAFETY: the kernel has written these bytes: `length` is at least as much.
+        let number = [0, 1, 2, 3].map(|n| unsafe { buffer[HEADER + n].assume_init() });
+        *heard.entry(u32::from_be_bytes(number)).or_insert(0) += 1;
+    }
+}
