@@ -20,6 +20,7 @@ mod packets {
     mod limits;
     mod migration;
     mod nat;
+    mod pass_back;
     mod persistence;
     mod questions;
     mod refusals;

@@ -122,6 +122,11 @@ impl Network {
         self.fdb.iter().filter(|(_, port)| self.usable(**port).is_ok()).map(|(mac, port)| (*mac, *port)).collect()
     }
 
+    /// Where an untagged frame for this MAC would leave now, as the bridge has learnt it.
+    pub fn learnt_place(&self, mac: Mac) -> Option<IfIndex> {
+        self.fdb.get(&(mac, 0)).copied().filter(|port| self.usable(*port).is_ok())
+    }
+
     /// A port over which frames can leave: running, and forwarding where it belongs to a bridge.
     pub fn usable(&self, port: IfIndex) -> Result<(), Nowhere> {
         let link = self.links.get(&port).ok_or(Nowhere::PortDown)?;

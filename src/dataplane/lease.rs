@@ -27,6 +27,8 @@ use super::layout::*;
 use super::loader::{Earlier, Loaded};
 use super::question::PairId;
 use super::release::Token;
+use crate::config::Mac;
+use crate::core::network::IfIndex;
 
 /// XDP's verdict by which `lbd_endless` says that the lease is endless now.
 const XDP_PASS: u32 = 2;
@@ -241,7 +243,7 @@ impl LeaseWriter {
             self.store(offset_of!(ownership, owned_since), now);
         }
         self.disarm();
-        self.set_pair(PairId::NONE);
+        self.set_pair(PairId::NONE, Mac::default());
         self.swap_lease(LEASE_ENDLESS);
     }
 
@@ -258,9 +260,21 @@ impl LeaseWriter {
         self.store_beside_earlier(offset_of!(ownership, alive_at), now);
     }
 
-    /// The pair that answers speak of.
-    pub fn set_pair(&self, pair: PairId) {
+    /// The pair that answers speak of, and the other box of it.
+    pub fn set_pair(&self, pair: PairId, peer: Mac) {
         self.store(offset_of!(ownership, pair), pair.0);
+        let [a, b, c, d, e, f] = peer.0;
+        // A `struct l2`, untagged.
+        self.store(offset_of!(ownership, peer), u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]));
+    }
+
+    /// For so long packets of connections that this box, when it owns, does not know go to the other one of the pair, by
+    /// this port: it owned before, and serves on what it knows. Handshakes that were under way go on there, and what it
+    /// had no time to tell of.
+    pub fn pass_back(&self, time: Duration, port: IfIndex) {
+        self.store(offset_of!(ownership, pass_back_until), 0);
+        self.store(offset_of!(ownership, peer_port), port.into());
+        self.store(offset_of!(ownership, pass_back_until), boottime_ns().saturating_add(nanos(time)));
     }
 
     /// Whoever shows this token may end the lease, once. Replaces an earlier one.

@@ -52,6 +52,12 @@ pub const REASONS: &[(reason, Verdict, &str, &str)] = {
         (reason::REASON_ICMP_TO_SERVER, Forwarded, "icmp-to-server", "ICMP error about a server's packet"),
         (reason::REASON_ICMP_TO_CLIENT, Forwarded, "icmp-to-client", "ICMP error about a client's packet"),
         (reason::REASON_HASHED, Forwarded, "hashed", "later packet of an unknown connection, sent by the hash alone"),
+        (
+            reason::REASON_PASSED_BACK,
+            Forwarded,
+            "passed-back",
+            "of a connection that only the box that owned before may know, which got it",
+        ),
         (reason::REASON_RST_NO_SERVICE, Answered, "rst-no-service", "RST: no service on this port"),
         (reason::REASON_RST_NO_FLOW, Answered, "rst-no-flow", "RST: later packet of an unknown connection"),
         (reason::REASON_RST_NO_SERVER, Answered, "rst-no-server", "RST: no server can take the connection"),

@@ -24,7 +24,7 @@ fn way(vlan: u16) -> Between {
 
 fn site() -> Site {
     let site = Site::new([Pool::tcp("smtp", 25, Mode::Dsr)]);
-    site.lease().set_pair(PAIR);
+    site.lease().set_pair(PAIR, Mac(PEER));
     site
 }
 

@@ -79,7 +79,7 @@ impl Watch {
 impl Stage {
     fn of(appliance: &Appliance, links: &Links) -> Self {
         let state = &appliance.plan.state;
-        let Links { uplinks, cross_connects } = links;
+        let Links { uplinks, cross_connects, .. } = links;
         let ports: Vec<(IfIndex, Mac)> = state.ports.iter().map(|(index, port)| (*index, port.mac)).collect();
         let leads_to_peer = |index: &IfIndex| {
             (uplinks.is_empty() && cross_connects.is_empty())
@@ -114,7 +114,15 @@ impl Stage {
 fn links(appliance: &Appliance) -> Links {
     let interfaces = &appliance.config.interfaces;
     let there = |names: &[String]| carriers(&appliance.network, names);
-    Links { uplinks: there(&interfaces.uplinks), cross_connects: there(&interfaces.cross_connect) }
+    let peer = appliance.config.pair.as_ref().and_then(|pair| appliance.network.learnt_place(pair.peer_mac));
+    // Without a bridge nothing is learnt, and with one port it is known.
+    let mut ports = appliance.plan.state.ports.keys().copied();
+    let only = ports.next().filter(|_| ports.next().is_none());
+    Links {
+        uplinks: there(&interfaces.uplinks),
+        cross_connects: there(&interfaces.cross_connect),
+        to_peer: peer.or(only),
+    }
 }
 
 /// The port by which customers are answered whose place is not known: that towards a router.

@@ -91,6 +91,9 @@ const PUBLISH_EVERY: Span = Span::from_millis(20);
 const ASK_ACROSS_EVERY: Span = Span::from_millis(20);
 /// Answers read from a port in one go: whoever floods the wire does not hold up a heartbeat.
 const ANSWERS_MAX: usize = 64;
+/// So long a box that comes to own passes back what it does not know. A box that was killed serves on for 2 s, one that
+/// has handed over for longer: a handshake is over by then, or begins again.
+const PASS_BACK: Duration = Duration::from_secs(2);
 /// Numbers of tokens that are tried in turn: a daemon that saw one on the wire has armed the next.
 const TOKENS: u64 = 4;
 
@@ -124,6 +127,8 @@ pub struct Links {
     /// Uplinks and cross-connects that are there, each with whether it has a carrier.
     pub uplinks: BTreeMap<IfIndex, bool>,
     pub cross_connects: BTreeMap<IfIndex, bool>,
+    /// The port by which the other box is reached.
+    pub to_peer: Option<IfIndex>,
 }
 
 /// What the thread tells.
@@ -300,7 +305,7 @@ fn held(reading: &lease::Reading) -> Lease {
 impl Thread {
     fn new(driver: Driver, inputs: Inputs, handle: Handle, found: Found) -> Self {
         driver.lease.show_life();
-        driver.lease.set_pair(driver.pair);
+        driver.lease.set_pair(driver.pair, driver.peer_mac);
         let reading = driver.lease.read();
         let start = Instant(reading.now);
         let owned = start.since(Instant(reading.owned_since.unwrap_or(reading.now)));
@@ -405,7 +410,12 @@ impl Thread {
         let lease = &self.driver.lease;
         match action {
             Action::Send(heartbeat) => self.send(&heartbeat),
-            Action::SetLease(until) => lease.set_until(until.0),
+            Action::SetLease(until) => {
+                if !self.owned {
+                    self.pass_back();
+                }
+                lease.set_until(until.0);
+            }
             // A lease that has just been lost is not taken anew: the next event shows it to the election.
             Action::Renew(until) => _ = lease.renew_until(until.0),
             Action::MakeEndless => {
@@ -433,6 +443,16 @@ impl Thread {
             Action::Fence => self.news(News::Fence),
             Action::Exit => self.news(News::Exit),
             Action::Alarm(alarm) => self.news(News::Alarm(alarm)),
+        }
+    }
+
+    /// This box is about to own what the other one has owned: what it does not know of yet is served there, if that
+    /// one lives or at least its data plane does.
+    fn pass_back(&self) {
+        let answers = matches!(self.peer(now()), Peer::Heard { .. } | Peer::Answers);
+        match self.links.to_peer.filter(|_| answers) {
+            Some(port) => self.driver.lease.pass_back(PASS_BACK, port),
+            None => self.driver.lease.pass_back(Duration::ZERO, 0),
         }
     }
 

@@ -61,6 +61,7 @@ struct pkt {
 	__u8 fragment;
 	__u8 tagged;
 	__u8 window; /* WINDOW_* */
+	__u8 relayed; /* without owning: the owner has passed it back, its sender's MAC is not the client's */
 };
 
 /* The packet lies in a map and not on the stack, whose 512 bytes all steps share.
@@ -111,7 +112,7 @@ static __always_inline struct control *the_control(void)
  * the owner's affair, and the kernel knows a way to him. */
 static __always_inline int give_up(const struct pkt *p, __u32 reason)
 {
-	return p->window ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : counted(reason, XDP_DROP);
+	return p->window && !p->relayed ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : counted(reason, XDP_DROP);
 }
 
 /* Time since `then`, which another CPU may have written after this one took its `now`. */

@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "flows.h"
+#include "lease.h"
 #include "rewrite.h"
 #include "schedule.h"
 
@@ -158,8 +159,8 @@ static __always_inline void describe_way_back(const struct pkt *p, struct scratc
 	r->last_ack = p->tcp_seq; /* as far as the server can know, until it says so itself */
 	r->forward = w->forward.key;
 	r->dest = w->forward.flow.dest;
-	r->client_port = p->ingress;
-	r->client = p->from;
+	r->client_port = w->forward.flow.client_port;
+	r->client = w->forward.flow.client;
 	__builtin_memcpy(r->own.mac, p->own, 6);
 	r->own.vlan = 0;
 }
@@ -264,8 +265,10 @@ static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32
 	if (!w || !s)
 		return XDP_ABORTED;
 	w->forward.flow.last_seen = p->now;
-	w->forward.flow.client = p->from;
-	w->forward.flow.client_port = p->ingress;
+	if (!p->relayed) {
+		w->forward.flow.client = p->from;
+		w->forward.flow.client_port = p->ingress;
+	}
 	life = s->embryonic_ns;
 	if (p->protocol == IPPROTO_UDP) {
 		life = s->udp_ns;
@@ -361,6 +364,12 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	}
 	if (p->window == WINDOW_KNOWN)
 		return give_up(p, REASON_DROP_NO_FLOW);
+	if (p->protocol == IPPROTO_TCP && !(p->tcp_flags & TCP_SYN) && p->fragment == FRAGMENT_NONE) {
+		int verdict = pass_back(ctx, p);
+
+		if (verdict != NEXT)
+			return verdict;
+	}
 
 	opened = p->protocol == IPPROTO_TCP && begins == (TCP_SYN | TCP_ACK) && p->dport == s->active_port;
 	dest = choose(service, &key, p->now, !first);
@@ -524,7 +533,8 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 				if (d->flags & LBD_DEST_DOWN)
 					return failed_server(ctx, p, &key, f, d);
 				f->last_seen = p->now;
-				if (l2_word(&f->client) != l2_word(&p->from) || f->client_port != p->ingress)
+				if (!p->relayed &&
+				    (l2_word(&f->client) != l2_word(&p->from) || f->client_port != p->ingress))
 					follow_client(&key, f, d, p);
 				if (tcp)
 					follow_tcp(&key, f, d, p);
@@ -751,7 +761,11 @@ static __always_inline int from_server(struct xdp_md *ctx, struct pkt *p, const 
 
 	if (!r) {
 		verdict = embryo_reply(ctx, p, key);
-		return verdict == NEXT && is_opening(p, key) ? server_opens(ctx, p, key) : verdict;
+		if (verdict != NEXT)
+			return verdict;
+		if (is_opening(p, key))
+			return server_opens(ctx, p, key);
+		return p->fragment == FRAGMENT_NONE ? pass_back(ctx, p) : NEXT;
 	}
 	if (is_opening(p, key) && has_made_way(key))
 		return server_opens(ctx, p, key);

@@ -13,7 +13,7 @@
 #ifndef LBD_LB_H
 #define LBD_LB_H
 
-#define LBD_LAYOUT 3
+#define LBD_LAYOUT 4
 
 /* Fixed sizes. The others (connections, embryos, persistence, fragments) come
  * from `limits` in the configuration and are set when the maps are made. */
@@ -332,6 +332,9 @@ struct ownership {
 	__u64 token_shown_at;    /* it was shown, and not obeyed: it has been on the wire */
 	__u64 pair;              /* which pair this box is of; 0: none */
 	__u64 asked_at;          /* somebody asked, and was answered */
+	__u64 pass_back_until;   /* an owner passes packets of unknown flows to the box that owned before: */
+	struct l2 peer;          /* its MAC; 0: none */
+	__u64 peer_port;         /* and by which port it is reached, an interface index; 0: none */
 };
 
 /* For so long after it lost its lease a box serves the flows that it knows. */
@@ -462,6 +465,7 @@ enum reason {
 	REASON_ICMP_TO_SERVER,
 	REASON_ICMP_TO_CLIENT,
 	REASON_HASHED,           /* forwarded by the hash alone, without an entry */
+	REASON_PASSED_BACK,      /* of a flow that only the box that owned before may know */
 	REASON_RST_NO_SERVICE,   /* answered by RST: nothing listens on this port of the VIP */
 	REASON_RST_NO_FLOW,      /* answered by RST: a later packet of an unknown connection */
 	REASON_RST_NO_SERVER,    /* answered by RST: no server can take the connection */

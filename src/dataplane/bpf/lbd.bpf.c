@@ -138,8 +138,10 @@ int lbd_xdp(struct xdp_md *ctx)
 		return p->window ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : answer_nd(ctx, p);
 	if (!is_ours(ctx, p))
 		return counted(REASON_PASS_SWITCHED, XDP_PASS);
-	if (p->window)
+	if (p->window) {
+		p->relayed = is_relayed(p);
 		count(REASON_SERVED_LATE);
+	}
 
 	info = bpf_map_lookup_elem(&addrs, &p->dst);
 	if (info) {

@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "parse.h"
+#include "rewrite.h"
 
 static __always_inline __u64 lease_of(const struct control *c)
 {
@@ -37,6 +38,34 @@ static __always_inline int window_now(void)
 	if (now < *(volatile __u64 *)&o->serve_all_until)
 		return WINDOW_ALL;
 	return now < *(volatile __u64 *)&o->serve_known_until ? WINDOW_KNOWN : WINDOW_NONE;
+}
+
+/* The frame has come from the peer, who does not know its flow. */
+static __always_inline bool is_relayed(const struct pkt *p)
+{
+	struct ownership *o = the_ownership();
+
+	return o && l2_word(&o->peer) && l2_word(&p->from) == l2_word(&o->peer);
+}
+
+/* Handshakes that were under way when this box came to own, and connections that the peer had no
+ * time to tell of, are known to the peer alone, which serves them on for a while: it gets their
+ * packets as they came. NEXT: the time is over, or the packet was the peer's. */
+STEP int pass_back(struct xdp_md *ctx, struct pkt *p)
+{
+	struct ownership *o = the_ownership();
+	struct port *port;
+	__u32 egress;
+
+	if (!p || !o || p->window || bpf_ktime_get_boot_ns() >= *(volatile __u64 *)&o->pass_back_until)
+		return NEXT;
+	if (!l2_word(&o->peer) || is_relayed(p))
+		return NEXT;
+	egress = *(volatile __u64 *)&o->peer_port;
+	port = bpf_map_lookup_elem(&ports, &egress);
+	if (!port)
+		return NEXT;
+	return transmit(ctx, p, l2_word(&o->peer), port->mac, egress, REASON_PASSED_BACK);
 }
 
 /* Ends an endless lease whose daemon is dead, if the peer shows the token. Copies that
