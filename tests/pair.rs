@@ -4,6 +4,10 @@
 mod copy;
 #[path = "pair/faults.rs"]
 mod faults;
+#[path = "pair/health.rs"]
+mod health;
+#[path = "pair/keys.rs"]
+mod keys;
 #[path = "pair/serial.rs"]
 mod serial;
 #[path = "pair/stage.rs"]

@@ -195,6 +195,8 @@ pub struct TargetHealth {
     cause: String,
     /// Results in a row that speak against the state.
     against: u8,
+    /// What it was reached by has failed: its next result decides alone.
+    suspect: bool,
     /// When the row of successes that a down target is in began.
     answers_since: Option<Moment>,
     last: Option<(Moment, Outcome)>,
@@ -215,6 +217,7 @@ impl TargetHealth {
             since: now,
             cause: String::new(),
             against: 0,
+            suspect: false,
             answers_since: None,
             last: None,
             returned: None,
@@ -229,6 +232,7 @@ impl TargetHealth {
     /// Takes the result of a probe that ended at `now`. `rise` and `fall` count as 1 when 0.
     pub fn record(&mut self, outcome: Outcome, pace: &Pace, now: Moment) -> Option<Change> {
         let outcome = too_slow(outcome, pace);
+        let suspect = std::mem::take(&mut self.suspect);
         self.recent.push(&outcome);
         let (to, needed) = match &outcome.verdict {
             Verdict::Success(_) => {
@@ -248,7 +252,7 @@ impl TargetHealth {
             return None;
         }
         self.against = self.against.saturating_add(1);
-        let decides_alone = (self.state, to) == (State::Unknown, State::Up);
+        let decides_alone = (self.state, to) == (State::Unknown, State::Up) || suspect && to == State::Down;
         if !decides_alone && self.against < needed {
             return None;
         }
@@ -273,6 +277,16 @@ impl TargetHealth {
         self.since = now;
         self.against = 0;
         Some(change)
+    }
+
+    /// What this target was reached by has failed, such as the box behind which it is. If it is up, one failure is
+    /// enough from now on, until it answers.
+    pub fn suspect(&mut self) {
+        self.suspect = self.state == State::Up;
+    }
+
+    pub fn is_suspect(&self) -> bool {
+        self.suspect
     }
 
     /// A target that flaps and answers now: until when it is held down, if it goes on answering. `None` also
@@ -348,7 +362,7 @@ impl TargetHealth {
 
     /// Goes on under other counts: the state stays, the row begins anew.
     pub(super) fn inherited(&self) -> Self {
-        Self { against: 0, ..self.clone() }
+        Self { against: 0, suspect: false, ..self.clone() }
     }
 }
 

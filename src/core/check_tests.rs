@@ -75,6 +75,23 @@ fn a_success_ends_the_row_of_failures() {
 }
 
 #[test]
+fn a_suspect_target_goes_down_at_its_first_failure_and_an_answer_clears_it() {
+    let mut health = TargetHealth::new(at(0));
+    health.suspect();
+    assert!(!health.is_suspect(), "nothing is known of it yet");
+    succeeds(&mut health, 1);
+    health.suspect();
+    assert!(health.is_suspect());
+    assert_eq!(succeeds(&mut health, 2), None);
+    assert!(!health.is_suspect());
+    assert_eq!(fails(&mut health, 3), None, "as any other");
+    health.suspect();
+    assert_eq!(fails(&mut health, 4), Some(Change { from: State::Up, to: State::Down }));
+    health.suspect();
+    assert!(!health.is_suspect(), "it is down already");
+}
+
+#[test]
 fn a_down_target_comes_up_at_the_second_success_in_a_row_and_has_returned() {
     let mut health = TargetHealth::new(at(0));
     for second in 1..4 {

@@ -171,6 +171,8 @@ pub struct MemberHealth {
     pub state: State,
     /// When the latest change of one of them was.
     pub since: Moment,
+    /// It was up, what it was reached by has failed, and it has not answered since.
+    pub suspect: bool,
     /// Why it is down, in words; `None` also when what is down has succeeded last.
     pub failure: Option<String>,
     /// It answers, and is held down because it flaps, until then.
@@ -229,6 +231,18 @@ impl Health {
         Some((health, change))
     }
 
+    /// What these targets are reached by has failed; tells those that are to be asked now.
+    pub fn suspect(&mut self, is_one: impl Fn(&Question) -> bool) -> Vec<Target> {
+        let mut suspects = Vec::new();
+        for (target, health) in self.targets.iter_mut().filter(|(target, _)| is_one(&target.question)) {
+            health.suspect();
+            if health.is_suspect() {
+                suspects.push(target.clone());
+            }
+        }
+        suspects
+    }
+
     /// The health of a member that is asked these questions, as of `now`; `None`: it is not probed.
     pub fn of(&self, targets: &[Target], now: Moment) -> Option<MemberHealth> {
         let each = || targets.iter().filter_map(|target| Some((target, self.get(target)?)));
@@ -252,6 +266,7 @@ impl Health {
         };
         Some(MemberHealth {
             state,
+            suspect: each().any(|(_, health)| health.is_suspect()),
             since: each().map(|(_, health)| health.since()).max().unwrap_or_default(),
             failure: down.iter().find_map(failure),
             held_until: held.and_then(|held| held.into_iter().max()),

@@ -216,6 +216,23 @@ impl Appliance {
         self.set_alarm("probes", trouble);
     }
 
+    /// What these servers were reached by has failed: they are asked now, and get no new connections until they answer.
+    pub fn suspect(&mut self, servers: &BTreeSet<IpAddr>) {
+        let suspects = self.health.suspect(|question| {
+            let own = question.via.as_ref().map_or(question.address.ip(), |via| via.address);
+            servers.contains(&own)
+        });
+        let now = clock::now();
+        for target in &suspects {
+            self.executor.hurry(target, now);
+        }
+        if !suspects.is_empty() {
+            let count = servers.len();
+            warn!("{count} addresses of servers may be behind what has failed: {} probes at once", suspects.len());
+            self.dirty = true;
+        }
+    }
+
     pub fn network_changed(&mut self, network: Arc<Network>) {
         if *network != *self.network {
             self.network = network;

@@ -192,7 +192,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 Err(refused) => error!("configuration refused, nothing has changed:\n{refused}"),
             },
             news = pair_news(&mut pair) => {
-                if let Some(pair) = &pair {
+                if let Some(pair) = &mut pair {
                     pair.heed(news, &mut lock(&appliance));
                 }
             }
@@ -209,7 +209,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::task::block_in_place(|| lock(&appliance).look_at_drains());
         resetter.wake();
         if let Some(pair) = &mut pair {
-            pair.follow(&lock(&appliance));
+            pair.follow(&mut lock(&appliance));
         }
     }
     if let Some(pair) = &mut pair {

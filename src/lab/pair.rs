@@ -141,11 +141,11 @@ impl PairSite {
             let process = mail::start_server(&this.site, pc, program, &mail::served_by(pc))?;
             this.servers.insert(pc.into(), process);
         }
-        let key = this.key();
         let line = crate::pair::key::new_line(crate::pair::key::KeyId(1))
             .map_err(|error| LabError::NotStarted { what: "the pair's key".into(), why: error.to_string() })?;
-        write_secret(&key, &line)?;
         for (index, pair) in pair.into_iter().enumerate() {
+            let key = this.key(index);
+            write_secret(&key, &line)?;
             let path = this.config_file(index);
             std::fs::write(&path, config(index, &key, &this.line.device(index), pair))
                 .map_err(LabError::file("write", path))?;
@@ -166,7 +166,7 @@ impl PairSite {
         anyhow::ensure!(status.success(), "`lbd stop` ended with {status}");
         std::fs::remove_dir_all(state)?;
         std::fs::remove_dir_all(run)?;
-        std::fs::write(self.config_file(index), blank_config(index, &self.key(), &self.line.device(index)))?;
+        std::fs::write(self.config_file(index), blank_config(index, &self.key(index), &self.line.device(index)))?;
         Ok(())
     }
 
@@ -176,8 +176,18 @@ impl PairSite {
         self.site.ip(BOXES[index.min(1)], &lines)
     }
 
-    fn key(&self) -> PathBuf {
-        self.site.dir().join("pair.key")
+    fn key(&self, index: usize) -> PathBuf {
+        self.site.dir().join(format!("{}.key", BOXES[index.min(1)]))
+    }
+
+    /// The key file of a box.
+    pub fn keys(&self, index: usize) -> Result<String, LabError> {
+        let path = self.key(index);
+        std::fs::read_to_string(&path).map_err(LabError::file("read", path))
+    }
+
+    pub fn write_keys(&self, index: usize, text: &str) -> Result<(), LabError> {
+        write_secret(&self.key(index), text)
     }
 
     pub fn config_file(&self, index: usize) -> PathBuf {

@@ -338,6 +338,11 @@ impl Opener {
         Self { kind, own, peer, spoken, keys, floor, current: None }
     }
 
+    /// The key that the peer seals with, if one of its packets has counted; its number, if it is not in the file any more.
+    pub fn key_of_peer(&self) -> Option<(KeyId, Option<&Key>)> {
+        self.current.as_ref().map(|current| (current.key, self.keys.find(current.key)))
+    }
+
     /// The key file has been read anew.
     pub fn set_keys(&mut self, keys: Keys) {
         // Also when the number has stayed: the key may not have. A number that is gone finds no key any more.

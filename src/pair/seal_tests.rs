@@ -231,6 +231,8 @@ fn a_key_is_changed_without_a_gap() {
         opener.set_keys(keys(receives));
         for _ in 0..2 {
             assert!(opened(&mut opener, &sealed(&mut sealer, b"x")).is_ok(), "{sends:?} {receives:?}");
+            let sealing = opener.key_of_peer().map(|(id, key)| (id, key.is_some()));
+            assert_eq!(sealing, Some((KeyId(sends[0]), true)));
         }
         if receives == [2, 1] && sends == [2, 1] {
             assert_eq!(opened(&mut opener, &before), Err(Refused::Replayed), "a window does not care for keys");

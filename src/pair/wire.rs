@@ -30,7 +30,7 @@
 //! that beat every 20 ms use less than half of a serial line of 115,200 baud (11,520 bytes a second), framing included.
 
 use super::heartbeat::{BoxId, Echo, FrozenRank, Heartbeat, Incarnation, LeaseLeft, Rank, State};
-use super::key::Keys;
+use super::key::{Key, KeyId, Keys};
 use super::seal::{self, Channel, Kind, Opener, Refused, SealError, Sealer};
 use super::time::{Span, Stamp};
 use super::version::{Negotiation, Versions};
@@ -154,6 +154,11 @@ impl Codec {
     /// This box and its life.
     pub const fn own(&self) -> (BoxId, Incarnation) {
         self.own
+    }
+
+    /// See [`Opener::key_of_peer`].
+    pub fn key_of_peer(&self) -> Option<(KeyId, Option<&Key>)> {
+        self.opener.key_of_peer()
     }
 
     /// The key file has been read anew.

@@ -4,7 +4,7 @@ use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::state::*;
-use lbd::core::control::{PairConfigState, PairState, PathState, PeerState, State, SyncState};
+use lbd::core::control::{PairConfigState, PairHealthState, PairState, PathState, PeerState, State, SyncState};
 use lbd::core::forwarding::Family;
 
 pub fn state() -> State {
@@ -224,6 +224,9 @@ fn pair() -> PairState {
         peer: Some(peer),
         uplink_open: true,
         protocol: 1,
+        key: 1,
+        health: PairHealthState { worse_here: vec!["mx/smtp/4/pc3".into()], worse_there: Vec::new() },
+        peer_key: Some(2),
         paths: vec![path],
         sync: SyncState { tells: true, behind_records: 12, behind_seconds: 0.004, ..SyncState::default() },
         config: PairConfigState {

@@ -13,7 +13,7 @@ pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use order::{Action, Order, OrderReport};
-pub use pair::{PairConfigState, PairOrder, PairState, PathState, PeerState, SyncState};
+pub use pair::{PairConfigState, PairHealthState, PairOrder, PairState, PathState, PeerState, SyncState};
 pub use shortage::Shortage;
 pub use state::State;
 

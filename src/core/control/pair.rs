@@ -49,9 +49,13 @@ pub struct PairState {
     pub uplink_open: bool,
     /// Version of the protocol that is spoken with the other box.
     pub protocol: u8,
+    /// Numbers of the keys that this box and the other one seal with; of that one, once it was heard.
+    pub key: u8,
+    pub peer_key: Option<u8>,
     pub paths: Vec<PathState>,
     pub sync: SyncState,
     pub config: PairConfigState,
+    pub health: PairHealthState,
     /// Since the daemon started.
     pub became_owner: u64,
     /// Since the daemon started.
@@ -100,6 +104,16 @@ pub struct SyncState {
     pub records: u64,
     /// Told: of servers and addresses that this box does not have; its configuration is another.
     pub unresolved: u64,
+}
+
+/// How what a box sees of the servers differs from what the owner sees; nothing, of an owner. Members are named
+/// `virtual server/service/4 or 6/server`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct PairHealthState {
+    /// Members that cannot serve as this box sees them, and can as the owner does.
+    pub worse_here: Vec<String>,
+    /// The other way round.
+    pub worse_there: Vec<String>,
 }
 
 /// The configuration that both boxes have, and how this box's stands to the other's.

@@ -33,6 +33,8 @@ pub enum Rank {
     Backup,
     /// Answers, and is held down.
     Flapping,
+    /// Was up when what it was reached by failed, and has not answered since.
+    Suspect,
     /// Down, and no backup: until when it was up, and the words of its failure.
     WasUp(Moment, Option<String>),
 }
@@ -46,7 +48,7 @@ pub fn choose<'a>(pool: &Pool, mut candidates: Vec<Candidate<'a>>) -> Vec<(Candi
     let held = if up < enough && pool.below_min == BelowMin::Hold { latest(&candidates, enough - up) } else { vec![] };
     let backups = (up + held.len() == 0 || up < enough && pool.below_min == BelowMin::Backup)
         && candidates.iter().any(|candidate| candidate.rank == Rank::Backup);
-    let flapping = up + held.len() == 0 && !backups;
+    let nobody = up + held.len() == 0 && !backups;
     let most = if pool.scheduler == Scheduler::LeastConnections { LEAST_CONNECTIONS_MAX } else { usize::MAX };
     let mut scheduled = 0;
     let standing = |candidate: &Candidate<'_>| {
@@ -56,8 +58,9 @@ pub fn choose<'a>(pool: &Pool, mut candidates: Vec<Candidate<'a>>) -> Vec<(Candi
             Rank::Up => Standing::Scheduled { percent, backup: false },
             Rank::Backup if backups => Standing::Scheduled { percent, backup: true },
             Rank::Backup => Standing::BackupIdle,
-            Rank::Flapping if flapping && !refuses => Standing::LastResort,
+            Rank::Flapping | Rank::Suspect if nobody && !refuses => Standing::LastResort,
             Rank::Flapping => Standing::Flapping,
+            Rank::Suspect => Standing::Suspect,
             Rank::WasUp(_, words) if held.contains(&candidate.name) => Standing::Held(words.clone()),
             Rank::WasUp(_, words) => Standing::Down(words.clone()),
         }
@@ -149,5 +152,13 @@ mod tests {
         assert_eq!(words(&pool(0, BelowMin::Backup), &[was_up(1), Rank::Flapping]), ["down", "last-resort"]);
         let ranks = [was_up(1), Rank::Flapping, Rank::Backup];
         assert_eq!(words(&pool(0, BelowMin::Backup), &ranks), ["down", "flapping", "scheduled"]);
+    }
+
+    #[test]
+    fn who_is_suspect_gets_connections_only_if_nobody_else_can() {
+        let ranks = [Rank::Suspect, Rank::Up, Rank::Suspect];
+        assert_eq!(words(&pool(0, BelowMin::Backup), &ranks), ["suspect", "scheduled", "suspect"]);
+        let ranks = [Rank::Suspect, was_up(1), Rank::Suspect];
+        assert_eq!(words(&pool(0, BelowMin::Backup), &ranks), ["last-resort", "down", "last-resort"]);
     }
 }

@@ -251,6 +251,7 @@ impl Scene<'_> {
         let targets = member_targets(self.service, pool, member, *address, self.addresses);
         let health = health.of(&targets, now);
         let state = health.as_ref().map(|health| health.state);
+        let suspect = health.as_ref().is_some_and(|health| health.suspect);
         let dest = Dest {
             address: *address,
             // Direct server return changes nothing above layer 2.
@@ -277,6 +278,7 @@ impl Scene<'_> {
             (AdminState::Draining, ..) => Err(Standing::Draining),
             (_, Some(State::Unknown), _) => Err(Standing::Unprobed),
             (.., Err(nowhere)) => Err(Standing::NoPlace(*nowhere)),
+            (AdminState::Enabled, Some(State::Up), Ok(_)) if suspect => Ok(Rank::Suspect),
             (AdminState::Enabled, None | Some(State::Up), Ok(_)) if backup => Ok(Rank::Backup),
             (AdminState::Enabled, None | Some(State::Up), Ok(_)) => Ok(Rank::Up),
         };

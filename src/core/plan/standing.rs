@@ -33,7 +33,9 @@ pub enum Standing {
     Held(Option<String>),
     /// Answers, and is held down because it has failed too often.
     Flapping,
-    /// Flaps, and takes connections because nobody else can.
+    /// What it was reached by has failed, and it is being asked: an answer clears it, a failure takes it down.
+    Suspect,
+    /// Flaps, or is suspect, and takes connections because nobody else can.
     LastResort,
     /// Could take connections; the pool refuses them because too few members are up.
     Refused {
@@ -58,6 +60,7 @@ impl Standing {
             Self::TooMany => "too-many",
             Self::Held(_) => "held",
             Self::Flapping => "flapping",
+            Self::Suspect => "suspect",
             Self::LastResort => "last-resort",
             Self::Refused { .. } => "refused",
         }
@@ -98,9 +101,8 @@ impl fmt::Display for Standing {
                 words.as_ref().map_or(Ok(()), |words| write!(f, ": {words}"))
             }
             Self::Flapping => f.write_str("held down: it answers, but has failed too often in the last minutes"),
-            Self::LastResort => {
-                f.write_str("scheduled although it has failed too often in the last minutes: no other member can be")
-            }
+            Self::Suspect => f.write_str("in doubt: what it was reached by has failed, its next answer decides"),
+            Self::LastResort => f.write_str("scheduled although it is in doubt: no other member can be"),
             Self::Refused { up, min_up } => {
                 write!(f, "not scheduled: {up} of at least {min_up} members are up, and the pool refuses then")
             }

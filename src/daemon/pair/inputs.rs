@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::health;
 use super::thread::{Links, Scene};
 use crate::config::{Config, Mac, Name};
 use crate::core::network::{IfIndex, Network};
-use crate::core::plan::Standing;
 use crate::daemon::appliance::Appliance;
 use crate::dataplane::question::QUESTION_ETHERTYPE;
 use crate::os::OsError;
@@ -141,6 +141,15 @@ pub fn uplinks_forward(appliance: &Appliance) -> bool {
     uplinks.keys().any(|index| appliance.network.usable(*index).is_ok())
 }
 
+/// The servers that may be behind the other box: their way leaves by an uplink or a cross-connect, or there is none.
+pub fn behind_peer(appliance: &Appliance) -> BTreeSet<IpAddr> {
+    let Links { uplinks, cross_connects, .. } = links(appliance);
+    let between = |port: &IfIndex| uplinks.contains_key(port) || cross_connects.contains_key(port);
+    let dests = appliance.plan.state.dests.values();
+    let behind = dests.filter(|dest| dest.place.as_ref().map_or(true, |place| between(&place.port)));
+    behind.map(|dest| dest.address).collect()
+}
+
 /// A cross-connect is open now, or would be if it had a carrier.
 pub fn crosses(appliance: &Appliance) -> bool {
     let there = carriers(&appliance.network, &appliance.config.interfaces.cross_connect);
@@ -177,23 +186,11 @@ fn inputs(appliance: &Appliance) -> Inputs {
 /// Pools with a server that could serve by its health, whatever an operator has ordered: he orders it here, and
 /// the other box must not see more in that.
 fn healthy_pools(appliance: &Appliance) -> u16 {
-    let ill = |standing: &Standing| {
-        matches!(
-            standing,
-            Standing::Down(_)
-                | Standing::Unprobed
-                | Standing::NoPlace(_)
-                | Standing::NoAddress(_)
-                | Standing::Held(_)
-                | Standing::Flapping
-                | Standing::LastResort
-        )
-    };
     let pool_of = |service: &crate::core::forwarding::ServiceKey| {
         let virtual_server = appliance.config.virtual_servers.get(&service.virtual_server)?;
         Some(virtual_server.services.get(&service.service)?.pool.clone())
     };
-    let healthy = appliance.plan.members.iter().filter(|(_, standing)| !ill(standing));
+    let healthy = appliance.plan.members.iter().filter(|(_, standing)| !health::is_ill(standing));
     let pools: BTreeSet<Name> = healthy.filter_map(|(dest, _)| pool_of(&dest.service)).collect();
     u16::try_from(pools.len()).unwrap_or(u16::MAX)
 }

@@ -3,6 +3,7 @@
 //! `thread.rs` drives the election; here is what the daemon's loop does beside it.
 
 pub mod copy;
+mod health;
 mod incarnation;
 mod inputs;
 mod shown;
@@ -13,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use stream::{Shared, Stream};
@@ -29,11 +30,12 @@ use crate::config::{Mac, Pair as PairConfig};
 use crate::core::admin::Admin;
 use crate::core::control::{OperationError, PairOrder, PairState};
 use crate::core::gates::Gates;
+use crate::core::moment::Moment;
 use crate::core::network::Network;
 use crate::dataplane::DataPlane;
 use crate::dataplane::question::PairId;
 use crate::os::clock;
-use crate::pair::election::{Command, Settings};
+use crate::pair::election::{Alarm, Command, Settings};
 use crate::pair::key::Keys;
 use crate::pair::paths::serial::{SerialConfig, SerialPath};
 use crate::pair::paths::udp::{UdpConfig, UdpPath};
@@ -56,6 +58,9 @@ const HOLD: Span = Span::from_secs(30);
 /// A planned restart waits for the peer's consent no longer than this.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What is seen of the servers is compared and told so often.
+const HEALTH_EVERY: Duration = Duration::from_millis(100);
+
 /// The pair of a box that has one.
 pub struct Pair {
     handle: Handle,
@@ -64,9 +69,25 @@ pub struct Pair {
     fence: Option<Fence>,
     state_dir: PathBuf,
     stream: Arc<Shared>,
+    key_file: PathBuf,
+    keys: Keys,
+    /// The file is read anew when the configuration is.
+    keys_read: SystemTime,
     /// What was told last of orders and of places.
     orders: Option<Admin>,
     places: Option<(Arc<Network>, u64)>,
+    health: HealthViews,
+}
+
+/// What the two boxes see of the servers.
+#[derive(Default)]
+struct HealthViews {
+    looked: Moment,
+    /// What an owner has told last.
+    told: Option<health::View>,
+    /// What the owner has told this box.
+    theirs: Option<health::View>,
+    watch: health::Watch,
 }
 
 /// What faces see of the pair, and order.
@@ -80,7 +101,8 @@ impl Access {
     pub fn state(&self, appliance: &Appliance) -> Option<PairState> {
         let report = self.handle.report()?;
         let stream = *lock(&self.stream.report);
-        Some(shown::shown(&report, &stream, appliance))
+        let health = lock(&self.stream.health_differs).clone();
+        Some(shown::shown(&report, &stream, health, appliance))
     }
 
     /// Puts an order on its way.
@@ -132,8 +154,7 @@ impl Pair {
             (dataplane.lease_writer()?, dataplane.adopted(), PortGates::open(gates, &dataplane)?)
         };
         let keys = Keys::load(&config.key_file)?;
-        let token_key = keys.sending().release_key();
-        let stream_keys = keys.clone();
+        let (stream_keys, known_keys, key) = (keys.clone(), keys.clone(), keys.sending().clone());
         let incarnation = incarnation::next(state_dir, adopted)?;
         let (own_id, peer_id) = (box_id(own), box_id(config.peer_mac));
         let identity = Identity {
@@ -176,7 +197,7 @@ impl Pair {
             paths,
             peer_mac: config.peer_mac,
             pair: pair_id(own, config.peer_mac),
-            token_key,
+            key,
             gates: port_gates,
             news: news_in,
         };
@@ -209,8 +230,12 @@ impl Pair {
             fence: config.fence,
             state_dir: state_dir.into(),
             stream,
+            key_file: config.key_file,
+            keys: known_keys,
+            keys_read: appliance.last_reload,
             orders: None,
             places: None,
+            health: HealthViews::default(),
         }))
     }
 
@@ -228,13 +253,15 @@ impl Pair {
     }
 
     /// Tells the threads what has changed of this box.
-    pub fn follow(&mut self, appliance: &Appliance) {
+    pub fn follow(&mut self, appliance: &mut Appliance) {
+        self.follow_keys(appliance);
         self.stream.owns.store(appliance.is_owner(), Ordering::Relaxed);
         if let Some(revision) = appliance.settled_revision() {
             self.stream.settled.store(revision, Ordering::Relaxed);
         }
         self.tell_orders(appliance);
         self.tell_places(appliance);
+        self.follow_health(appliance);
         match self.inputs.changed(appliance) {
             Ok(Changes { inputs: None, scene: None }) => {}
             Ok(Changes { inputs, scene }) => self.handle.tell(|mailbox| {
@@ -246,6 +273,25 @@ impl Pair {
                 }
             }),
             Err(error) => warn!("the pair's thread was not told of a change: {error}"),
+        }
+    }
+
+    /// A file that cannot be used changes nothing: the pair goes on with the keys that it has.
+    fn follow_keys(&mut self, appliance: &mut Appliance) {
+        if self.keys_read == appliance.last_reload {
+            return;
+        }
+        self.keys_read = appliance.last_reload;
+        let keys = match Keys::load(&self.key_file) {
+            Ok(keys) => keys,
+            Err(error) => return appliance.set_alarm("pair-keys", format!("{error}; the keys stay as they were")),
+        };
+        appliance.set_alarm("pair-keys", String::new());
+        if keys != self.keys {
+            info!("pair: the keys have changed; key {} seals", keys.sending().id);
+            *lock(&self.stream.keys) = Some(keys.clone());
+            self.handle.tell(|mailbox| mailbox.keys = Some(keys.clone()));
+            self.keys = keys;
         }
     }
 
@@ -264,6 +310,33 @@ impl Pair {
         let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
         *lock(&self.stream.orders) = Some((revision, orders.into_bytes()));
         self.orders = Some(appliance.admin.clone());
+    }
+
+    /// An owner tells what it sees of the servers, the other box compares.
+    fn follow_health(&mut self, appliance: &mut Appliance) {
+        let (views, now) = (&mut self.health, clock::now());
+        if now.since(views.looked) < HEALTH_EVERY {
+            return;
+        }
+        views.looked = now;
+        let own = health::View::of(&appliance.plan.members);
+        let mut difference = health::Difference::default();
+        if appliance.is_owner() {
+            views.theirs = None;
+            if views.told.as_ref() != Some(&own) {
+                // Later than that of any earlier ownership, of this box or the other one.
+                let revision = u64::try_from(clock::calendar().0.as_millis()).unwrap_or(u64::MAX);
+                *lock(&self.stream.health) = Some((revision, own.to_bytes()));
+                views.told = Some(own.clone());
+            }
+        } else {
+            views.told = None;
+            difference = views.theirs.as_ref().map(|theirs| own.differs(theirs)).unwrap_or_default();
+        }
+        let patience = Duration::from_nanos(inputs::detection(&appliance.config).0) * 2;
+        let words = views.watch.judge(&own, &difference.here, patience, now);
+        *lock(&self.stream.health_differs) = difference;
+        appliance.set_alarm("pair-health", words);
     }
 
     /// Where clients are of which only the peer has told.
@@ -289,9 +362,14 @@ impl Pair {
     }
 
     /// Does what news ask for.
-    pub fn heed(&self, news: News, appliance: &mut Appliance) {
+    pub fn heed(&mut self, news: News, appliance: &mut Appliance) {
         match news {
-            News::Alarm(alarm) => warn!("pair: {}", alarm.words()),
+            News::Alarm(alarm) => {
+                warn!("pair: {}", alarm.words());
+                if alarm == Alarm::ClaimedUnheard {
+                    appliance.suspect(&inputs::behind_peer(appliance));
+                }
+            }
             News::Owns(true) => {
                 info!("pair: this box owns the virtual addresses now");
                 appliance.owns(true);
@@ -317,6 +395,10 @@ impl Pair {
                     }
                 }
             }
+            News::Health { bytes } => match health::View::parse(&bytes) {
+                Ok(view) => self.health.theirs = Some(view),
+                Err(error) => warn!("pair: what the other box sees of the servers cannot be read: {error}"),
+            },
             News::Fence => self.fence(),
             // Nobody has ordered a restart but `leave`, which waits for it itself.
             News::Exit => {}

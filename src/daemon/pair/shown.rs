@@ -1,13 +1,14 @@
 //! The pair in words and figures, for faces.
 
+use super::health::Difference;
 use super::stream::StreamReport;
 use super::thread::{PathReport, Report};
-use crate::core::control::{PairState, PathState, PeerState, SyncState};
+use crate::core::control::{PairHealthState, PairState, PathState, PeerState, SyncState};
 use crate::daemon::appliance::Appliance;
 use crate::pair::heartbeat::{LeaseLeft, State};
 use crate::pair::time::{Instant, Span};
 
-pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> PairState {
+pub fn shown(report: &Report, stream: &StreamReport, health: Difference, appliance: &Appliance) -> PairState {
     let status = &report.status;
     let dead = appliance.config.pair.as_ref().map_or(Span::ZERO, |pair| super::span(pair.dead));
     let own_revision = appliance.common_revision();
@@ -39,6 +40,8 @@ pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> P
         }),
         uplink_open: report.uplink_open,
         protocol: report.version,
+        key: report.keys.0.0,
+        peer_key: report.keys.1.map(|key| key.0),
         paths: report.paths.iter().map(|path| shown_path(path, report.at, dead)).collect(),
         sync: SyncState {
             tells: stream.tells,
@@ -53,6 +56,7 @@ pub fn shown(report: &Report, stream: &StreamReport, appliance: &Appliance) -> P
             unresolved: stream.unresolved,
         },
         config: appliance.config_state(),
+        health: PairHealthState { worse_here: health.here, worse_there: health.there },
         became_owner: status.counters.became_owner,
         handed_over: status.counters.handed_over,
         pauses: status.counters.pauses,

@@ -14,12 +14,14 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc;
 
+use super::health;
 use super::thread::{Handle, News};
 use crate::core::moment::Moment;
 use crate::daemon::sync::{Heard, Hearing, TURN, Telling};
 use crate::dataplane::DataPlaneError;
 use crate::os::clock;
 use crate::pair::copy::{self, Copier};
+use crate::pair::key::Keys;
 use crate::pair::paths::Arrival;
 use crate::pair::paths::udp::{UdpConfig, UdpPath};
 use crate::pair::seal::{Channel, Opener, Sealer};
@@ -69,6 +71,12 @@ pub struct Shared {
     pub settled: AtomicU64,
     /// Orders of the operator, with their revision, to be told.
     pub orders: Mutex<Option<(u64, Vec<u8>)>>,
+    /// What this box sees of the servers, with its revision, to be told.
+    pub health: Mutex<Option<(u64, Vec<u8>)>>,
+    /// How that differs from what the owner sees; of an owner, nothing.
+    pub health_differs: Mutex<health::Difference>,
+    /// The key file has been read anew.
+    pub keys: Mutex<Option<Keys>>,
     pub report: Mutex<StreamReport>,
     pub stop: AtomicBool,
 }
@@ -148,6 +156,7 @@ impl Stream {
             let session = session.max(self.telling.sender.session() + 1);
             self.telling.sender = Sender::new(session, SenderLimits::default());
         }
+        self.follow_keys();
         self.hearing.restore.set_owner(owns);
         self.follow_tables(course);
         let result = self.hear(course, now).and_then(|()| self.tell(course, now));
@@ -204,8 +213,11 @@ impl Stream {
             });
         }
         for Heard { matter, revision, bytes } in heard {
-            if matter == Matter::Admin {
-                _ = news.try_send(News::Orders { revision, bytes });
+            match matter {
+                Matter::Admin => _ = news.try_send(News::Orders { revision, bytes }),
+                Matter::Health => _ = news.try_send(News::Health { bytes }),
+                // It is copied by a protocol of its own.
+                Matter::Config => {}
             }
         }
         result.map(|()| more)
@@ -219,6 +231,11 @@ impl Stream {
             && let Some((revision, bytes)) = orders.take()
         {
             self.telling.sender.set_matter(Matter::Admin, revision, &bytes);
+        }
+        if let Ok(mut health) = self.shared.health.try_lock()
+            && let Some((revision, bytes)) = health.take()
+        {
+            self.telling.sender.set_matter(Matter::Health, revision, &bytes);
         }
         self.telling.turn(now)?;
         for _ in 0..SENDS_MAX {
@@ -244,6 +261,12 @@ impl Stream {
         if course.copy.as_ref() != Some(&news) && self.news.try_send(News::Copy).is_ok() {
             course.copy = Some(news);
         }
+    }
+
+    fn follow_keys(&mut self) {
+        let Some(keys) = self.shared.keys.try_lock().ok().and_then(|mut keys| keys.take()) else { return };
+        self.sealer.set_keys(&keys);
+        self.opener.set_keys(keys);
     }
 
     /// What the peer told of servers that were not in the tables is asked for again when others are.

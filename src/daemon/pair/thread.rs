@@ -30,6 +30,7 @@ use crate::os::asking::Asking;
 use crate::os::burst::Burst;
 use crate::pair::election::{Action, Alarm, Command, Election, Event, Inputs, Lease, PathId, Serve, Settings, Status};
 use crate::pair::heartbeat::{BoxId, Heartbeat, Incarnation, LeaseLeft};
+use crate::pair::key::{Key, KeyId, Keys};
 use crate::pair::paths::Path;
 use crate::pair::paths::stats::View;
 use crate::pair::time::{Instant, Span};
@@ -108,6 +109,8 @@ pub struct Mailbox {
     /// Ports to ask on, and to announce on with what.
     pub scene: Option<Scene>,
     pub links: Option<Links>,
+    /// The key file has been read anew.
+    pub keys: Option<Keys>,
     pub stop: bool,
 }
 
@@ -140,6 +143,8 @@ pub struct Report {
     pub uplink_open: bool,
     /// The protocol's version that is spoken with the peer.
     pub version: u8,
+    /// The keys that this box and the peer seal with.
+    pub keys: (KeyId, Option<KeyId>),
 }
 
 /// What is known of a path.
@@ -161,6 +166,10 @@ pub enum News {
     /// The operator's orders, as the peer has them.
     Orders {
         revision: u64,
+        bytes: Vec<u8>,
+    },
+    /// What the peer sees of the servers.
+    Health {
         bytes: Vec<u8>,
     },
     /// Something has changed about the configuration that both boxes have.
@@ -223,7 +232,8 @@ pub struct Driver {
     pub paths: Vec<(String, Path)>,
     pub peer_mac: Mac,
     pub pair: PairId,
-    pub token_key: [u8; 32],
+    /// That which this box seals with.
+    pub key: Key,
     pub gates: PortGates,
     pub news: mpsc::Sender<News>,
 }
@@ -536,14 +546,16 @@ impl Thread {
         let Settings { id, incarnation, .. } = self.driver.settings;
         let number = self.token;
         let of = TokenOf { owner: id.0, boot: incarnation.boot.into(), start: incarnation.start.into(), number };
-        self.driver.lease.arm(&Token::new(&self.driver.token_key, &of));
+        self.driver.lease.arm(&Token::new(&self.driver.key.release_key(), &of));
     }
 
     fn token_of_peer(&self, number: u64) -> Token {
         let status = self.election.status();
         let (boot, start) = status.peer.map_or((0, 0), |peer| (peer.incarnation.boot, peer.incarnation.start));
         let owner = box_id(self.driver.peer_mac).0;
-        Token::new(&self.driver.token_key, &TokenOf { owner, boot: boot.into(), start: start.into(), number })
+        // It has made its token of the key that it seals with.
+        let key = self.driver.codec.key_of_peer().and_then(|(_, key)| key).unwrap_or(&self.driver.key);
+        Token::new(&key.release_key(), &TokenOf { owner, boot: boot.into(), start: start.into(), number })
     }
 
     // Announcements.
@@ -757,6 +769,13 @@ impl Thread {
         if let Some(links) = taken.links {
             self.links = links;
         }
+        if let Some(keys) = taken.keys {
+            self.driver.key = keys.sending().clone();
+            self.driver.codec.set_keys(keys);
+            // The peer is to know the key before a token is made of it.
+            self.event(Event::Speak);
+            self.arm();
+        }
         let (synced, drained) = taken.synced.unwrap_or((self.inputs.synced, self.inputs.drained));
         let inputs = Inputs { synced, drained, ..taken.inputs.unwrap_or(self.inputs) };
         if inputs != self.inputs {
@@ -806,6 +825,7 @@ impl Thread {
             paths: self.driver.paths.iter().map(|(name, path)| PathReport::of(name, path)).collect(),
             uplink_open: self.uplink_open,
             version: self.driver.codec.version(),
+            keys: (self.driver.key.id, self.driver.codec.key_of_peer().map(|(id, _)| id)),
         };
         if let Ok(mut place) = self.handle.report.try_lock() {
             *place = Some(report);

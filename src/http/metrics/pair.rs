@@ -23,6 +23,12 @@ pub fn pair(state: &PairState, families: &mut Families) {
     paths(&state.paths, families);
     sync(state, families);
     config(&state.config, families);
+    let count = |side, members: &[String]| sample(&[("side", side)], members.len() as f64);
+    families.gauge(
+        "lbd_pair_health_differs",
+        "Members that one side sees worse than the other: here, this box; there, the owner. 0 on an owner.",
+        vec![count("here", &state.health.worse_here), count("there", &state.health.worse_there)],
+    );
     let totals = [
         (
             "lbd_pair_takeovers_total",
