@@ -48,6 +48,9 @@ fn a_new_owner_passes_back_what_it_does_not_know_and_schedules_what_begins() {
                     site.sends(what, &frame, "passed-back", &back(&frame));
                 }
             }
+            // The answer to a probe is not for a client.
+            let own = Frame::tcp(at(server(family, 1), 25), at(inside(family), 4000), SYN | ACK);
+            site.passes("to this box", &own.between(server_mac(1), OWN), "other");
             assert_eq!(site.send(&tcp(family, 4000, SYN)).counted, ["to-server"]);
             assert_eq!(site.send(&tcp(family, 4000, ACK)).verdict, REDIRECT);
         }

@@ -286,6 +286,8 @@ struct Thread {
     /// When the peer's data plane answered last.
     answered: Option<Instant>,
     owned: bool,
+    /// The other box has owned since this one did last.
+    peer_owned: bool,
     /// What the loop was told of that: nothing yet, after a start.
     told_owned: bool,
     peer_life: Option<Incarnation>,
@@ -339,6 +341,7 @@ impl Thread {
             asked: reading.asked_at,
             answered: None,
             owned: reading.lease != lease::Lease::Nothing,
+            peer_owned: false,
             told_owned: false,
             peer_life: None,
             announcing: Again::never(),
@@ -406,6 +409,7 @@ impl Thread {
         }
         self.actions = actions;
         self.owned = self.driver.lease.read().lease != lease::Lease::Nothing;
+        self.peer_owned &= !self.owned;
         self.tell_owned();
     }
 
@@ -459,8 +463,8 @@ impl Thread {
     /// This box is about to own what the other one has owned: what it does not know of yet is served there, if that
     /// one lives or at least its data plane does.
     fn pass_back(&self) {
-        let answers = matches!(self.peer(now()), Peer::Heard { .. } | Peer::Answers);
-        match self.links.to_peer.filter(|_| answers) {
+        let serves_on = self.peer_owned && matches!(self.peer(now()), Peer::Heard { .. } | Peer::Answers);
+        match self.links.to_peer.filter(|_| serves_on) {
             Some(port) => self.driver.lease.pass_back(PASS_BACK, port),
             None => self.driver.lease.pass_back(Duration::ZERO, 0),
         }
@@ -490,6 +494,7 @@ impl Thread {
             path.drain(codec, &mut now, &mut |received, _| heard.push((id, received.heartbeat)));
         }
         for (path, heartbeat) in &heard {
+            self.peer_owned |= heartbeat.owns;
             self.event(Event::Heartbeat { path: *path, heartbeat });
         }
         let mut answers = Vec::new();

@@ -753,6 +753,22 @@ static __always_inline bool is_opening(const struct pkt *p, const struct flow_ke
 	       p->fragment != FRAGMENT_LATER && key->local & LBD_LOCAL_SERVER && p->window != WINDOW_KNOWN;
 }
 
+/* A server answers a client whose connection only the other box may know: what it says to its own
+ * segment is for no client of NAT, but for a machine there, such as this box itself, which probes it. */
+static __always_inline bool is_to_client(const struct pkt *p, const struct flow_key *key)
+{
+	struct prefix_key where = {.length = 128, .addr = p->src};
+
+	if (p->fragment != FRAGMENT_NONE)
+		return false;
+	if (key->local & LBD_LOCAL_SNAT)
+		return true;
+	if (!bpf_map_lookup_elem(&inside, &where))
+		return false;
+	where.addr = p->dst;
+	return !bpf_map_lookup_elem(&inside, &where);
+}
+
 /* `key` names the way back: by the server's id, or by a source address of ours. */
 static __always_inline int from_server(struct xdp_md *ctx, struct pkt *p, const struct flow_key *key)
 {
@@ -765,7 +781,7 @@ static __always_inline int from_server(struct xdp_md *ctx, struct pkt *p, const 
 			return verdict;
 		if (is_opening(p, key))
 			return server_opens(ctx, p, key);
-		return p->fragment == FRAGMENT_NONE ? pass_back(ctx, p) : NEXT;
+		return is_to_client(p, key) ? pass_back(ctx, p) : NEXT;
 	}
 	if (is_opening(p, key) && has_made_way(key))
 		return server_opens(ctx, p, key);
