@@ -54,7 +54,7 @@ struct Walk {
 /// RSTs to be sent, and the entries to be removed then.
 #[derive(Default)]
 pub struct ResetBatch {
-    /// By the port to send them on; at most 4,096.
+    /// By the port to send them on; at most 6,144.
     pub frames: Vec<(IfIndex, Vec<u8>)>,
     keys: Vec<flow_key>,
     found: BTreeMap<Name, ServerReset>,
@@ -129,11 +129,15 @@ impl Resets {
             } else if !has_ended(flow.state) {
                 found.connections += 1;
                 let vip = vips.get(&(key.local & LOCAL_ID)).copied();
-                let told =
-                    [to_client(loaded, tables, vip, &key, &flow)?, to_server(loaded, tables, &key, &flow, dest)?];
-                for (port, rst) in told.into_iter().flatten() {
+                let client = to_client(loaded, tables, vip, &key, &flow)?;
+                let server = to_server(loaded, tables, &key, &flow, dest)?;
+                for (port, rst) in [client, server].into_iter().flatten() {
                     batch.frames.extend(rst.frame().map(|frame| (port, frame)));
                 }
+                // What the peer has told of a client's ACK may be old: the answer to the question shows it, and is
+                // answered by a RST as any packet to a failed server.
+                let unsure = client.filter(|_| flow.state & FLOW_SYNCED != 0);
+                batch.frames.extend(unsure.and_then(|(port, rst)| Some((port, rst.question()?))));
             }
         }
         Ok(ResetStep::Batch(batch))

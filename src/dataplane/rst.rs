@@ -10,6 +10,7 @@ const TCP: usize = 20;
 const IPPROTO_TCP: u8 = 6;
 const TTL: u8 = 64;
 const FLAG_RST: u8 = 0x04;
+const FLAG_ACK: u8 = 0x10;
 
 /// A RST as it goes over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,17 @@ pub struct Rst {
 impl Rst {
     /// `None` if source and destination are of two families.
     pub fn frame(&self) -> Option<Vec<u8>> {
+        self.segment(FLAG_RST, self.sequence)
+    }
+
+    /// Has the receiver say which number it expects, by one that it has had: it answers with its latest ACK (RFC 9293,
+    /// section 3.10.7.4), as to a keep-alive. For when the number that is known may be old.
+    pub fn question(&self) -> Option<Vec<u8>> {
+        self.segment(FLAG_ACK, self.sequence.wrapping_sub(1))
+    }
+
+    fn segment(&self, flags: u8, sequence: u32) -> Option<Vec<u8>> {
+        let tcp = (flags, sequence);
         let mut frame = Vec::with_capacity(FRAME_MIN + 18);
         frame.extend_from_slice(&self.to.0);
         frame.extend_from_slice(&self.from.0);
@@ -36,8 +48,8 @@ impl Rst {
             frame.extend_from_slice(&(self.vlan & 0x0fff).to_be_bytes());
         }
         match (self.source, self.destination) {
-            (SocketAddr::V4(source), SocketAddr::V4(destination)) => self.add_v4(&mut frame, source, destination),
-            (SocketAddr::V6(source), SocketAddr::V6(destination)) => self.add_v6(&mut frame, source, destination),
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => self.add_v4(&mut frame, source, destination, tcp),
+            (SocketAddr::V6(source), SocketAddr::V6(destination)) => self.add_v6(&mut frame, source, destination, tcp),
             _ => return None,
         }
         if frame.len() < FRAME_MIN {
@@ -46,7 +58,7 @@ impl Rst {
         Some(frame)
     }
 
-    fn add_v4(&self, frame: &mut Vec<u8>, source: SocketAddrV4, destination: SocketAddrV4) {
+    fn add_v4(&self, frame: &mut Vec<u8>, source: SocketAddrV4, destination: SocketAddrV4, tcp: (u8, u32)) {
         let (from, to): (Ipv4Addr, Ipv4Addr) = (*source.ip(), *destination.ip());
         let header = |checksum: u16| {
             let mut bytes = vec![0x45, 0, 0, 40];
@@ -60,27 +72,27 @@ impl Rst {
         let pseudo: Vec<u8> = [&from.octets()[..], &to.octets(), &[0, IPPROTO_TCP, 0, TCP as u8]].concat();
         frame.extend_from_slice(&[0x08, 0x00]);
         frame.extend_from_slice(&header(checksum(&[&header(0)])));
-        self.add_tcp(frame, &pseudo);
+        self.add_tcp(frame, &pseudo, tcp);
     }
 
-    fn add_v6(&self, frame: &mut Vec<u8>, source: SocketAddrV6, destination: SocketAddrV6) {
+    fn add_v6(&self, frame: &mut Vec<u8>, source: SocketAddrV6, destination: SocketAddrV6, tcp: (u8, u32)) {
         let (from, to): (Ipv6Addr, Ipv6Addr) = (*source.ip(), *destination.ip());
         let pseudo: Vec<u8> = [&from.octets()[..], &to.octets(), &[0, 0, 0, TCP as u8, 0, 0, 0, IPPROTO_TCP]].concat();
         frame.extend_from_slice(&[0x86, 0xdd]);
         frame.extend_from_slice(&[0x60, 0, 0, 0, 0, TCP as u8, IPPROTO_TCP, TTL]);
         frame.extend_from_slice(&from.octets());
         frame.extend_from_slice(&to.octets());
-        self.add_tcp(frame, &pseudo);
+        self.add_tcp(frame, &pseudo, tcp);
     }
 
-    fn add_tcp(&self, frame: &mut Vec<u8>, pseudo: &[u8]) {
+    fn add_tcp(&self, frame: &mut Vec<u8>, pseudo: &[u8], (flags, sequence): (u8, u32)) {
         let header = |checksum: u16| {
             let mut bytes = Vec::with_capacity(TCP);
             bytes.extend_from_slice(&self.source.port().to_be_bytes());
             bytes.extend_from_slice(&self.destination.port().to_be_bytes());
-            bytes.extend_from_slice(&self.sequence.to_be_bytes());
-            // No acknowledgement; 5 words of header; no window.
-            bytes.extend_from_slice(&[0, 0, 0, 0, 5 << 4, FLAG_RST, 0, 0]);
+            bytes.extend_from_slice(&sequence.to_be_bytes());
+            // Nothing acknowledged; 5 words of header; no window.
+            bytes.extend_from_slice(&[0, 0, 0, 0, 5 << 4, flags, 0, 0]);
             bytes.extend_from_slice(&checksum.to_be_bytes());
             bytes.extend_from_slice(&[0, 0]);
             bytes

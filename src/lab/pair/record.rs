@@ -1,6 +1,7 @@
 //! What many trials have shown, and whether it is as promised.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::trial::{Fault, Sighting};
@@ -66,6 +67,13 @@ pub fn line(sighting: &Sighting) -> String {
     }
     if !why.is_empty() {
         text += &format!("; lost: {why:?}");
+    }
+    let mut untold: BTreeMap<(&str, SocketAddr, bool, &str), usize> = BTreeMap::new();
+    for gone in gone.iter().filter(|gone| gone.reset_after.is_none()) {
+        *untold.entry((&gone.server, gone.target, gone.silent, &gone.why)).or_default() += 1;
+    }
+    if !untold.is_empty() {
+        text += &format!("; not told (server, to, silent, why): {untold:?}");
     }
     text
 }

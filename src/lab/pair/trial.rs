@@ -133,6 +133,10 @@ pub struct Sighting {
 /// What became of a connection whose server is gone.
 #[derive(Clone, Debug)]
 pub struct Gone {
+    /// Whose connection, and whether it kept silent.
+    pub target: SocketAddr,
+    pub server: String,
+    pub silent: bool,
     /// From the fault until its client was told; none if it was still waiting in the end.
     pub reset_after: Option<Duration>,
     pub why: String,
@@ -274,6 +278,9 @@ fn judge(losses: Vec<Loss>, fault: Fault, owner: usize, began: Instant, sighting
         let told = loss.why == "reset" || loss.why == "refused";
         let back = loss.back.filter(|(_, server)| !dead.contains(&server.as_str()));
         sighting.gone.push(Gone {
+            target: loss.target,
+            server: loss.server,
+            silent: loss.silent,
             reset_after: told.then(|| after(loss.at)),
             why: loss.why,
             back_after: back.map(|(at, _)| after(at)),
