@@ -94,7 +94,9 @@ impl Stage {
         let places = appliance.network.learnt_places().into_iter();
         // Of a tagged network nobody knows here how it leaves by another port.
         let behind = places.filter(|((_, vlan), port)| *vlan == 0 && own_side(port)).map(|((mac, _), _)| mac);
-        let machines = if uplinks.is_empty() { BTreeSet::new() } else { behind.take(MACHINES_MAX).collect() };
+        // This box is one of them: what is for its own addresses goes astray like anything else.
+        let shown = appliance.config.interfaces.mac.into_iter().chain(behind.take(MACHINES_MAX));
+        let machines = if uplinks.is_empty() { BTreeSet::new() } else { shown.collect() };
         let ways = uplinks.keys().chain(cross_connects.keys()).copied().collect();
         Self { ports, addresses: addresses.into_iter().collect(), ask, ways, machines }
     }
