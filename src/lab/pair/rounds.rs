@@ -2,23 +2,20 @@
 //! his own.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use pnet::packet::ethernet::EtherType;
-use socket2::SockFilter;
-
 use super::NEWCOMER;
 use crate::lab::error::LabError;
 use crate::lab::site::Site;
-use crate::os::arp::{FrameSender, hear};
+use crate::os::asking::Asking;
 
-/// For experiments (IEEE 802, local experimental EtherType 1).
-const ETHERTYPE: u16 = 0x88b5;
+/// For experiments (IEEE 802, the second local experimental EtherType; the first is that of the boxes' questions).
+const ETHERTYPE: u16 = 0x88b6;
 const EVERY: Duration = Duration::from_millis(1);
+/// A socket holds some hundreds of frames.
+const LISTEN_EVERY: Duration = Duration::from_millis(20);
 /// The shortest frame, without its checksum.
 const FRAME: usize = 60;
 /// Destination, source, EtherType.
@@ -33,16 +30,13 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// The most often that a machine heard one frame; the sender heard each once already.
+    /// The most often that a machine heard one frame; the sender hears each when it goes out.
     pub fn most(&self) -> u32 {
-        let of = |(machine, heard): (&String, &BTreeMap<u32, u32>)| {
-            heard.values().max().copied().unwrap_or(0) + u32::from(machine == NEWCOMER)
-        };
-        self.heard.iter().map(of).max().unwrap_or(0)
+        self.heard.values().filter_map(|heard| heard.values().max()).max().copied().unwrap_or(0)
     }
 }
 
-type Listener = std::thread::JoinHandle<Result<io::Result<BTreeMap<u32, u32>>, LabError>>;
+type Listener = std::thread::JoinHandle<Result<anyhow::Result<BTreeMap<u32, u32>>, LabError>>;
 
 /// One that sends, and listeners at some machines and at the sender's own port.
 #[derive(Debug)]
@@ -80,7 +74,7 @@ impl Watch {
 
 fn send(stop: &AtomicBool, sent: &AtomicU32) -> anyhow::Result<()> {
     let port = nix::net::if_::if_nametoindex("eth0")?;
-    let sender = FrameSender::open()?;
+    let sender = Asking::open(port, ETHERTYPE)?;
     let mut frame = [0; FRAME];
     frame[..6].fill(0xff);
     frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0x88, 0xb5]);
@@ -88,34 +82,27 @@ fn send(stop: &AtomicBool, sent: &AtomicU32) -> anyhow::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         let number = sent.fetch_add(1, Ordering::Relaxed);
         frame[HEADER..HEADER + 4].copy_from_slice(&number.to_be_bytes());
-        sender.send(port, &frame)?;
+        sender.ask(&frame)?;
         std::thread::sleep(EVERY);
     }
     Ok(())
 }
 
-fn listen(stop: &AtomicBool) -> io::Result<BTreeMap<u32, u32>> {
+fn listen(stop: &AtomicBool) -> anyhow::Result<BTreeMap<u32, u32>> {
     let port = nix::net::if_::if_nametoindex("eth0")?;
-    // All of this EtherType.
-    let all = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, FRAME as u32)];
-    let socket = hear(port, EtherType(ETHERTYPE), &all)?;
-    socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let socket = Asking::open(port, ETHERTYPE)?;
     let mut heard = BTreeMap::new();
-    // What is under way when the sending ends is not missed: the wait for it is as long as the last silence.
     loop {
-        let mut buffer = [MaybeUninit::uninit(); FRAME];
-        let Ok(length) = socket.recv(&mut buffer) else {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(heard);
+        // Looked at before what is there is read: what is under way when the sending ends is not missed.
+        let last = stop.load(Ordering::Relaxed);
+        std::thread::sleep(LISTEN_EVERY);
+        while let Some(frame) = socket.next()? {
+            if let Some(number) = frame.get(HEADER..).and_then(|rest| rest.first_chunk()) {
+                *heard.entry(u32::from_be_bytes(*number)).or_insert(0) += 1;
             }
-            continue;
-        };
-        if length < HEADER + 4 {
-            continue;
         }
-        // SAFETY: the kernel has written these bytes: `length` is at least as much.
-        let number = [0, 1, 2, 3].map(|n| unsafe { buffer[HEADER + n].assume_init() });
-        *heard.entry(u32::from_be_bytes(number)).or_insert(0) += 1;
+        if last {
+            return Ok(heard);
+        }
     }
 }
