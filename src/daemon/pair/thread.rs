@@ -536,11 +536,14 @@ impl Thread {
         }
     }
 
+    /// On all ports towards the other box but blocked uplinks. A held end of a cross-connect is none of those: who is
+    /// there is the other box.
     fn ask(&self, frame: impl Fn(Between, PairId) -> Vec<u8>) {
-        for (port, own, asking) in self.scene.iter().flat_map(|scene| &scene.ask) {
-            if !self.may_send_on(*port) {
-                continue;
-            }
+        self.ask_by(|port| self.uplink_open || !self.links.uplinks.contains_key(&port), frame);
+    }
+
+    fn ask_by(&self, by: impl Fn(IfIndex) -> bool, frame: impl Fn(Between, PairId) -> Vec<u8>) {
+        for (_, own, asking) in self.scene.iter().flat_map(|scene| &scene.ask).filter(|(port, _, _)| by(*port)) {
             let way = Between { from: *own, to: self.driver.peer_mac, vlan: 0 };
             // What a port does not take is lost, as on any wire.
             _ = asking.ask(&frame(way, self.driver.pair));
@@ -635,16 +638,10 @@ impl Thread {
             return;
         }
         self.asked_across = at;
-        for (_, own, asking) in self
-            .scene
-            .iter()
-            .flat_map(|scene| &scene.ask)
-            .filter(|(port, _, _)| self.links.cross_connects.contains_key(port))
-        {
-            let way = Between { from: *own, to: self.driver.peer_mac, vlan: 0 };
-            // What a port does not take is lost, as on any wire.
-            _ = asking.ask(&question::question(way, self.driver.pair, at.0));
-        }
+        self.ask_by(
+            |port| self.links.cross_connects.contains_key(&port),
+            |way, pair| question::question(way, pair, at.0),
+        );
     }
 
     /// What is known of the other box.
