@@ -2,6 +2,7 @@
 //! of `plan`, and what `dataplane::tables` brings the kernel to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use super::network::{IfIndex, Nowhere, Place};
@@ -29,11 +30,26 @@ pub struct ServiceKey {
     pub family: Family,
 }
 
+/// `mx/smtp/4`.
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = if self.family == Family::V4 { '4' } else { '6' };
+        write!(f, "{}/{}/{family}", self.virtual_server, self.service)
+    }
+}
+
 /// A service's use of one server: what a connection is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DestKey {
     pub service: ServiceKey,
     pub server: Name,
+}
+
+/// `mx/smtp/4/pc1`.
+impl fmt::Display for DestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.server)
+    }
 }
 
 /// Everything that the data plane shall hold.

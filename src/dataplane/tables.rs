@@ -111,11 +111,6 @@ fn full(what: &'static str, limit: u32) -> DataPlaneError {
     DataPlaneError::Full { what, limit }
 }
 
-fn service_text(key: &ServiceKey) -> String {
-    let family = if key.family == Family::V4 { '4' } else { '6' };
-    format!("{}/{}/{family}", key.virtual_server, key.service)
-}
-
 fn service_of_text(text: &str) -> Option<ServiceKey> {
     let mut parts = text.split('/');
     let virtual_server = Name::new(parts.next()?).ok()?;
@@ -256,7 +251,7 @@ impl Tables {
             set(NameKind::Vip, id, ip.to_string());
         }
         for (d, id) in self.dests.iter() {
-            let (service, server) = (service_text(&d.key.service), &d.key.server);
+            let (service, server) = (d.key.service.to_string(), &d.key.server);
             set(NameKind::Dest, id, format!("{service}/{server} {} {} {}", d.address, d.port, d.mode));
         }
         for (server, id) in self.servers.iter() {
@@ -338,7 +333,7 @@ impl Tables {
             let known = self.services.get(key).is_some();
             let id = self.services.claim(key).ok_or(full("services", MAX_SERVICES))?;
             if !known {
-                note(NAME_SERVICE, id, &service_text(key))?;
+                note(NAME_SERVICE, id, &key.to_string())?;
             }
             if let Some(persistence) = &service.persistence {
                 let text = group_text(key, persistence);
@@ -354,7 +349,7 @@ impl Tables {
             let known = self.dests.get(&destination).is_some();
             let id = self.dests.claim(&destination).ok_or(full("members of services", MAX_DESTS))?;
             if !known {
-                note(NAME_DEST, id, &format!("{}/{}", service_text(&key.service), key.server))?;
+                note(NAME_DEST, id, &key.to_string())?;
             }
         }
         for address in state.source_nat.iter().map(|entry| &entry.address).chain(&state.source_nat_of_peer) {

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Name;
-use crate::core::forwarding::{DestKey, Family};
+use crate::core::forwarding::DestKey;
 use crate::core::moment::Moment;
 use crate::core::plan::Standing;
 
@@ -49,7 +48,7 @@ pub fn is_ill(standing: &Standing) -> bool {
 impl View {
     pub fn of(members: &BTreeMap<DestKey, Standing>) -> Self {
         let ill = members.iter().filter(|(_, standing)| is_ill(standing)).take(TOLD_MAX);
-        Self { ill: ill.map(|(member, standing)| (name(member), standing.to_string())).collect() }
+        Self { ill: ill.map(|(member, standing)| (member.to_string(), standing.to_string())).collect() }
     }
 
     /// # Errors
@@ -84,13 +83,6 @@ impl View {
             named.join(", ")
         )
     }
-}
-
-fn name(member: &DestKey) -> String {
-    let service = &member.service;
-    let family = if service.family == Family::V4 { 4 } else { 6 };
-    let part = |name: &Name| name.to_string();
-    format!("{}/{}/{family}/{}", part(&service.virtual_server), part(&service.service), part(&member.server))
 }
 
 /// Holds a difference against time: a box that finds a failed server sooner than the other one says nothing yet.
