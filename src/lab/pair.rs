@@ -217,7 +217,8 @@ impl PairSite {
         api.state().await.map_or_else(|_| Standing::default(), |state| Standing::of(&state))
     }
 
-    /// Waits for one owner whose other box is ready and has been told all, and both see all servers; the owner.
+    /// Waits for one owner whose other box is ready and has been told all, and both see all servers and one uplink
+    /// is open, as it is while the cross-connect works; the owner.
     pub async fn settled(&self, patience: Duration) -> anyhow::Result<usize> {
         let start = Instant::now();
         loop {
@@ -225,7 +226,8 @@ impl PairSite {
             let owner = usize::from(two.owns);
             let (mine, other) = if two.owns { (two, one) } else { (one, two) };
             let both = one.ready && two.ready && one.serves_all && two.serves_all;
-            if mine.owns && !other.owns && both && mine.told && other.complete {
+            let one_way = one.uplink_open != two.uplink_open;
+            if mine.owns && !other.owns && both && one_way && mine.told && other.complete {
                 return Ok(owner);
             }
             anyhow::ensure!(start.elapsed() < patience, "after {patience:?} the pair is not settled: {one:?}, {two:?}");

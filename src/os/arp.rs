@@ -110,7 +110,17 @@ pub fn solicitation(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
 /// nodes, with the override flag, so that an existing entry is replaced. The
 /// source is the address itself, which is what the receivers want to know about.
 pub fn unsolicited_na(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
-    let mut frame = ethernet(mac, ALL_NODES_MAC, EtherTypes::Ipv6, IPV6 + ADVERT);
+    advertisement(mac, address, (ALL_NODES, ALL_NODES_MAC), NeighborAdvertFlags::Override)
+}
+
+/// The answer to a solicitation from `asker` (RFC 4861, section 7.2.4).
+pub fn solicited_na(mac: Mac, address: Ipv6Addr, asker: (Ipv6Addr, Mac)) -> Vec<u8> {
+    let flags = NeighborAdvertFlags::Solicited | NeighborAdvertFlags::Override;
+    advertisement(mac, address, (asker.0, mac_addr(asker.1)), flags)
+}
+
+fn advertisement(mac: Mac, address: Ipv6Addr, to: (Ipv6Addr, MacAddr), flags: u8) -> Vec<u8> {
+    let mut frame = ethernet(mac, to.1, EtherTypes::Ipv6, IPV6 + ADVERT);
     if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
         ip.set_version(6);
         ip.set_payload_length(ADVERT as u16);
@@ -118,17 +128,17 @@ pub fn unsolicited_na(mac: Mac, address: Ipv6Addr) -> Vec<u8> {
         // RFC 4861, section 7.1.2: anything below 255 has passed a router, and is discarded.
         ip.set_hop_limit(255);
         ip.set_source(address);
-        ip.set_destination(ALL_NODES);
+        ip.set_destination(to.0);
     }
     if let Some(mut advert) = frame.get_mut(ETHERNET + IPV6..).and_then(MutableNeighborAdvertPacket::new) {
         advert.set_icmpv6_type(Icmpv6Types::NeighborAdvert);
         advert.set_icmpv6_code(Icmpv6Code(0));
-        advert.set_flags(NeighborAdvertFlags::Override);
+        advert.set_flags(flags);
         advert.set_target_addr(address);
         // Option 2 (target link-layer address), length 1 (in units of 8 bytes).
         advert.set_options(&[NdpOption { option_type: NdpOptionTypes::TargetLLAddr, length: 1, data: mac.0.to_vec() }]);
         if let Some(packet) = Icmpv6Packet::new(advert.packet()) {
-            let checksum = icmpv6::checksum(&packet, &address, &ALL_NODES);
+            let checksum = icmpv6::checksum(&packet, &address, &to.0);
             advert.set_checksum(checksum);
         }
     }

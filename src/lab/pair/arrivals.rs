@@ -19,7 +19,7 @@ use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
 use socket2::SockFilter;
 
-use super::newcomers::box_of;
+use super::newcomers::{box_of, is_of_one};
 use crate::lab::error::LabError;
 use crate::lab::site::Site;
 
@@ -94,12 +94,11 @@ fn of_a_customer(frame: &[u8]) -> Option<usize> {
     let customers = match ethernet.get_ethertype() {
         EtherTypes::Ipv4 => {
             let source = Ipv4Packet::new(ethernet.payload())?.get_source();
-            let newcomer = source.octets()[..3] == [192, 0, 2] && source.octets()[3] >= 130;
-            newcomer || source.octets()[..3] == [203, 0, 113]
+            is_of_one(source.into()) || source.octets()[..3] == [203, 0, 113]
         }
         EtherTypes::Ipv6 => {
             let source: Ipv6Addr = Ipv6Packet::new(ethernet.payload())?.get_source();
-            source.segments()[..3] == [0x2001, 0xdb8, 0xc]
+            is_of_one(source.into()) || source.segments()[..3] == [0x2001, 0xdb8, 0xc]
         }
         _ => false,
     };
@@ -135,7 +134,7 @@ fn first_segments() -> Vec<SockFilter> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::IpAddr;
 
     use super::*;
 
@@ -151,13 +150,18 @@ mod tests {
 
     #[test]
     fn the_segments_of_customers_are_told_from_those_of_probes() {
-        let frame = |source: Ipv4Addr| {
+        let frame = |source: &str, server: &str| {
             let macs = ("02:00:00:00:01:02".parse().unwrap(), pnet::util::MacAddr::zero());
-            super::super::frames::syn(macs, (source, 9), (Ipv4Addr::new(10, 1, 0, 11), 7))
+            let [source, server]: [IpAddr; 2] = [source, server].map(|text| text.parse().unwrap());
+            super::super::frames::syn(macs, (source, 9), (server, 7))
         };
-        assert_eq!(of_a_customer(&frame(Ipv4Addr::new(203, 0, 113, 10))), Some(1));
-        assert_eq!(of_a_customer(&frame(Ipv4Addr::new(192, 0, 2, 200))), Some(1));
-        assert_eq!(of_a_customer(&frame(Ipv4Addr::new(192, 0, 2, 2))), None);
-        assert_eq!(of_a_customer(&frame(Ipv4Addr::new(10, 1, 0, 3))), None);
+        for (source, expected) in
+            [("203.0.113.10", Some(1)), ("192.0.2.200", Some(1)), ("192.0.2.2", None), ("10.1.0.3", None)]
+        {
+            assert_eq!(of_a_customer(&frame(source, "10.1.0.11")), expected, "{source}");
+        }
+        for (source, expected) in [("2001:db8:c::10", Some(1)), ("2001:db8::1:200", Some(1)), ("2001:db8::2", None)] {
+            assert_eq!(of_a_customer(&frame(source, "fd00:1::11")), expected, "{source}");
+        }
     }
 }

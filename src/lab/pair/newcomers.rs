@@ -1,4 +1,4 @@
-//! Machines on the balancers' own segment that know nobody: each asks by ARP, and connects to the MAC that it was told.
+//! Machines on the balancers' own segment that know nobody: each asks by ARP or neighbour discovery, and connects to the MAC that it was told.
 //!
 //! ```text
 //!   who has the VIP? ──told──> SYN ──SYN-ACK──> served
@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,17 +31,18 @@ use crate::lab::error::LabError;
 use crate::lab::site::Site;
 
 /// Between two newcomers, at VIPs in turn.
-const COME_EVERY: Duration = Duration::from_millis(20);
+const COME_EVERY: Duration = Duration::from_millis(10);
 /// Between two questions of the one that never learns.
 const ASK_EVERY: Duration = Duration::from_millis(5);
-/// Linux repeats an ARP question (`retrans_time_ms`), and the first SYN (RFC 6298), after this.
+/// Linux repeats such a question (`retrans_time_ms`), and the first SYN (RFC 6298), after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const SYN_AGAIN: Duration = Duration::from_secs(1);
 /// Who is not served by then is in a black hole: three questions, or SYNs after 0, 1 and 3 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The echo's port.
 const PORT: u16 = 7;
-/// Of the newcomers, 192.0.2.200 and on; of the one that asks, 192.0.2.130 and on: nobody else has them.
+/// Of the newcomers, 192.0.2.200 and on, and 2001:db8::1:200; of the one that asks, 192.0.2.130 and on, and
+/// 2001:db8::1:130: nobody else has them.
 const NEWCOMERS: (u8, u8) = (200, 50);
 const ASKERS: (u8, u8) = (130, 70);
 const FRAME: usize = 128;
@@ -50,13 +51,13 @@ const FRAME: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Newcomer {
     pub came: Instant,
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// The MAC that it was told last.
     pub told: Option<MacAddr>,
     pub served: Option<Instant>,
     /// Its SYN was answered by a reset: it comes again all the same.
     pub refused: bool,
-    address: (Ipv4Addr, u16),
+    address: (IpAddr, u16),
     next: Instant,
     syns: u32,
 }
@@ -65,8 +66,8 @@ pub struct Newcomer {
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub at: Instant,
-    pub vip: Ipv4Addr,
-    asker: Ipv4Addr,
+    pub vip: IpAddr,
+    asker: IpAddr,
     pub answers: Vec<(Instant, MacAddr)>,
 }
 
@@ -86,7 +87,7 @@ impl Seen {
 
     /// How often one answered again that had been followed by another one.
     pub fn returns(&self) -> usize {
-        let mut past: BTreeMap<Ipv4Addr, Vec<MacAddr>> = BTreeMap::new();
+        let mut past: BTreeMap<IpAddr, Vec<MacAddr>> = BTreeMap::new();
         let mut returns = 0;
         for asked in &self.asked {
             let owners = past.entry(asked.vip).or_default();
@@ -100,9 +101,9 @@ impl Seen {
         returns
     }
 
-    /// The longest time without an answer to an ARP question, for any VIP.
+    /// The longest time without an answer to a question, for any VIP.
     pub fn unanswered(&self) -> Duration {
-        let mut since: BTreeMap<Ipv4Addr, Instant> = BTreeMap::new();
+        let mut since: BTreeMap<IpAddr, Instant> = BTreeMap::new();
         let mut longest = Duration::ZERO;
         for asked in &self.asked {
             let first = *since.entry(asked.vip).or_insert(asked.at);
@@ -129,7 +130,7 @@ pub fn box_of(mac: MacAddr) -> Option<usize> {
 #[derive(Debug)]
 struct Newcomers {
     own: MacAddr,
-    vips: Vec<Ipv4Addr>,
+    vips: Vec<IpAddr>,
     seen: Seen,
     /// Newcomers below this place are settled.
     settled: usize,
@@ -139,17 +140,23 @@ struct Newcomers {
     closed: bool,
 }
 
-fn one_of((first, count): (u8, u8), number: usize) -> Ipv4Addr {
-    Ipv4Addr::new(192, 0, 2, first.saturating_add((number % usize::from(count.max(1))) as u8))
+/// Of the family of `vip`. In IPv6 the digits are read as they stand, as everywhere in the lab.
+fn one_of((first, count): (u8, u8), number: usize, vip: IpAddr) -> IpAddr {
+    let last = first.saturating_add((number % usize::from(count.max(1))) as u8);
+    if vip.is_ipv4() {
+        return Ipv4Addr::new(192, 0, 2, last).into();
+    }
+    let digits = u16::from(last / 100) << 8 | u16::from(last / 10 % 10) << 4 | u16::from(last % 10);
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, digits).into()
 }
 
 impl Newcomers {
-    fn new(own: MacAddr, vips: Vec<Ipv4Addr>, now: Instant) -> Self {
+    fn new(own: MacAddr, vips: Vec<IpAddr>, now: Instant) -> Self {
         let seen = Seen::default();
         Self { own, vips, seen, settled: 0, come_next: now, ask_next: now, closed: false }
     }
 
-    fn vip(&self, number: usize) -> Option<Ipv4Addr> {
+    fn vip(&self, number: usize) -> Option<IpAddr> {
         self.vips.get(number.checked_rem(self.vips.len())?).copied()
     }
 
@@ -164,7 +171,7 @@ impl Newcomers {
             self.come_next += COME_EVERY;
             let number = self.seen.newcomers.len();
             let Some(vip) = self.vip(number) else { break };
-            let address = (one_of(NEWCOMERS, number), 20_000 + (number % 40_000) as u16);
+            let address = (one_of(NEWCOMERS, number, vip), 20_000 + (number % 40_000) as u16);
             let one =
                 Newcomer { came: now, vip, told: None, served: None, refused: false, address, next: now, syns: 0 };
             self.seen.newcomers.push(one);
@@ -172,8 +179,9 @@ impl Newcomers {
         while !self.closed && self.ask_next <= now {
             // One that was held up does not catch up: many questions at once would tell no more.
             self.ask_next = now + ASK_EVERY;
+            let round = self.seen.asked.len() / self.vips.len().max(1);
             for vip in self.vips.clone() {
-                let asker = one_of(ASKERS, self.seen.asked.len());
+                let asker = one_of(ASKERS, round, vip);
                 self.seen.asked.push(Asked { at: now, vip, asker, answers: Vec::new() });
                 out.push(frames::who_has((asker, self.own), vip));
             }
@@ -192,11 +200,11 @@ impl Newcomers {
     fn hear(&mut self, frame: &[u8], now: Instant, out: &mut Vec<Vec<u8>>) {
         let own = self.own;
         match frames::read(frame) {
-            Some(Heard::Asked { by, target }) if by.1 != own && is_ours(target) => {
+            Some(Heard::Asked { by, target }) if by.1 != own && is_of_one(target) => {
                 out.push(frames::is_at((target, own), by));
             }
             Some(Heard::Told { address, mac, to }) if mac != own => {
-                let asks = self.seen.asked.iter_mut().rev().take(usize::from(ASKERS.1));
+                let asks = self.seen.asked.iter_mut().rev().take(usize::from(ASKERS.1) * self.vips.len());
                 for asked in asks.filter(|asked| asked.vip == address && asked.asker == to) {
                     asked.answers.push((now, mac));
                 }
@@ -229,10 +237,10 @@ impl Newcomers {
     }
 }
 
-fn is_ours(address: Ipv4Addr) -> bool {
-    let last = address.octets()[3];
-    address.octets()[..3] == [192, 0, 2]
-        && [NEWCOMERS, ASKERS].iter().any(|(first, n)| (*first..first + n).contains(&last))
+/// Whether a newcomer has this address, or the one that asks.
+pub fn is_of_one(address: IpAddr) -> bool {
+    let all = |range: (u8, u8)| (0..usize::from(range.1)).map(move |number| one_of(range, number, address));
+    all(NEWCOMERS).chain(all(ASKERS)).any(|one| one == address)
 }
 
 impl Newcomer {
@@ -261,7 +269,7 @@ pub struct Watch {
 
 impl Watch {
     /// Newcomers to the echo at these VIPs.
-    pub fn start(site: &Site, vips: Vec<Ipv4Addr>) -> Result<Self, LabError> {
+    pub fn start(site: &Site, vips: Vec<IpAddr>) -> Result<Self, LabError> {
         let stop = Arc::new(AtomicBool::new(false));
         let ended = stop.clone();
         let thread = site.host(NEWCOMER)?.spawn(move || watch(vips, &ended));
@@ -275,7 +283,7 @@ impl Watch {
     }
 }
 
-fn watch(vips: Vec<Ipv4Addr>, stop: &AtomicBool) -> io::Result<Seen> {
+fn watch(vips: Vec<IpAddr>, stop: &AtomicBool) -> io::Result<Seen> {
     let port = nix::net::if_::if_nametoindex("eth0")?;
     let own = own_mac()?;
     let all = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, FRAME as u32)];

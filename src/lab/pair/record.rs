@@ -43,7 +43,7 @@ pub fn line(sighting: &Sighting) -> String {
     let Sighting { lost, gone, open, came, failed, newcomers, black_holes, refused, .. } = sighting;
     let reset = gone.iter().filter_map(|gone| gone.reset_after).max().unwrap_or_default();
     let mut text = format!(
-        "silent {:.0} ms ({}; open ones {:.0} ms; before it {:.0} ms), nobody answered ARP for {:.0} ms; of {open} open {} lost, {} went with their \
+        "silent {:.0} ms ({}; open ones {:.0} ms; before it {:.0} ms), no answer to ARP or ND for {:.0} ms; of {open} open {} lost, {} went with their \
          servers",
         ms(sighting.silence_new),
         sighting.silent_kind,
@@ -86,12 +86,12 @@ impl Record {
     /// Silence and losses, a line for each fault; then what became of those whose servers were gone.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:16} {:>6} | {:^20} {:>8} | {:^20} | {:>10} {:>6} | {:>6} {:>9} {:>7} {:>10} {:>6} | {:>6}\n",
+            "{:16} {:>6} | {:^20} {:>8} | {:^21} | {:>10} {:>6} | {:>6} {:>9} {:>7} {:>10} {:>6} | {:>6}\n",
             "fault",
             "trials",
             "silence, ms",
             "promised",
-            "no ARP answer, ms",
+            "no ARP, ND answer, ms",
             "open",
             "lost",
             "failed",

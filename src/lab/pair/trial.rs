@@ -1,7 +1,7 @@
 //! A fault befalls the pair while customers are served, and what they all see of it.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -118,11 +118,11 @@ pub struct Sighting {
     pub newcomers: usize,
     pub black_holes: usize,
     pub refused: usize,
-    /// ARP questions, those with two answers, and changes back to an owner of before.
+    /// Questions who has a virtual address, those with two answers, and changes back to an owner of before.
     pub questions: usize,
     pub two_owners: usize,
     pub returns: usize,
-    /// The longest time in which nobody answered ARP.
+    /// The longest time in which nobody answered such a question.
     pub unanswered: Duration,
     /// First segments that came to a server from a box that had been followed by the other one.
     pub late_frames: usize,
@@ -303,7 +303,7 @@ struct Customers {
 impl Customers {
     fn start(site: &PairSite) -> anyhow::Result<Self> {
         let arrivals = arrivals::Watch::start(&site.site, &BEHIND.concat())?;
-        let vips: Vec<Ipv4Addr> = ECHOES.iter().map(|offer| Ipv4Addr::new(192, 0, 2, offer.vip)).collect();
+        let vips = addresses(&ECHOES).iter().map(SocketAddr::ip).collect();
         let newcomers = newcomers::Watch::start(&site.site, vips)?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut streams = Vec::new();

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
@@ -32,7 +32,13 @@ use super::process::raise_file_limit;
 /// The secret that the RADIUS responder shares with everybody.
 pub const RADIUS_SECRET: &str = "lbd-lab";
 /// Connections at once of one process; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 8_192;
+const CONNECTIONS_MAX: usize = 16_384;
+/// A client from whom nothing was heard for so long is asked whether it is still there: one that was cut off behind a
+/// dead balancer never says that it is gone, and would keep its place for good.
+const ASKED_AFTER: Duration = Duration::from_secs(30);
+/// It is asked this often, so far apart, before its connection ends.
+const ASKED_TIMES: u32 = 3;
+const ASKED_EVERY: Duration = Duration::from_secs(5);
 /// Longer than the 29 minutes after which an IMAP client repeats IDLE (RFC 2177).
 const IDLE_MAX: Duration = Duration::from_secs(40 * 60);
 /// Largest datagram (RFC 768).
@@ -213,6 +219,8 @@ async fn accept(listener: TcpListener, kind: Kind, name: Arc<str>, too_busy: boo
 
 async fn converse(kind: Kind, stream: TcpStream, name: &str, too_busy: bool) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(ASKED_AFTER).with_interval(ASKED_EVERY).with_retries(ASKED_TIMES);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     let client = stream.peer_addr()?.ip().to_canonical();
     match kind {
         Kind::Smtp if too_busy => smtp::turn_away(stream, name).await,
