@@ -12,5 +12,7 @@ mod keys;
 mod serial;
 #[path = "pair/stage.rs"]
 mod stage;
+#[path = "pair/times.rs"]
+mod times;
 #[path = "pair/trials.rs"]
 mod trials;

@@ -85,6 +85,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let loaded = yaml::load(&options.config)?;
     eprint!("{}", loaded.render_warnings());
     let config = loaded.config;
+    if let Some(pair) = &config.pair {
+        pair::check_times(pair)?;
+    }
     let store = Store::open(&options.state_dir, &options.run_dir)?;
     // Before anything looks at the ports, and the data plane sits on them.
     let gates = Arc::new(Gates::default());

@@ -128,6 +128,21 @@ fn timers(config: &PairConfig) -> Timers {
     Timers { heartbeat: span(config.heartbeat), lease: dead.saturating_sub(LEASE_MARGIN), dead, question }
 }
 
+/// Refuses times that a thread cannot keep which stalls as one without a real-time priority may: one lost race for the
+/// processor would be a takeover. The default times only lose their reserve; the thread warns of that.
+pub fn check_times(config: &PairConfig) -> anyhow::Result<()> {
+    if span(config.dead) >= Timers::DEFAULT.dead {
+        return Ok(());
+    }
+    crate::os::realtime::is_allowed().map_err(|why| {
+        anyhow::anyhow!(
+            "`pair.dead` of {} ms wants heartbeats with a real-time priority and locked memory, and {why}; grant both, or \
+             say `dead: 400ms`",
+            config.dead.as_millis()
+        )
+    })
+}
+
 fn span(time: Duration) -> Span {
     Span(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
@@ -512,23 +527,32 @@ mod tests {
         assert_ne!(pair_id(a, b), PairId::NONE);
     }
 
+    /// What validation lets through: `dead` of five heartbeats or more, and lines that carry one in half of its time.
     #[test]
-    fn the_times_of_the_configuration_hold_the_relations_of_the_rules() {
-        for (heartbeat, dead) in [(50, 250), (20, 100), (50, 400), (1_000, 10_000)] {
-            let config = PairConfig {
-                peer_mac: Mac([2; 6]),
-                key_file: "/k".into(),
-                priority: 100,
-                preempt: None,
-                heartbeat: Duration::from_millis(heartbeat),
-                dead: Duration::from_millis(dead),
-                paths: Default::default(),
-                track: Vec::new(),
-                gateways: Vec::new(),
-                orphan_after: PairConfig::ORPHAN_AFTER_DEFAULT,
-                fence: None,
-            };
-            assert_eq!(timers(&config).check(Span::from_millis(40), Span::from_millis(10)), Ok(()), "{dead} ms");
+    fn all_times_that_a_configuration_may_have_hold_the_relations_of_the_rules() {
+        for heartbeat in (20..=1_000).map(Duration::from_millis) {
+            let least = (heartbeat * PairConfig::HEARTBEATS_IN_DEAD).max(Duration::from_millis(100));
+            for dead in [least, PairConfig::DEAD_DEFAULT, Duration::from_millis(400), Duration::from_secs(10)] {
+                let config = of(heartbeat, dead.max(least));
+                let held = timers(&config).check(Span::from_millis(40), span(heartbeat / 2));
+                assert_eq!(held, Ok(()), "{heartbeat:?}, {dead:?}");
+            }
+        }
+    }
+
+    fn of(heartbeat: Duration, dead: Duration) -> PairConfig {
+        PairConfig {
+            peer_mac: Mac([2; 6]),
+            key_file: "/k".into(),
+            priority: 100,
+            preempt: None,
+            heartbeat,
+            dead,
+            paths: Default::default(),
+            track: Vec::new(),
+            gateways: Vec::new(),
+            orphan_after: PairConfig::ORPHAN_AFTER_DEFAULT,
+            fence: None,
         }
     }
 }
