@@ -120,7 +120,7 @@ pub struct Sighting {
     pub failed_meanwhile: usize,
     /// Begun after that. None may fail.
     pub served_after: usize,
-    pub failed_after: BTreeMap<String, usize>,
+    pub failed_after: Vec<String>,
     /// Failures before there was any fault. None may be.
     pub failed_before: BTreeMap<String, usize>,
     /// Services that had the server still in their schedule when the patience ended.
@@ -159,7 +159,7 @@ impl fmt::Display for Sighting {
             self.under_way,
             self.failed_meanwhile,
             self.meanwhile,
-            self.served_after + self.failed_after.values().sum::<usize>(),
+            self.served_after + self.failed_after.len(),
             if self.failed_after.is_empty() { "none".into() } else { format!("{:?}", self.failed_after) },
         )?;
         for (what, list) in [("NOT FOUND at", &self.missed), ("the other machine was OUT of", &self.innocent)] {
@@ -256,7 +256,13 @@ fn judge(attempts: &[Attempt], began: Instant, found: Instant, sighting: &mut Si
     sighting.meanwhile = meanwhile.count();
     let after = attempts.iter().filter(|a| a.started >= found);
     sighting.served_after = after.clone().filter(|a| a.outcome.is_ok()).count();
-    sighting.failed_after = errand::failures(after);
+    sighting.failed_after = after
+        .filter_map(|a| {
+            let late = a.started.saturating_duration_since(found).as_millis();
+            let why = a.outcome.as_ref().err()?;
+            Some(format!("{why} ({}, who came {late} ms after it was out)", a.target))
+        })
+        .collect();
 }
 
 /// What must be undone.
