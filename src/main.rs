@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use lbd::cli;
 use lbd::config::yaml;
 use lbd::daemon;
 use lbd::lab;
@@ -47,6 +48,15 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
         id: u8,
     },
+    /// The command line of the appliance, for root on the box itself: a session, or one command, `lbd console show
+    /// server real`.
+    Console {
+        #[arg(long, default_value = "/run/lbd")]
+        run_dir: PathBuf,
+        /// A command; its exit status is 1 if it was refused.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     Lab(lab::LabOptions),
     #[command(hide = true)]
     LabServer(lab::servers::ServerArgs),
@@ -65,6 +75,11 @@ fn main() -> ExitCode {
         Command::LabServer(args) => lab_server(args),
         Command::LabKeeper(args) => match lab::real::keeper::keep(args) {
             Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Console { run_dir, words } => match console(&run_dir, &words) {
+            // A thread may still wait for a key: nothing is lost with it.
+            Ok(status) => std::process::exit(status.into()),
             Err(error) => Err(error),
         },
         Command::PairKey { id } => pair_key(id),
@@ -88,6 +103,14 @@ fn run(options: daemon::Options) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(daemon::run(options))
+}
+
+fn console(run_dir: &std::path::Path, words: &[String]) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let status = runtime.block_on(cli::console::client::run(run_dir, words));
+    // The thread that reads keys ends with the process.
+    runtime.shutdown_background();
+    status
 }
 
 fn pair_key(id: u8) -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ pub mod pair;
 pub mod probe;
 pub mod profile;
 pub mod resolve;
-mod services;
+pub(crate) mod services;
 pub mod suggest;
 #[cfg(test)]
 pub mod testing;

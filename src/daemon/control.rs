@@ -15,7 +15,7 @@ use super::lock;
 use super::losses::Losses;
 use super::pair::Access;
 use super::state;
-use crate::config::Protocol;
+use crate::config::{Config, Protocol};
 use crate::core::control::{
     CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, PairOrder, ReloadError,
     ReloadReport, State,
@@ -74,6 +74,10 @@ impl Control for ApplianceControl {
             })
         }
         .boxed()
+    }
+
+    fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
+        async { Ok(Arc::new(tokio::task::block_in_place(|| lock(&self.appliance).config.clone()))) }.boxed()
     }
 
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {

@@ -38,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::cli;
 use crate::config::yaml;
 use crate::core::gates::{Gate, Gates};
 use crate::dataplane::{self, DataPlane};
@@ -145,6 +146,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pair.as_ref().map(Pair::access),
     ));
     info!("HTTP on http://{}/", listener.local_addr()?);
+    // Its directory is that of the lock and the pins: who may connect is root alone.
+    let console = cli::console::bind(&options.run_dir).context("the console's socket")?;
+    let console = tokio::spawn(cli::console::serve(console, control.clone()));
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
     let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
@@ -223,6 +227,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     learner.abort();
     prober.abort();
     switcher.abort();
+    console.abort();
     let _ = stop_http.send(());
     http.await?;
     Ok(())

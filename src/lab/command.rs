@@ -209,6 +209,7 @@ Play the customer (`lbd` as root, in another terminal):
 
 Be the operator:
 
+    lbd console --run-dir {}      # the command line; ? helps
     nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl http://127.0.0.1:8080/api/v1/state
     nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl -X PUT -H 'content-type: application/json' \\
         -d '{{\"state\":\"draining\"}}' http://127.0.0.1:8080/api/v1/servers/pc1/admin
@@ -219,6 +220,7 @@ Configuration: {}
 Log:           {}
 
 Ctrl-C takes everything down.",
+        lab.site.dir().join("lb1-run").display(),
         lab.config_file().display(),
         balancer::log_of(&lab.site, BALANCER).display()
     );

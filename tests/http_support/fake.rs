@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lbd::config::{Name, Protocol, parse};
+use lbd::config::{Config, Name, Protocol, parse};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::control::pair::Side;
 use lbd::core::control::*;
@@ -75,6 +75,10 @@ impl Control for Fake {
             Ok(Arc::new(self.state.lock().unwrap().clone()))
         }
         .boxed()
+    }
+
+    fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
+        async { Ok(Arc::new(parse("lb.yaml", include_str!("../../lb.yaml.example")).unwrap().config)) }.boxed()
     }
 
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {

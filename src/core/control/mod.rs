@@ -25,13 +25,16 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::admin::AdminState;
-use crate::config::Refused;
+use crate::config::{Config, Refused};
 
 /// The daemon, as a face sees it. An answer that takes long is the caller's to give up on: dropping a
 /// future leaves nothing half done, because a face runs operations to their end.
 pub trait Control: Send + Sync + 'static {
     /// What is true now: read when asked, never an older copy.
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>>;
+
+    /// The configuration in force.
+    fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>>;
 
     /// Carries out an order about a server or a member, to its end.
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>>;

@@ -1,0 +1,62 @@
+//! The manual of the commands, as the table has them.
+
+use super::{ADMIN, Entry, entries};
+
+/// What stands above the table in `docs/cli.md`.
+const HEAD: &str = "\
+# The command line
+
+`lbd console` on the box itself, as root: a session at a terminal, one command (`lbd console show server real`, with exit
+status 1 if it is refused), or a script from a pipe. It is the appliance's own socket, `console.sock` in the run directory,
+which root alone may open. What is typed goes to the log, with who typed it and whether it was done. There is no way in over the
+network yet, and the configuration can be shown here (`show running-config`) and not changed yet: that is in the file.
+
+Words may be abbreviated as long as they are of one command alone. `?` says what may come next, also within a word; Tab
+completes; the keys are those of emacs; Ctrl-C ends what runs. Behind `|` stand `begin`, `count`, `exclude`, `include`,
+`section` with a regular expression, and `json`, which has the names of the [API](http.md). A page ends in `--More--`: blank, enter,
+or any other key to stop; `terminal length 0` has no pages, and a script has none.
+
+States of real servers: ACT gets connections, ENB is healthy and gets none, FAL failed, TST under test, DIS disabled, GDN drained.
+
+This page is written by `UPDATE_GOLDEN=1 cargo test --lib the_manual_is_current`; a test holds it against the commands.
+";
+
+/// The whole page.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for (title, levels) in [("## Commands for everybody", false), ("## Commands for administrators (`enable`)", true)] {
+        page += &format!("\n{title}\n\n| command | |\n|---|---|\n");
+        let mut rows: Vec<String> = entries().filter(|entry| (entry.level == ADMIN) == levels).map(row).collect();
+        rows.sort();
+        page += &rows.concat();
+    }
+    page
+}
+
+/// The last word that is no value says what the command does.
+fn row(entry: &Entry) -> String {
+    let words = entry.syntax.split([' ', '[', ']', '<', '>', '|']).filter(|word| !word.is_empty());
+    let says =
+        words.zip(entry.help).filter(|(word, _)| *word != "no" && word.starts_with(|c: char| c.is_ascii_lowercase()));
+    // The words of options come after the one that names the command, which is before the first value or bracket.
+    let named = entry.syntax.trim_start_matches("[no] ");
+    let named = named.split(['[', '<']).next().unwrap_or_default().split(' ').filter(|word| !word.is_empty());
+    let named = named.take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).count();
+    let help = says.take(named).last().map_or("", |(_, help)| help);
+    format!("| `{}` | {help} |\n", entry.syntax.replace('|', "\\|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(found, page(), "docs/cli.md: write it anew as it says itself");
+    }
+}

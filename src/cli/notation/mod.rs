@@ -1,0 +1,458 @@
+//! A configuration as commands, and commands as a configuration.
+//!
+//! Both notations, the file's and this one, are of one tree: objects with the keys of the file. A command sets a key of
+//! the object that its mode is about; what a tree means, and whether it may be, is said by the reader of the file.
+//!
+//! ```text
+//!   commands ──apply──> tree ──JSON, which is YAML──> config::parse ──> Config ──to_yaml──> tree ──render──> commands
+//! ```
+
+mod table;
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+use table::{Form, LINES, Line};
+
+use super::grammar::argument::{self, Argument, Kind};
+use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, Objects, Typed, quoted};
+use super::grammar::syntax::{Token, compile};
+use crate::config::{Config, to_yaml};
+
+/// What the commands are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Global,
+    Backup,
+    Real,
+    Pool,
+    Virtual,
+    Service,
+}
+
+impl Mode {
+    /// Where a mode is left to.
+    fn parent(self) -> Option<Self> {
+        match self {
+            Self::Global => None,
+            Self::Service => Some(Self::Virtual),
+            _ => Some(Self::Global),
+        }
+    }
+}
+
+/// The tree of a configuration, without what is left at its default.
+pub fn tree(config: &Config) -> Value {
+    // What `to_yaml` writes can be read; an empty tree would show that it could not.
+    serde_yaml::from_str(&to_yaml(config)).unwrap_or_default()
+}
+
+/// The commands that make this configuration of nothing, in an order in which they can be typed.
+pub fn render(config: &Config) -> Vec<String> {
+    let tree = tree(config);
+    let mut out = Vec::new();
+    let empty = Map::new();
+    let root = tree.as_object().unwrap_or(&empty);
+    print(Mode::Global, root, 0, &mut out);
+    out.push("!".into());
+    if let Some(pair) = root.get("pair").and_then(Value::as_object) {
+        out.push("server backup".into());
+        print(Mode::Backup, pair, 1, &mut out);
+        out.push("!".into());
+    }
+    for (key, words, mode) in SECTIONS {
+        for (name, object) in root.get(key).and_then(Value::as_object).unwrap_or(&empty) {
+            let object = object.as_object().unwrap_or(&empty);
+            out.push(format!("{words} {name}"));
+            print(mode, object, 1, &mut out);
+            for (name, service) in object.get("services").and_then(Value::as_object).unwrap_or(&empty) {
+                out.push(format!(" service {name}"));
+                print(Mode::Service, service.as_object().unwrap_or(&empty), 2, &mut out);
+            }
+            out.push("!".into());
+        }
+    }
+    out
+}
+
+/// Objects with names: the key of the file, how they are entered, and their mode.
+const SECTIONS: [(&str, &str, Mode); 3] = [
+    ("servers", "server real", Mode::Real),
+    ("pools", "server pool", Mode::Pool),
+    ("virtual-servers", "server virtual", Mode::Virtual),
+];
+
+fn at<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut steps = path.split('.');
+    let mut value = object.get(steps.next()?)?;
+    for step in steps {
+        value = value.get(step)?;
+    }
+    Some(value)
+}
+
+fn print(mode: Mode, object: &Map<String, Value>, indent: usize, out: &mut Vec<String>) {
+    for line in LINES.iter().filter(|line| line.mode == mode) {
+        let Some(value) = at(object, line.key) else { continue };
+        let mut put = |text: &str| {
+            let blank = if text.is_empty() { "" } else { " " };
+            out.push(format!("{:indent$}{}{blank}{text}", "", line.words));
+        };
+        match (line.form, value) {
+            (Form::One, value) => put(&word(value)),
+            (Form::Flag, Value::Bool(true)) => put(""),
+            (Form::Flag, _) => {}
+            (Form::Switch, value) => put(if *value == Value::Bool(true) { "on" } else { "off" }),
+            (Form::Presence, value) => {
+                put(if value.get("enabled") == Some(&Value::Bool(false)) { "off" } else { "on" });
+            }
+            (Form::Each, value) => elements(value).iter().for_each(|element| put(&word(element))),
+            (Form::All, value) => put(&elements(value).iter().map(word).collect::<Vec<_>>().join(" ")),
+            (Form::Object(parts), value) => put(&spelled(value, parts)),
+            (Form::Objects(parts), value) => elements(value).iter().for_each(|element| put(&spelled(element, parts))),
+            (Form::Named(parts), value) => {
+                for (name, object) in value.as_object().into_iter().flatten() {
+                    put(format!("{name} {}", spelled(object, parts)).trim_end());
+                }
+            }
+        }
+    }
+}
+
+fn elements(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+/// The parts of an object that are there, each behind its keyword. One that is written short is its first part.
+fn spelled(value: &Value, parts: &[(&str, &str)]) -> String {
+    let Some(object) = value.as_object() else { return word(value) };
+    let spell = |(keyword, key): &(&str, &str)| match object.get(*key)? {
+        Value::Bool(true) => Some((*keyword).to_owned()),
+        Value::Bool(false) => None,
+        value if keyword.is_empty() => Some(word(value)),
+        value => Some(format!("{keyword} {}", word(value))),
+    };
+    parts.iter().filter_map(spell).collect::<Vec<_>>().join(" ")
+}
+
+/// What a line of the configuration does.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Set(&'static Line),
+    Unset(&'static Line),
+    Enter(&'static str, Mode),
+    Remove(&'static str),
+    EnterBackup,
+    RemoveBackup,
+    Exit,
+    End,
+}
+
+static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    let mut add = |mode, syntax: String, help: &str, act| {
+        // Once for each command and for good.
+        let syntax: &'static str = Box::leak(syntax.into_boxed_str());
+        let help: &'static str = Box::leak(help.to_owned().into_boxed_str());
+        let words = syntax.split([' ', '[', ']', '<', '>', '(', ')', '|']);
+        let count = words.filter(|word| word.starts_with(|c: char| c.is_ascii_alphanumeric())).count();
+        if let Ok(graph) = compile(syntax, &vec![help; count]) {
+            all.push((mode, Compiled { graph, command: act }));
+        }
+    };
+    for line in LINES {
+        add(line.mode, format!("{} {}", line.words, line.value), line.help, Act::Set(line));
+        let value = if line.value.is_empty() { String::new() } else { format!("[{}]", line.value) };
+        add(line.mode, format!("no {} {value}", line.words), line.help, Act::Unset(line));
+    }
+    for (key, words, mode) in SECTIONS {
+        add(Mode::Global, format!("{words} NAME"), "An object with this name", Act::Enter(key, mode));
+        add(Mode::Global, format!("no {words} NAME"), "Remove it", Act::Remove(key));
+    }
+    add(Mode::Virtual, "service NAME".into(), "A service of the virtual server", Act::Enter("services", Mode::Service));
+    add(Mode::Virtual, "no service NAME".into(), "Remove it", Act::Remove("services"));
+    add(Mode::Global, "server backup".into(), "The pair", Act::EnterBackup);
+    add(Mode::Global, "no server backup".into(), "This box is alone", Act::RemoveBackup);
+    for mode in [Mode::Backup, Mode::Real, Mode::Pool, Mode::Virtual, Mode::Service] {
+        add(mode, "exit".into(), "Leave this object", Act::Exit);
+    }
+    for mode in [Mode::Global, Mode::Backup, Mode::Real, Mode::Pool, Mode::Virtual, Mode::Service] {
+        add(mode, "end".into(), "Leave the configuration", Act::End);
+    }
+    all
+});
+
+fn grammar(mode: Mode) -> Grammar<'static, Act> {
+    Grammar { commands: GRAMMARS.iter().filter(|(own, _)| *own == mode).map(|(_, compiled)| compiled).collect() }
+}
+
+/// Why a line was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {number}: {text}: {why}")]
+pub struct NotApplied {
+    pub number: usize,
+    pub text: String,
+    pub why: NoMatch,
+}
+
+/// A configuration that is being typed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    pub tree: Value,
+    /// The object that the mode is about.
+    path: Vec<String>,
+    mode: Mode,
+}
+
+struct Anything;
+
+impl Objects for Anything {
+    fn names(&self, _: Kind) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Draft {
+    pub fn new(tree: Value) -> Self {
+        Self {
+            tree: if tree.is_object() { tree } else { Value::Object(Map::new()) },
+            path: Vec::new(),
+            mode: Mode::Global,
+        }
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// All lines of a text; those before a line that is not understood are applied.
+    pub fn apply_all<'l>(&mut self, lines: impl IntoIterator<Item = &'l str>) -> Result<(), NotApplied> {
+        for (number, line) in (1..).zip(lines) {
+            self.apply(line).map_err(|why| NotApplied { number, text: line.to_owned(), why })?;
+        }
+        Ok(())
+    }
+
+    /// A line, in this mode or in one further out, as IOS takes it. Comments and empty lines say nothing.
+    pub fn apply(&mut self, line: &str) -> Result<(), NoMatch> {
+        if line.trim().is_empty() || line.trim_start().starts_with('!') {
+            return Ok(());
+        }
+        let mut first = None;
+        let mut at = (self.mode, self.path.clone());
+        loop {
+            match grammar(at.0).find(line, &Anything) {
+                Ok((act, args)) => {
+                    (self.mode, self.path) = at;
+                    self.carry_out(*act, &args);
+                    return Ok(());
+                }
+                // The nearest mode knows best what was meant.
+                Err(error) => first = first.or(Some(error)),
+            }
+            let Some(parent) = at.0.parent() else { return Err(first.unwrap_or(NoMatch::Incomplete)) };
+            let depth = if parent == Mode::Virtual { 2 } else { 0 };
+            at.1.truncate(depth);
+            at.0 = parent;
+        }
+    }
+
+    fn carry_out(&mut self, act: Act, args: &Args) {
+        let name = args.value(0).unwrap_or_default().to_owned();
+        match act {
+            Act::Set(line) => set(self.object(), line, args),
+            Act::Unset(line) => unset(self.object(), line, args),
+            Act::Enter(key, mode) => {
+                self.path.extend([key.to_owned(), name]);
+                self.mode = mode;
+                self.object();
+            }
+            Act::Remove(key) => {
+                if let Some(objects) = self.object().get_mut(key).and_then(Value::as_object_mut) {
+                    objects.remove(&name);
+                }
+            }
+            Act::EnterBackup => {
+                self.path = vec!["pair".into()];
+                self.mode = Mode::Backup;
+                self.object();
+            }
+            Act::RemoveBackup => {
+                self.object().remove("pair");
+            }
+            Act::Exit => {
+                let parent = self.mode.parent().unwrap_or(Mode::Global);
+                self.path.truncate(if parent == Mode::Virtual { 2 } else { 0 });
+                self.mode = parent;
+            }
+            Act::End => {
+                self.path.clear();
+                self.mode = Mode::Global;
+            }
+        }
+    }
+
+    /// The object of the mode; it is there from now on.
+    fn object(&mut self) -> &mut Map<String, Value> {
+        self.path.iter().fold(as_map(&mut self.tree), |object, step| {
+            as_map(object.entry(step.clone()).or_insert_with(|| Value::Object(Map::new())))
+        })
+    }
+}
+
+/// What is no object becomes one: a tree has objects where this module goes.
+fn as_map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(map) => map,
+        // Made one above.
+        _ => unreachable!("an object was just put here"),
+    }
+}
+
+/// The map and the key in it that a path leads to.
+fn place<'a, 'p>(object: &'a mut Map<String, Value>, path: &'p str) -> (&'a mut Map<String, Value>, &'p str) {
+    match path.split_once('.') {
+        Some((step, rest)) => place(as_map(object.entry(step).or_insert_with(|| Value::Object(Map::new()))), rest),
+        None => (object, path),
+    }
+}
+
+fn set(object: &mut Map<String, Value>, line: &Line, args: &Args) {
+    let (object, key) = place(object, line.key);
+    match line.form {
+        Form::One => {
+            object.insert(key.into(), typed_value(args.0.last()));
+        }
+        Form::Flag => {
+            object.insert(key.into(), Value::Bool(true));
+        }
+        Form::Switch => {
+            object.insert(key.into(), Value::Bool(args.has("on")));
+        }
+        Form::Presence => {
+            let entry = as_map(object.entry(key).or_insert_with(|| Value::Object(Map::new())));
+            if args.has("on") {
+                entry.remove("enabled");
+            } else {
+                *entry = Map::from_iter([("enabled".to_owned(), Value::Bool(false))]);
+            }
+        }
+        Form::Each => {
+            let value = typed_value(args.0.last());
+            let list = as_list(object.entry(key).or_insert_with(|| Value::Array(Vec::new())));
+            if !list.iter().any(|old| is_same(old, &value)) {
+                list.push(value);
+            }
+        }
+        Form::All => {
+            let values = args.0.iter().filter(|typed| matches!(typed.token, Token::Argument(_)));
+            object.insert(key.into(), Value::Array(values.map(|typed| typed_value(Some(typed))).collect()));
+        }
+        Form::Object(parts) => {
+            object.insert(key.into(), Value::Object(parts_of(parts, args, 0)));
+        }
+        Form::Objects(parts) => {
+            let value = parts_of(parts, args, 0);
+            let first = parts.first().map_or("", |(_, key)| key);
+            let list = as_list(object.entry(key).or_insert_with(|| Value::Array(Vec::new())));
+            // A short one is its first part.
+            let is_it = |old: &Value| Some(old.get(first).unwrap_or(old)) == value.get(first);
+            match list.iter_mut().find(|old| is_it(old)) {
+                Some(old) => *old = Value::Object(value),
+                None => list.push(Value::Object(value)),
+            }
+        }
+        Form::Named(parts) => {
+            let named = as_map(object.entry(key).or_insert_with(|| Value::Object(Map::new())));
+            named.insert(args.value(0).unwrap_or_default().to_owned(), Value::Object(parts_of(parts, args, 1)));
+        }
+    }
+}
+
+fn unset(object: &mut Map<String, Value>, line: &Line, args: &Args) {
+    let (object, key) = place(object, line.key);
+    let Some(value) = object.get_mut(key) else { return };
+    let wanted = args.0.iter().find(|typed| matches!(typed.token, Token::Argument(_)));
+    match (line.form, wanted) {
+        (Form::Each, Some(wanted)) => as_list(value).retain(|old| !is_same(old, &typed_value(Some(wanted)))),
+        (Form::Objects(parts), Some(wanted)) => {
+            let first = parts.first().map_or("", |(_, key)| key);
+            as_list(value).retain(|old| !is_same(old.get(first).unwrap_or(old), &typed_value(Some(wanted))));
+        }
+        (Form::Named(_), Some(wanted)) => {
+            as_map(value).remove(&wanted.text);
+        }
+        _ => {
+            object.remove(key);
+        }
+    }
+}
+
+/// To the reader of the file a number in quotes is the same.
+fn is_same(one: &Value, other: &Value) -> bool {
+    word(one) == word(other)
+}
+
+fn as_list(value: &mut Value) -> &mut Vec<Value> {
+    if !value.is_array() {
+        *value = Value::Array(Vec::new());
+    }
+    match value {
+        Value::Array(list) => list,
+        // Made one above.
+        _ => unreachable!("a list was just put here"),
+    }
+}
+
+/// The parts of an object, from those behind their keywords; the one without is value number `first`.
+fn parts_of(parts: &[(&str, &str)], args: &Args, first: usize) -> Map<String, Value> {
+    let arguments: Vec<&Typed> = args.0.iter().filter(|typed| matches!(typed.token, Token::Argument(_))).collect();
+    let mut object = Map::new();
+    for (keyword, key) in parts {
+        let value = if keyword.is_empty() {
+            arguments.get(first).map(|typed| typed_value(Some(typed)))
+        } else {
+            let at = args.0.iter().rposition(|typed| matches!(typed.token, Token::Keyword(word) if word == *keyword));
+            at.map(|at| match args.0.get(at + 1) {
+                Some(next) if matches!(next.token, Token::Argument(_)) => typed_value(Some(next)),
+                _ => Value::Bool(true),
+            })
+        };
+        object.extend(value.map(|value| ((*key).to_owned(), value)));
+    }
+    object
+}
+
+/// As the reader of the file takes it.
+fn typed_value(typed: Option<&Typed>) -> Value {
+    let Some(Typed { token, text }) = typed else { return Value::Null };
+    let text = text.as_str();
+    match token {
+        Token::Argument(Argument::Number(..)) => text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
+        Token::Argument(Argument::Port) => argument::port(text).map_or_else(|| text.into(), Value::from),
+        Token::Argument(Argument::Ports) => match argument::ports(text) {
+            Some(ports) if ports.is_range() => ports.to_string().into(),
+            Some(ports) => ports.first.into(),
+            None => text.into(),
+        },
+        Token::Argument(Argument::Time) if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}s").into(),
+        Token::Argument(Argument::Share) => argument::share(text)
+            .map_or_else(|| text.into(), |share| format!("{}.{:02}%", share / 100, share % 100).into()),
+        Token::Argument(Argument::Mac) => argument::mac(text).map_or_else(|| text.into(), |mac| mac.to_string().into()),
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+#[path = "notation_tests.rs"]
+mod tests;

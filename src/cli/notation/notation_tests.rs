@@ -1,0 +1,115 @@
+use super::*;
+use crate::config::{parse, testing};
+
+fn read(draft: &Draft) -> Config {
+    let text = draft.tree.to_string();
+    parse("running", &text).unwrap_or_else(|refused| panic!("{refused}\n{text}")).config
+}
+
+fn typed(lines: &[String]) -> Draft {
+    let mut draft = Draft::new(Value::Null);
+    draft.apply_all(lines.iter().map(String::as_str)).unwrap_or_else(|error| panic!("{error}\n{}", lines.join("\n")));
+    draft
+}
+
+#[test]
+fn every_line_of_the_table_compiles() {
+    let sections = 2 * SECTIONS.len() + 2 + 2 + 5 + 6;
+    assert_eq!(GRAMMARS.len(), 2 * LINES.len() + sections);
+}
+
+/// What is printed and typed again is the same configuration, for any.
+#[test]
+fn any_configuration_can_be_said_in_commands() {
+    for seed in 0..500 {
+        let config = testing::config(seed, 6);
+        let lines = render(&config);
+        assert_eq!(read(&typed(&lines)), config, "seed {seed}:\n{}", lines.join("\n"));
+    }
+}
+
+/// Pasted onto the same box, nothing moves.
+#[test]
+fn commands_that_are_typed_again_change_nothing() {
+    for seed in 0..100 {
+        let config = testing::config(seed, 4);
+        let lines = render(&config);
+        let mut draft = Draft::new(tree(&config));
+        draft.apply_all(lines.iter().map(String::as_str)).unwrap();
+        assert_eq!(read(&draft), config, "seed {seed}:\n{}", lines.join("\n"));
+    }
+}
+
+#[test]
+fn every_command_can_be_undone() {
+    let mut draft = Draft::new(Value::Null);
+    let before = draft.tree.clone();
+    for (line, undo) in [
+        ("bridge port eth0", "no bridge port eth0"),
+        ("server source-nat-ip 10.1.0.9 ports 2000-2999", "no server source-nat-ip 10.1.0.9"),
+        ("server limit connections 4096", "no server limit connections"),
+        ("server real mx1", "no server real mx1"),
+        ("server backup", "no server backup"),
+    ] {
+        draft.apply(line).unwrap();
+        draft.apply("end").unwrap();
+        assert_ne!(draft.tree, before, "{line}");
+        draft.apply(undo).unwrap();
+        let empty =
+            |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        let left: Vec<_> = draft.tree.as_object().unwrap().iter().filter(|(_, value)| !empty(value)).collect();
+        assert!(
+            left.iter().all(|(key, value)| *key == "interfaces" && value["ports"] == serde_json::json!([])),
+            "{undo}: {left:?}"
+        );
+        draft.tree = before.clone();
+    }
+}
+
+#[test]
+fn an_admin_walks_from_one_object_straight_into_another() {
+    let mut draft = Draft::new(Value::Null);
+    for line in [
+        "server real mx1",
+        " ip-addr 10.1.0.11",
+        " weight 2",
+        "server real mx2",
+        " ip-address 10.1.0.12",
+        "server pool mx",
+        " prof smtp",
+        " member mx1 weight 3",
+        " member mx2 port smtp backup",
+        " member mx1",
+        " check interval 5",
+        "server virtual mail",
+        " ip-address 192.0.2.25",
+        " service smtp",
+        "  pool mx",
+        "  mode nat",
+        " service submission",
+        "  pool mx",
+        "  mode nat",
+        "  port 587",
+        "! a comment",
+        "bridge port eth0",
+        "server inside 10.1.0.1/24",
+    ] {
+        draft.apply(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    let config = read(&draft);
+    let pool = config.pools.values().next().unwrap();
+    assert_eq!(pool.members.len(), 2, "a member that is named again is changed");
+    assert_eq!((pool.members[0].weight, pool.members[1].port, pool.members[1].backup), (None, Some(25), true));
+    assert_eq!(pool.check.interval, std::time::Duration::from_secs(5));
+    assert_eq!(config.virtual_servers.values().next().unwrap().services.len(), 2);
+    assert_eq!(draft.mode(), Mode::Global);
+}
+
+#[test]
+fn a_line_that_is_none_changes_nothing_and_is_told_by_its_number() {
+    let mut draft = Draft::new(Value::Null);
+    let error = draft.apply_all(["server real mx1", " weight 0", " weight 5"]).unwrap_err();
+    assert_eq!(error.number, 2);
+    assert_eq!(error.why, NoMatch::Invalid { at: 8, why: Some("0 is not within 1 to 1000".into()) });
+    assert_eq!(draft.tree, serde_json::json!({"servers": {"mx1": {}}}));
+}

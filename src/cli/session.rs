@@ -1,0 +1,500 @@
+//! A session: lines in, commands carried out, answers out, on any transport.
+//!
+//! ```text
+//!   Input ──> Keys ──> Editor ──line──> Grammar ──command──> lines ──> filter ──> pager ──> output
+//!              └── Ctrl-C while a command runs or a page is shown
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::info;
+
+use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
+use super::editor::{Editor, Event};
+use super::grammar::argument::Kind;
+use super::grammar::matcher::{Args, Help, NoMatch, Objects};
+use super::keys::{Input, Key, Keys};
+use super::pager::{MORE, Pager, Turn};
+use super::pipe::{FILTERS, Filter, Pipe};
+use crate::core::control::{Control, State};
+
+/// A session in which nothing is typed for so long ends.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// Parts of a long answer that wait to be shown.
+const CHUNKS: usize = 2;
+/// Bytes that are shown at once.
+const SHOWN_AT_ONCE: usize = 8 * 1024;
+
+/// Who types, and by which way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    pub user: String,
+    /// Where from: `console`, or an address.
+    pub from: String,
+    /// The level to begin with.
+    pub level: u8,
+    /// The highest level that he may have.
+    pub highest: u8,
+}
+
+/// What is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// It shows what is typed, has pages, and wants prompts.
+    pub interactive: bool,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// What is shown of one command.
+struct Page {
+    pager: Pager,
+    filter: Option<Filter>,
+}
+
+/// Where there is no state, nothing has a name.
+struct Nothing;
+
+impl Objects for Nothing {
+    fn names(&self, _: Kind) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// See the module's documentation.
+pub struct Session<W> {
+    control: Arc<dyn Control>,
+    who: Who,
+    level: u8,
+    hostname: String,
+    editor: Editor,
+    keys: Keys,
+    output: W,
+    /// Not written yet.
+    shown: Vec<u8>,
+    terminal: Terminal,
+    /// A command was refused.
+    refused: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Session<W> {
+    pub fn new(
+        control: Arc<dyn Control>,
+        who: Who,
+        input: mpsc::Receiver<Input>,
+        output: W,
+        terminal: Terminal,
+    ) -> Self {
+        Self {
+            control,
+            level: who.level,
+            who,
+            hostname: "lb".to_owned(),
+            editor: Editor::default(),
+            keys: Keys::new(input),
+            output,
+            shown: Vec::new(),
+            terminal,
+            refused: false,
+        }
+    }
+
+    /// One command and no more; its exit status, 1 if it was refused.
+    pub async fn execute(mut self, line: &str) -> io::Result<u8> {
+        self.terminal.interactive = false;
+        self.audited(line).await?;
+        self.flush().await?;
+        Ok(u8::from(self.refused))
+    }
+
+    /// To its end; 1 if a line of a script was refused.
+    pub async fn run(mut self) -> io::Result<u8> {
+        if let Some(state) = self.state().await {
+            self.hostname.clone_from(&state.hostname);
+        }
+        self.prompt();
+        loop {
+            if self.keys.is_empty() || self.shown.len() > SHOWN_AT_ONCE {
+                self.flush().await?;
+            }
+            let goes_on = match timeout(IDLE_MAX, self.keys.next()).await {
+                Ok(Key::Byte(byte)) => self.byte(byte).await?,
+                Ok(Key::Size(rows, columns)) => {
+                    (self.terminal.rows, self.terminal.columns) = (rows, columns);
+                    true
+                }
+                Ok(Key::End) => false,
+                Err(_) => {
+                    self.put_line("");
+                    self.put_line(&format!(
+                        "% Nothing was typed for {} minutes: the session ends",
+                        IDLE_MAX.as_secs() / 60
+                    ));
+                    false
+                }
+            };
+            if !goes_on {
+                self.flush().await?;
+                return Ok(u8::from(self.refused && !self.terminal.interactive));
+            }
+        }
+    }
+
+    async fn byte(&mut self, byte: u8) -> io::Result<bool> {
+        let mut echo = Vec::new();
+        let event = self.editor.feed(byte, &mut echo);
+        if self.terminal.interactive {
+            self.shown.extend(echo);
+        }
+        let Some(event) = event else { return Ok(true) };
+        let goes_on = match event {
+            Event::Line(line) | Event::End(line) => {
+                // What was typed is seen before what it does.
+                self.flush().await?;
+                self.audited(&line).await?
+            }
+            Event::Help(line) => {
+                self.shown.extend(b"?\r\n");
+                self.help(&line).await?;
+                self.prompt();
+                self.editor.redraw(&mut self.shown);
+                return Ok(true);
+            }
+            Event::Tab(line) => {
+                let state = self.state().await;
+                let grammar = commands::grammar(self.level);
+                let added = grammar.complete(&line, objects(state.as_deref()));
+                let mut echo = Vec::new();
+                self.editor.add(&added, &mut echo);
+                if self.terminal.interactive {
+                    self.shown.extend(echo);
+                }
+                return Ok(true);
+            }
+            Event::Redraw => {
+                self.put_line("");
+                self.prompt();
+                self.editor.redraw(&mut self.shown);
+                return Ok(true);
+            }
+            Event::Interrupt => true,
+            Event::Leave => false,
+        };
+        if goes_on {
+            self.prompt();
+        }
+        Ok(goes_on)
+    }
+
+    async fn state(&self) -> Option<Arc<State>> {
+        self.control.state().await.ok()
+    }
+
+    fn prompt(&mut self) {
+        if self.terminal.interactive {
+            self.shown.extend(self.prompt_text().as_bytes());
+        }
+    }
+
+    fn prompt_text(&self) -> String {
+        format!("{}{}", self.hostname, if self.level >= ADMIN { '#' } else { '>' })
+    }
+
+    fn put_line(&mut self, line: &str) {
+        self.shown.extend(line.as_bytes());
+        self.shown.extend(if self.terminal.interactive { &b"\r\n"[..] } else { b"\n" });
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.shown.is_empty() {
+            self.output.write_all(&self.shown).await?;
+            self.output.flush().await?;
+            self.shown.clear();
+        }
+        Ok(())
+    }
+
+    /// Carries out a line, and writes down who typed it, and what came of it; `false`: the session is over.
+    async fn audited(&mut self, line: &str) -> io::Result<bool> {
+        let before = std::mem::take(&mut self.refused);
+        let goes_on = self.line(line).await;
+        let text = line.trim();
+        if !text.is_empty() {
+            let outcome = if self.refused { "refused" } else { "done" };
+            info!("cli: {} from {}, level {}: {text:?}: {outcome}", self.who.user, self.who.from, self.level);
+        }
+        self.refused |= before;
+        goes_on
+    }
+
+    /// Carries out a line; `false`: the session is over.
+    async fn line(&mut self, line: &str) -> io::Result<bool> {
+        let trimmed = line.trim();
+        if trimmed.is_empty() || trimmed.starts_with('!') {
+            return Ok(true);
+        }
+        let (text, pipe) = match line.split_once('|') {
+            Some((text, pipe)) => (text, Some(pipe)),
+            None => (line, None),
+        };
+        let state = self.state().await;
+        let found = commands::grammar(self.level).find(text, objects(state.as_deref()));
+        let (entry, args) = match found {
+            Ok((entry, args)) => (*entry, args),
+            Err(no_match) => {
+                self.not_understood(&no_match);
+                return Ok(true);
+            }
+        };
+        let pipe = match (pipe.map(Pipe::read).transpose(), entry.run) {
+            (Ok(Some(_)), Run::Session(_)) => {
+                self.not_understood(&NoMatch::Invalid { at: text.len(), why: None });
+                return Ok(true);
+            }
+            (Ok(Some(Pipe::Json)), Run::Do(_)) => {
+                self.refuse(&Refusal("this command has no JSON".into()));
+                return Ok(true);
+            }
+            (Ok(pipe), _) => pipe,
+            (Err(words), _) => {
+                self.refused = true;
+                self.put_line(&words);
+                return Ok(true);
+            }
+        };
+        self.carry_out(entry, args, pipe, state.as_deref()).await
+    }
+
+    async fn carry_out(
+        &mut self,
+        entry: &'static Entry,
+        args: Args,
+        pipe: Option<Pipe>,
+        state: Option<&State>,
+    ) -> io::Result<bool> {
+        let call = Call { control: self.control.clone(), args, json: matches!(pipe, Some(Pipe::Json)) };
+        let filter = match pipe {
+            Some(Pipe::Lines(filter)) => Some(filter),
+            _ => None,
+        };
+        let result = match (entry.run, state) {
+            (Run::Session(change), _) => return Ok(self.change(change(&call.args))),
+            (Run::Show(..), None) => Err(Refusal("the daemon does not answer now".into())),
+            (Run::Show(_, value), Some(state)) if call.json => {
+                let text = serde_json::to_string_pretty(&value(state, &call.args)).unwrap_or_default();
+                Ok(text.lines().map(str::to_owned).collect())
+            }
+            (Run::Show(text, _), Some(state)) => text(state, &call.args, self.width()),
+            (Run::Do(act), _) => tokio::select! {
+                result = act(call) => result,
+                () = self.keys.interrupted() => {
+                    Err(Refusal("interrupted: what was ordered may be done all the same".into()))
+                }
+            },
+            (Run::Stream(act), _) => {
+                self.stream(|lines| act(call, lines), filter).await?;
+                return Ok(true);
+            }
+        };
+        match result {
+            Ok(lines) => {
+                let mut page = self.page(filter);
+                if self.show(&mut page, lines).await? {
+                    self.end(page).await?;
+                }
+            }
+            Err(refusal) => self.refuse(&refusal),
+        }
+        Ok(true)
+    }
+
+    /// Shows lines as they come, until all have, or the operator has seen enough.
+    async fn stream(
+        &mut self,
+        act: impl FnOnce(commands::Lines) -> BoxFuture<'static, Result<(), Refusal>>,
+        filter: Option<Filter>,
+    ) -> io::Result<()> {
+        let (send, mut lines) = mpsc::channel(CHUNKS);
+        let mut work = act(send);
+        let mut result = None;
+        let mut page = self.page(filter);
+        loop {
+            // Ctrl-C first, which must not wait for lines that always come; the command's end last, because what it has
+            // said before is still to be shown.
+            let chunk = tokio::select! {
+                biased;
+                () = self.keys.interrupted() => return Ok(()),
+                chunk = lines.recv() => chunk,
+                ended = &mut work, if result.is_none() => {
+                    result = Some(ended);
+                    continue;
+                }
+            };
+            match chunk {
+                Some(chunk) => {
+                    if !self.show(&mut page, chunk).await? {
+                        return Ok(());
+                    }
+                    self.flush().await?;
+                }
+                None => break,
+            }
+        }
+        // Its channel closes only when it ends.
+        let result = match result {
+            Some(result) => result,
+            None => work.await,
+        };
+        self.end(page).await?;
+        if let Err(refusal) = result {
+            self.refuse(&refusal);
+        }
+        Ok(())
+    }
+
+    /// Of a script nobody knows how wide what reads it is.
+    fn width(&self) -> usize {
+        if self.terminal.interactive { self.terminal.columns } else { 0 }
+    }
+
+    fn change(&mut self, change: Change) -> bool {
+        match change {
+            Change::Enable if self.who.highest >= ADMIN => self.level = ADMIN,
+            Change::Enable => self.refuse(&Refusal("Access denied".into())),
+            Change::Disable => self.level = USER,
+            Change::Leave => return false,
+            Change::Length(rows) => self.terminal.rows = rows,
+            Change::Width(columns) => self.terminal.columns = columns,
+            Change::Privilege => self.put_line(&format!("Current privilege level is {}", self.level)),
+            Change::History => {
+                let lines: Vec<String> = self.editor.history().map(|line| format!("  {line}")).collect();
+                lines.iter().for_each(|line| self.put_line(line));
+            }
+            Change::Help => {
+                for line in [
+                    "Help may be asked for at any point by a question mark `?`:",
+                    "1. after a blank, for what may come next (`show ?`)",
+                    "2. within a word, for what begins so (`sh?`)",
+                    "Words may be abbreviated as long as they are of one command alone; Tab completes them.",
+                ] {
+                    self.put_line(line);
+                }
+            }
+        }
+        true
+    }
+
+    fn refuse(&mut self, Refusal(words): &Refusal) {
+        self.refused = true;
+        for line in words.lines() {
+            self.put_line(&format!("% {line}"));
+        }
+    }
+
+    /// In the words of IOS, with the mark under what is wrong.
+    fn not_understood(&mut self, no_match: &NoMatch) {
+        self.refused = true;
+        if let NoMatch::Invalid { at, .. } = no_match {
+            let prompt = if self.terminal.interactive { self.prompt_text().len() } else { 0 };
+            self.put_line(&format!("{}^", " ".repeat(prompt + at)));
+        }
+        self.put_line(&no_match.to_string());
+        if let NoMatch::Invalid { why: Some(why), .. } = no_match {
+            self.put_line(&format!("% {why}"));
+        }
+        self.put_line("");
+    }
+
+    fn page(&self, filter: Option<Filter>) -> Page {
+        let rows = if self.terminal.interactive { self.terminal.rows } else { 0 };
+        Page { pager: Pager::new(rows, self.terminal.columns), filter }
+    }
+
+    /// Shows lines page by page; `false`: the operator has seen enough.
+    async fn show(&mut self, page: &mut Page, lines: Vec<String>) -> io::Result<bool> {
+        for line in lines {
+            if page.filter.as_mut().is_none_or(|filter| filter.passes(&line))
+                && !self.turn(&mut page.pager, &line).await?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// All lines have come: what is left to say.
+    async fn end(&mut self, mut page: Page) -> io::Result<()> {
+        if let Some(line) = page.filter.as_ref().and_then(Filter::end) {
+            self.turn(&mut page.pager, &line).await?;
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self, pager: &mut Pager, line: &str) -> io::Result<bool> {
+        while pager.turn(line) == Turn::Wait {
+            self.shown.extend(MORE.as_bytes());
+            self.flush().await?;
+            let goes_on = match timeout(IDLE_MAX, self.keys.next()).await {
+                Ok(Key::Byte(key)) => pager.key(key),
+                Ok(Key::Size(..)) => true,
+                Ok(Key::End) | Err(_) => false,
+            };
+            self.shown.extend(Pager::erase().as_bytes());
+            if !goes_on {
+                return Ok(false);
+            }
+        }
+        self.put_line(line);
+        if self.shown.len() > SHOWN_AT_ONCE {
+            self.flush().await?;
+        }
+        Ok(true)
+    }
+
+    async fn show_all(&mut self, lines: Vec<String>) -> io::Result<()> {
+        let mut page = self.page(None);
+        self.show(&mut page, lines).await.map(drop)
+    }
+
+    async fn help(&mut self, line: &str) -> io::Result<()> {
+        if let Some((_, pipe)) = line.split_once('|') {
+            let word = pipe.trim();
+            let lines: Vec<String> = FILTERS
+                .iter()
+                .filter(|(name, _)| name.starts_with(word))
+                .map(|(name, help)| format!("  {name:10}  {help}"))
+                .collect();
+            return self.show_all(lines).await;
+        }
+        let state = self.state().await;
+        let help = commands::grammar(self.level).help(line, objects(state.as_deref()));
+        match help {
+            Ok(Help::Words(words)) => self.show_all(vec![words.join("  ")]).await,
+            Ok(Help::Next(lines)) => {
+                let width = lines.iter().map(|(shown, _)| shown.len()).max().unwrap_or(0);
+                let lines = lines.iter().map(|(shown, help)| format!("  {shown:width$}  {help}").trim_end().to_owned());
+                self.show_all(lines.collect()).await
+            }
+            Err(no_match) => {
+                let refused = self.refused;
+                self.not_understood(&no_match);
+                // A question is no command.
+                self.refused = refused;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn objects(state: Option<&State>) -> &dyn Objects {
+    match state {
+        Some(state) => state,
+        None => &Nothing,
+    }
+}
