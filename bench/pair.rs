@@ -26,7 +26,7 @@ struct Options {
     /// Connections that are open meanwhile.
     #[arg(long, default_value_t = 5_000)]
     connections: usize,
-    /// Faults, all by default: kill, hang, power-off, uplink-cut, cross-cut, hand-over.
+    /// Faults, all by default: nothing, kill, hang, power-off, uplink-cut, cross-cut, hand-over.
     #[arg(long, value_delimiter = ',')]
     faults: Vec<Fault>,
     /// Faults with the fast timers (20 and 100 ms).

@@ -36,6 +36,8 @@ const TALK_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
+    /// None: what the machine of the trial adds by itself.
+    Nothing,
     /// The owner's daemon is killed (SIGKILL), and started again.
     Kill,
     /// The owner's daemon is stopped (SIGSTOP), and wakes up 5 s later.
@@ -51,11 +53,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 6] =
-        [Self::Kill, Self::Hang, Self::PowerOff, Self::UplinkCut, Self::CrossCut, Self::HandOver];
+    pub const ALL: [Self; 7] =
+        [Self::Nothing, Self::Kill, Self::Hang, Self::PowerOff, Self::UplinkCut, Self::CrossCut, Self::HandOver];
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing",
             Self::Kill => "kill",
             Self::Hang => "hang",
             Self::PowerOff => "power-off",
@@ -68,7 +71,7 @@ impl Fault {
     /// What is promised of silence, in 99 of 100 cases.
     pub fn promised(self, fast: bool) -> Duration {
         Duration::from_millis(match self {
-            Self::Kill | Self::Hang | Self::HandOver => 100,
+            Self::Nothing | Self::Kill | Self::Hang | Self::HandOver => 100,
             Self::PowerOff if fast => 150,
             Self::PowerOff | Self::UplinkCut | Self::CrossCut => 300,
         })
@@ -76,7 +79,7 @@ impl Fault {
 
     /// The other box owns afterwards.
     fn moves(self) -> bool {
-        !matches!(self, Self::UplinkCut | Self::CrossCut)
+        !matches!(self, Self::Nothing | Self::UplinkCut | Self::CrossCut)
     }
 }
 
@@ -227,6 +230,7 @@ impl Stage {
     async fn inflict(&mut self, fault: Fault, owner: usize, began: Instant) -> anyhow::Result<()> {
         let site = &mut self.site;
         match fault {
+            Fault::Nothing => {}
             Fault::Kill => {
                 site.balancer(owner)?.process().kill()?;
             }
@@ -260,7 +264,7 @@ impl Stage {
             Fault::PowerOff => site.power_on(owner)?,
             Fault::UplinkCut => site.site.ip(ROUTER, "link set lan1 up\nlink set lan2 up")?,
             Fault::CrossCut => site.site.ip(PANEL, "link set x1 up\nlink set x2 up")?,
-            Fault::Hang | Fault::HandOver => {}
+            Fault::Nothing | Fault::Hang | Fault::HandOver => {}
         }
         Ok(())
     }

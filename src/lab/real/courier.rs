@@ -58,7 +58,8 @@ pub fn start_imap(machine: &mut Machine) -> Result<(), LabError> {
     let server = ["/usr/lib/courier/courier/imaplogin", "/usr/bin/imapd", "."];
     let environment = [
         ("IMAP_CAPABILITY", "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE SORT QUOTA IDLE"),
-        ("IMAP_USELOCKS", "1"),
+        // All machines share the store: one that hangs, or is killed, would leave a mailbox locked for the others.
+        ("IMAP_USELOCKS", "0"),
         // Would watch mailboxes by a daemon that does not run here.
         ("IMAP_ENHANCEDIDLE", "0"),
     ];
