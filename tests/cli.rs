@@ -229,6 +229,28 @@ async fn the_configuration_is_shown_as_tools_expect_it() {
 }
 
 #[tokio::test]
+async fn the_keys_at_the_end_of_a_page_are_taken_as_keys() {
+    let fake = Arc::new(Fake::default());
+    let mut live = Live::new(&fake, 15, 6);
+    live.until("lb1>").await;
+    // As some clients end a line: the second byte is of the first key.
+    live.type_keys("show server backup\r\n").await;
+    live.until(" --More-- ").await;
+    live.type_keys("\x1b[6~").await;
+    live.until("lb1>").await;
+    assert_eq!(live.line("show privilege", "lb1>").await, "show privilege\r\nCurrent privilege level is 1\r\n");
+}
+
+#[tokio::test]
+async fn a_filter_sees_what_does_not_fit_on_the_screen() {
+    let fake = Arc::new(Fake::default());
+    let mut live = Live::new(&fake, 15, 0);
+    live.until("lb1>").await;
+    assert!(!live.line("show server keepalive", "lb1>").await.contains("500 µs"));
+    assert!(live.line("show server keepalive | include 500 µs", "lb1>").await.contains("500 µs"));
+}
+
+#[tokio::test]
 async fn who_may_not_is_not_let() {
     let fake = Arc::new(Fake::default());
     let mut live = Live::new(&fake, 1, 0);
@@ -260,6 +282,8 @@ async fn orders_reach_the_daemon_and_its_refusals_the_operator() {
 #[tokio::test]
 async fn a_command_by_itself_has_an_exit_status_and_json() {
     let fake = Arc::new(Fake::default());
+    let (status, text) = exec(&fake, "show server real nosuch").await;
+    assert_eq!((status, text.as_str()), (1, "% there is no real server nosuch\n"));
     let (status, text) = exec(&fake, "show nosuch").await;
     assert_eq!((status, text.as_str()), (1, "     ^\n% Invalid input detected at '^' marker.\n\n"));
     let (status, text) = exec(&fake, "show server backup | json").await;
@@ -273,7 +297,10 @@ async fn a_command_by_itself_has_an_exit_status_and_json() {
 #[tokio::test]
 async fn a_script_is_done_line_by_line_and_tells_if_one_was_refused() {
     let fake = Arc::new(Fake::default());
-    for (script, expected) in [("show privilege\nshow priv\n", 0), ("nosuch\nshow privilege\n", 1)] {
+    // The last line need not be ended, and a question mark in a script is one.
+    for (script, expected) in
+        [("show privilege\nshow version | inc a?q\nshow priv", 0), ("nosuch\nshow privilege\n", 1)]
+    {
         let (output, mut screen) = duplex(1 << 16);
         let (keys, input) = mpsc::channel(4);
         keys.send(Input::Bytes(script.as_bytes().to_vec())).await.unwrap();

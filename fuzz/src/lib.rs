@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lbd::cli::notation::{self, Draft};
 use lbd::config::{
     DnsProbe, FtpProbe, HttpProbe, Login, MailboxProbe, Security, SmtpProbe, TlsOptions,
 };
@@ -429,4 +430,36 @@ pub fn copy(data: &[u8]) {
             }
         }
     }
+}
+
+/// What an administrator, or whoever has his keyboard, can type: any bytes leave an editor that shows what it holds.
+pub fn editor(data: &[u8]) {
+    let mut editor = lbd::cli::editor::Editor::default();
+    for byte in data {
+        let mut shown = Vec::new();
+        let event = editor.feed(*byte, &mut shown);
+        // A line is drawn once and gone over once, whatever the key; of four bytes a character.
+        assert!(shown.len() <= 6 * 4 * 4_096, "{} bytes for one key", shown.len());
+        assert!(String::from_utf8(shown).is_ok(), "what is shown is text");
+        if let Some(lbd::cli::editor::Event::Line(line)) = event {
+            assert!(line.chars().count() <= 4_096 && !line.contains(char::is_control), "{line:?}");
+        }
+    }
+}
+
+/// Any text as commands of a configuration: what the reader of the file takes can be printed and typed again.
+pub fn commands(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut draft = Draft::new(serde_json::Value::Null);
+    for line in text.lines() {
+        // A line that is none changes nothing.
+        _ = draft.apply(line);
+    }
+    let Ok(loaded) = lbd::config::parse("fuzz", &draft.tree.to_string()) else { return };
+    let printed = notation::render(&loaded.config);
+    let mut again = Draft::new(serde_json::Value::Null);
+    let applied = again.apply_all(printed.iter().map(String::as_str));
+    assert!(applied.is_ok(), "{applied:?}");
+    let read = lbd::config::parse("fuzz", &again.tree.to_string()).map(|loaded| loaded.config);
+    assert_eq!(read.ok().as_ref(), Some(&loaded.config), "{printed:#?}");
 }

@@ -34,6 +34,8 @@ const SESSIONS_MAX: usize = 16;
 const FRAME_MAX: usize = 16 * 1024;
 /// Who connects says at once what he wants.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// A terminal that has taken nothing for so long is given up, with its session.
+const READ_WITHIN: Duration = Duration::from_secs(600);
 /// What was read and not taken yet.
 const INPUTS: usize = 16;
 
@@ -77,9 +79,14 @@ pub fn bind(run_dir: &Path) -> io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
     let places = Arc::new(Semaphore::new(SESSIONS_MAX));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((mut stream, _)) => {
+                let Ok(place) = places.clone().try_acquire_owned() else {
+                    let words = format!("% {SESSIONS_MAX} sessions are open, which is as many as may be\r\n");
+                    // There is room for a frame in any new socket; whoever is gone needs no answer.
+                    let _ = timeout(HELLO_WITHIN, turn_away(&mut stream, &words)).await;
+                    continue;
+                };
                 let control = control.clone();
                 tokio::spawn(async move {
                     // A client that goes away ends its session: no error of ours.
@@ -93,6 +100,11 @@ pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
             }
         }
     }
+}
+
+async fn turn_away(stream: &mut UnixStream, words: &str) -> io::Result<()> {
+    send_frame(stream, DATA, words.as_bytes()).await?;
+    send_frame(stream, EXIT, &[1]).await
 }
 
 async fn attend(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()> {
@@ -142,7 +154,7 @@ async fn tell(mut shown: DuplexStream, write: &mut OwnedWriteHalf) -> io::Result
         if count == 0 {
             return Ok(());
         }
-        send_frame(write, DATA, buffer.get(..count).unwrap_or_default()).await?;
+        timeout(READ_WITHIN, send_frame(write, DATA, buffer.get(..count).unwrap_or_default())).await??;
     }
 }
 
@@ -182,6 +194,11 @@ pub mod client {
     use tokio::signal::unix::{SignalKind, signal};
 
     use super::*;
+
+    /// Ctrl-]: leaves a session whose daemon hangs, as telnet has it.
+    const ESCAPE_KEY: u8 = 0x1d;
+    /// A session has a prompt within this time.
+    const SPEAKS_WITHIN: Duration = Duration::from_secs(10);
 
     /// A terminal that passes every key on; as it was before, when this is dropped.
     struct Raw(Termios);
@@ -240,7 +257,6 @@ pub mod client {
         let takes_input = line.is_none();
         let hello = Hello { interactive, rows: rows.into(), columns: columns.into(), line };
         send_frame(&mut write, HELLO, &serde_json::to_vec(&hello)?).await?;
-        let _raw = if interactive { Some(Raw::set()?) } else { None };
         let mut resized = signal(SignalKind::window_change())?;
         let mut keys = type_keys(takes_input)?;
         let typist = tokio::spawn(async move {
@@ -248,7 +264,8 @@ pub mod client {
                 tokio::select! {
                     // When nothing comes any more the socket's end says so, and the session ends.
                     bytes = keys.recv(), if takes_input => match bytes {
-                        None => return Ok::<(), io::Error>(()),
+                        None => return Ok::<bool, io::Error>(false),
+                        Some(bytes) if interactive && bytes.contains(&ESCAPE_KEY) => return Ok(true),
                         Some(bytes) => send_frame(&mut write, DATA, &bytes).await?,
                     },
                     _ = resized.recv() => {
@@ -260,8 +277,29 @@ pub mod client {
             }
         });
         let mut screen = stdout();
+        // A frame is read to its end, whatever else comes meanwhile.
+        let (send, mut frames) = mpsc::channel(INPUTS);
+        let reader = tokio::spawn(async move {
+            while let Ok(Some(frame)) = frame(&mut read).await {
+                if send.send(frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        // A session has a prompt at once; a command by itself may take its time.
+        let mut next = match timeout(SPEAKS_WITHIN, frames.recv()).await {
+            Ok(first) => first,
+            Err(_) if interactive => {
+                let within = SPEAKS_WITHIN.as_secs();
+                anyhow::bail!("the daemon accepts, and says nothing for {within} s: it hangs; its log may say why")
+            }
+            Err(_) => frames.recv().await,
+        };
+        // Only now: keys of a raw terminal reach nobody but the daemon.
+        let _raw = if interactive { Some(Raw::set()?) } else { None };
+        let (mut typist, mut types) = (typist, true);
         let status = loop {
-            match frame(&mut read).await? {
+            match next {
                 Some((DATA, bytes)) => {
                     screen.write_all(&bytes)?;
                     screen.flush()?;
@@ -269,7 +307,19 @@ pub mod client {
                 Some((EXIT, status)) => break status.first().copied().unwrap_or(1),
                 _ => break 1,
             }
+            next = loop {
+                tokio::select! {
+                    next = frames.recv() => break next,
+                    ended = &mut typist, if types => {
+                        types = false;
+                        if matches!(ended, Ok(Ok(true))) {
+                            break None;
+                        }
+                    }
+                }
+            };
         };
+        reader.abort();
         typist.abort();
         Ok(status)
     }

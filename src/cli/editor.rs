@@ -64,9 +64,16 @@ pub struct Editor {
     after_cr: bool,
     /// Nothing is echoed, nothing remembered, and `?` is a character: a password.
     pub secret: bool,
+    /// Nobody types: `?` is a character, and Tab a blank.
+    script: bool,
 }
 
 impl Editor {
+    /// For the lines of a script, which nobody types.
+    pub fn of_script() -> Self {
+        Self { script: true, ..Self::default() }
+    }
+
     /// Takes one byte; what is to be shown for it is added to `out`.
     pub fn feed(&mut self, byte: u8, out: &mut Vec<u8>) -> Option<Event> {
         let after_cr = std::mem::take(&mut self.after_cr);
@@ -121,6 +128,7 @@ impl Editor {
             0x05 => self.move_to(self.line.len(), out),
             0x06 => self.move_to(self.cursor + 1, out),
             BACKSPACE | 0x7f => self.delete(self.cursor.saturating_sub(1), self.cursor, out),
+            b'\t' if self.script => self.insert(' ', out),
             b'\t' if !self.secret => return Some(Event::Tab(self.until_cursor())),
             0x0b => self.kill(self.cursor, self.line.len(), out),
             0x0c | 0x12 => return Some(Event::Redraw),
@@ -130,18 +138,14 @@ impl Editor {
             0x15 => self.kill(0, self.cursor, out),
             0x16 => self.pending = Pending::Quoted,
             0x17 => self.kill(self.word_before(), self.cursor, out),
-            0x19 => {
-                for c in self.killed.clone() {
-                    self.insert(c, out);
-                }
-            }
+            0x19 => self.insert_all(self.killed.clone(), out),
             0x1a => return Some(Event::End(self.end_line(out))),
             ESCAPE => self.pending = Pending::Escape,
             // As ServerIrons have it: a question mark that is meant. The grammar takes the backslash away.
             b'?' if !self.secret && self.line.get(..self.cursor).and_then(<[char]>::last) == Some(&'\\') => {
                 self.insert('?', out);
             }
-            b'?' if !self.secret => return Some(Event::Help(self.until_cursor())),
+            b'?' if !self.secret && !self.script => return Some(Event::Help(self.until_cursor())),
             0x20..=0x7e | 0x80.. => self.character_begins(byte, out),
             _ => {}
         }
@@ -195,7 +199,12 @@ impl Editor {
 
     /// Adds text at the cursor, as if it had been typed.
     pub fn add(&mut self, text: &str, out: &mut Vec<u8>) {
-        text.chars().for_each(|c| self.insert(c, out));
+        self.insert_all(text.chars().collect(), out);
+    }
+
+    /// Nothing has been typed since the last line.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
     }
 
     /// Old lines, the oldest first.
@@ -228,14 +237,20 @@ impl Editor {
     }
 
     fn insert(&mut self, c: char, out: &mut Vec<u8>) {
-        if self.line.len() >= LINE_MAX || c.is_control() {
+        self.insert_all(vec![c], out);
+    }
+
+    /// All, or nothing where there is no room; drawn once.
+    fn insert_all(&mut self, text: Vec<char>, out: &mut Vec<u8>) {
+        if self.line.len() + text.len() > LINE_MAX || text.iter().any(|c| c.is_control()) {
             out.push(BELL);
             return;
         }
-        self.line.insert(self.cursor, c);
-        self.cursor += 1;
+        let from = self.cursor;
+        self.cursor += text.len();
+        self.line.splice(from..from, text);
         if !self.secret {
-            self.draw_from(self.cursor - 1, 0, out);
+            self.draw_from(from, 0, out);
         }
     }
 

@@ -166,6 +166,23 @@ fn a_password_is_not_shown_nor_remembered_and_may_have_a_question_mark() {
 }
 
 #[test]
+fn in_a_script_nobody_asks_for_help() {
+    let mut terminal = Terminal::new();
+    terminal.editor.script = true;
+    assert_eq!(terminal.key(b"show\tserver | include a?b\n").events, [Event::Line("show server | include a?b".into())]);
+}
+
+#[test]
+fn what_is_put_back_is_drawn_once() {
+    let mut terminal = Terminal::new();
+    terminal.key(&[b'a'; 2_000]).key(b"\x15");
+    terminal.key(&[b'b'; 2_000]).key(b"\x01");
+    let mut out = Vec::new();
+    terminal.editor.feed(0x19, &mut out);
+    assert!(out.len() < 10_000, "{}", out.len());
+}
+
+#[test]
 fn the_keys_that_leave() {
     let mut terminal = Terminal::new();
     terminal.key(b"drop me\x03x\x04\x7fexit\x1a\x04");

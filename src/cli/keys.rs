@@ -24,6 +24,7 @@ pub enum Key {
 /// Bytes that are typed ahead while a command runs; beyond, the sender waits.
 const AHEAD_MAX: usize = 64 * 1024;
 const INTERRUPT: u8 = 3;
+const ESCAPE: u8 = 27;
 
 #[derive(Debug)]
 pub struct Keys {
@@ -55,6 +56,19 @@ impl Keys {
                 Some(Input::Bytes(bytes)) => self.ahead.extend(bytes),
                 Some(Input::Size(rows, columns)) => self.size = Some((rows, columns)),
                 None => return Key::End,
+            }
+        }
+    }
+
+    /// `key` was the first byte of a key: what else has come of its sequence (`ESC [ 6 ~`) goes with it.
+    pub fn drop_sequence(&mut self, key: u8) {
+        if key != ESCAPE || !matches!(self.ahead.front(), Some(b'[' | b'O')) {
+            return;
+        }
+        self.ahead.pop_front();
+        while let Some(byte) = self.ahead.pop_front() {
+            if (0x40..=0x7e).contains(&byte) {
+                return;
             }
         }
     }

@@ -26,6 +26,12 @@ impl Pager {
         Self { length, width, left: length.saturating_sub(1) }
     }
 
+    /// The terminal has another size.
+    pub fn resize(&mut self, length: usize, width: usize) {
+        (self.length, self.width) = (length, width);
+        self.left = self.left.min(length.saturating_sub(1));
+    }
+
     /// The next line.
     pub fn turn(&mut self, line: &str) -> Turn {
         if self.length == 0 {

@@ -81,6 +81,11 @@ pub struct Session<W> {
     terminal: Terminal,
     /// A command was refused.
     refused: bool,
+    /// `terminal length` and `terminal width` were typed.
+    said_length: bool,
+    said_width: bool,
+    /// The last key at `--More--` was CR: a LF or NUL behind it belongs to it.
+    after_cr: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Session<W> {
@@ -96,12 +101,15 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             level: who.level,
             who,
             hostname: "lb".to_owned(),
-            editor: Editor::default(),
+            editor: if terminal.interactive { Editor::default() } else { Editor::of_script() },
             keys: Keys::new(input),
             output,
             shown: Vec::new(),
             terminal,
             refused: false,
+            said_length: false,
+            said_width: false,
+            after_cr: false,
         }
     }
 
@@ -126,10 +134,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             let goes_on = match timeout(IDLE_MAX, self.keys.next()).await {
                 Ok(Key::Byte(byte)) => self.byte(byte).await?,
                 Ok(Key::Size(rows, columns)) => {
-                    (self.terminal.rows, self.terminal.columns) = (rows, columns);
+                    self.resize(rows, columns);
                     true
                 }
-                Ok(Key::End) => false,
+                // The last line of a script need not be ended.
+                Ok(Key::End) => !self.terminal.interactive && !self.editor.is_empty() && self.byte(b'\n').await?,
                 Err(_) => {
                     self.put_line("");
                     self.put_line(&format!(
@@ -146,6 +155,16 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         }
     }
 
+    /// What was said by a command counts, whatever size the terminal has.
+    fn resize(&mut self, rows: usize, columns: usize) {
+        if !self.said_length {
+            self.terminal.rows = rows;
+        }
+        if !self.said_width {
+            self.terminal.columns = columns;
+        }
+    }
+
     async fn byte(&mut self, byte: u8) -> io::Result<bool> {
         let mut echo = Vec::new();
         let event = self.editor.feed(byte, &mut echo);
@@ -155,6 +174,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let Some(event) = event else { return Ok(true) };
         let goes_on = match event {
             Event::Line(line) | Event::End(line) => {
+                self.after_cr = byte == b'\r';
                 // What was typed is seen before what it does.
                 self.flush().await?;
                 self.audited(&line).await?
@@ -222,12 +242,12 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
     /// Carries out a line, and writes down who typed it, and what came of it; `false`: the session is over.
     async fn audited(&mut self, line: &str) -> io::Result<bool> {
-        let before = std::mem::take(&mut self.refused);
+        let (before, level) = (std::mem::take(&mut self.refused), self.level);
         let goes_on = self.line(line).await;
         let text = line.trim();
         if !text.is_empty() {
             let outcome = if self.refused { "refused" } else { "done" };
-            info!("cli: {} from {}, level {}: {text:?}: {outcome}", self.who.user, self.who.from, self.level);
+            info!("cli: {} from {}, level {level}: {text:?}: {outcome}", self.who.user, self.who.from);
         }
         self.refused |= before;
         goes_on
@@ -243,8 +263,13 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Some((text, pipe)) => (text, Some(pipe)),
             None => (line, None),
         };
-        let state = self.state().await;
-        let found = commands::grammar(self.level).find(text, objects(state.as_deref()));
+        // The state is made for whoever asks: not for what concerns the session alone, whatever names there are.
+        let grammar = commands::grammar(self.level);
+        let (mut state, mut found) = (None, grammar.find(text, &Nothing));
+        if !matches!(&found, Ok((entry, _)) if matches!(entry.run, Run::Session(_))) {
+            state = self.state().await;
+            found = grammar.find(text, objects(state.as_deref()));
+        }
         let (entry, args) = match found {
             Ok((entry, args)) => (*entry, args),
             Err(no_match) => {
@@ -290,7 +315,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 let text = serde_json::to_string_pretty(&value(state, &call.args)).unwrap_or_default();
                 Ok(text.lines().map(str::to_owned).collect())
             }
-            (Run::Show(text, _), Some(state)) => text(state, &call.args, self.width()),
+            // A filter sees the whole of a line, also what would not fit.
+            (Run::Show(text, _), Some(state)) => {
+                text(state, &call.args, if filter.is_some() { 0 } else { self.width() })
+            }
             (Run::Do(act), _) => tokio::select! {
                 result = act(call) => result,
                 () = self.keys.interrupted() => {
@@ -369,8 +397,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Change::Enable => self.refuse(&Refusal("Access denied".into())),
             Change::Disable => self.level = USER,
             Change::Leave => return false,
-            Change::Length(rows) => self.terminal.rows = rows,
-            Change::Width(columns) => self.terminal.columns = columns,
+            Change::Length(rows) => (self.terminal.rows, self.said_length) = (rows, true),
+            Change::Width(columns) => (self.terminal.columns, self.said_width) = (columns, true),
             Change::Privilege => self.put_line(&format!("Current privilege level is {}", self.level)),
             Change::History => {
                 let lines: Vec<String> = self.editor.history().map(|line| format!("  {line}")).collect();
@@ -440,11 +468,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         while pager.turn(line) == Turn::Wait {
             self.shown.extend(MORE.as_bytes());
             self.flush().await?;
-            let goes_on = match timeout(IDLE_MAX, self.keys.next()).await {
-                Ok(Key::Byte(key)) => pager.key(key),
-                Ok(Key::Size(..)) => true,
-                Ok(Key::End) | Err(_) => false,
-            };
+            let goes_on = self.key_at_more(pager).await;
             self.shown.extend(Pager::erase().as_bytes());
             if !goes_on {
                 return Ok(false);
@@ -455,6 +479,29 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             self.flush().await?;
         }
         Ok(true)
+    }
+
+    /// The next key at `--More--`, which may be a sequence of bytes; whether more is to be shown.
+    async fn key_at_more(&mut self, pager: &mut Pager) -> bool {
+        loop {
+            match timeout(IDLE_MAX, self.keys.next()).await {
+                Ok(Key::Byte(b'\n' | 0)) if std::mem::take(&mut self.after_cr) => {}
+                Ok(Key::Byte(key)) => {
+                    self.after_cr = key == b'\r';
+                    let goes_on = pager.key(key);
+                    if !goes_on {
+                        // The rest of an arrow's sequence is no command.
+                        self.keys.drop_sequence(key);
+                    }
+                    return goes_on;
+                }
+                Ok(Key::Size(rows, columns)) => {
+                    self.resize(rows, columns);
+                    pager.resize(self.terminal.rows, self.terminal.columns);
+                }
+                Ok(Key::End) | Err(_) => return false,
+            }
+        }
     }
 
     async fn show_all(&mut self, lines: Vec<String>) -> io::Result<()> {

@@ -105,6 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let (network, os) = kernel.spawn(netlink::watch(netlink::Options::default())).await??;
     let listener = http::bind(config.http.listen).await?;
+    let console = cli::console::bind(&options.run_dir).context("the console's socket")?;
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
     let mut dataplane = DataPlane::load(&config.limits, Some(&options.run_dir.join("bpf")))?;
@@ -146,8 +147,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pair.as_ref().map(Pair::access),
     ));
     info!("HTTP on http://{}/", listener.local_addr()?);
-    // Its directory is that of the lock and the pins: who may connect is root alone.
-    let console = cli::console::bind(&options.run_dir).context("the console's socket")?;
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };

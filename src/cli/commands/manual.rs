@@ -12,7 +12,7 @@ which root alone may open. What is typed goes to the log, with who typed it and 
 network yet, and the configuration can be shown here (`show running-config`) and not changed yet: that is in the file.
 
 Words may be abbreviated as long as they are of one command alone. `?` says what may come next, also within a word; Tab
-completes; the keys are those of emacs; Ctrl-C ends what runs. Behind `|` stand `begin`, `count`, `exclude`, `include`,
+completes; the keys are those of emacs; Ctrl-C ends what runs; Ctrl-] leaves a session whose daemon hangs. Behind `|` stand `begin`, `count`, `exclude`, `include`,
 `section` with a regular expression, and `json`, which has the names of the [API](http.md). A page ends in `--More--`: blank, enter,
 or any other key to stop; `terminal length 0` has no pages, and a script has none.
 

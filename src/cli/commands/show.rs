@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::macros::format_description;
 
-use super::{Entry, Run, Shown, USER};
+use super::{Entry, Refusal, Run, Shown, USER};
 use crate::cli::grammar::matcher::Args;
 use crate::cli::table::{Align, Table, age, bytes, count, span};
 use crate::core::admin::AdminState;
@@ -121,12 +121,12 @@ fn is_named(args: &Args, name: &str) -> bool {
     args.value(0).is_none_or(|wanted| wanted == name)
 }
 
-/// Why nothing is shown of what was asked for.
-fn none_of(what: &str, args: &Args) -> Vec<String> {
-    vec![match args.value(0) {
-        Some(name) => format!("There is no {what} {name}"),
-        None => format!("There is no {what}"),
-    }]
+/// Nothing is there; what was asked for by its name is missed.
+fn none_of(what: &str, args: &Args) -> Shown {
+    match args.value(0) {
+        Some(name) => Err(Refusal(format!("there is no {what} {name}"))),
+        None => Ok(vec![format!("There is no {what}")]),
+    }
 }
 
 fn unix_time() -> u64 {
@@ -227,7 +227,7 @@ fn real(state: &State, args: &Args, width: usize) -> Shown {
         ]);
     }
     if table.is_empty() {
-        return Ok(none_of("real server", args));
+        return none_of("real server", args);
     }
     Ok(LEGEND.map(str::to_owned).into_iter().chain(table.lines(width)).collect())
 }
@@ -246,7 +246,7 @@ fn rank(st: &str) -> u8 {
 
 fn real_one(state: &State, name: &str, args: &Args, width: usize) -> Shown {
     let Some(server) = state.servers.iter().find(|server| server.name == name) else {
-        return Ok(none_of("real server", args));
+        return none_of("real server", args);
     };
     let shown = |address: Option<String>| address.unwrap_or_else(|| "-".into());
     let mut lines = vec![
@@ -321,7 +321,7 @@ fn virtuals(state: &State, args: &Args, width: usize) -> Shown {
             format!("{at} {}/{}", service.protocol.word(), service.ports),
         ]);
     }
-    Ok(if table.is_empty() { none_of("virtual server", args) } else { table.lines(width) })
+    if table.is_empty() { none_of("virtual server", args) } else { Ok(table.lines(width)) }
 }
 
 fn bind(state: &State, args: &Args, _: usize) -> Shown {
@@ -337,7 +337,7 @@ fn bind(state: &State, args: &Args, _: usize) -> Shown {
             lines.push(format!("  {head:>24} {}: {address}, {port} ({}{backup})", member.server, letters(member)));
         }
     }
-    Ok(if lines.is_empty() { none_of("virtual server", args) } else { lines })
+    if lines.is_empty() { none_of("virtual server", args) } else { Ok(lines) }
 }
 
 fn pool(state: &State, args: &Args, width: usize) -> Shown {
@@ -359,7 +359,7 @@ fn pool(state: &State, args: &Args, width: usize) -> Shown {
             pool.check.clone(),
         ]);
     }
-    Ok(if table.is_empty() { none_of("pool", args) } else { table.lines(width) })
+    if table.is_empty() { none_of("pool", args) } else { Ok(table.lines(width)) }
 }
 
 /// Each check once, though it may stand for several members.
@@ -403,7 +403,7 @@ fn keepalive(state: &State, args: &Args, width: usize) -> Shown {
             format!("{}{held}", check.last.clone().unwrap_or_else(|| "none yet".to_owned())),
         ]);
     }
-    Ok(if table.is_empty() { vec!["Nothing is checked".to_owned()] } else { table.lines(width) })
+    if table.is_empty() { none_of("check of a real server", args) } else { Ok(table.lines(width)) }
 }
 
 fn drain(state: &State, _: &Args, width: usize) -> Shown {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use table::{Form, LINES, Line};
 
 use super::grammar::argument::{self, Argument, Kind};
-use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, Objects, Typed, quoted};
+use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, Objects, Typed, quoted, words};
 use super::grammar::syntax::{Token, compile};
 use crate::config::{Config, to_yaml};
 
@@ -169,7 +169,12 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
     };
     for line in LINES {
         add(line.mode, format!("{} {}", line.words, line.value), line.help, Act::Set(line));
-        let value = if line.value.is_empty() { String::new() } else { format!("[{}]", line.value) };
+        // Of a list one is taken away, and never all by a line that was ended too soon.
+        let value = match line.form {
+            Form::Each | Form::Objects(_) | Form::Named(_) => line.value.to_owned(),
+            _ if line.value.is_empty() => String::new(),
+            _ => format!("[{}]", line.value),
+        };
         add(line.mode, format!("no {} {value}", line.words), line.help, Act::Unset(line));
     }
     for (key, words, mode) in SECTIONS {
@@ -254,6 +259,8 @@ impl Draft {
                     self.carry_out(*act, &args);
                     return Ok(());
                 }
+                // A word that this mode does not have may be of one further out; a value that is wrong is not.
+                Err(error) if !is_about_its_word(line, &error) => return Err(first.unwrap_or(error)),
                 // The nearest mode knows best what was meant.
                 Err(error) => first = first.or(Some(error)),
             }
@@ -275,8 +282,11 @@ impl Draft {
                 self.object();
             }
             Act::Remove(key) => {
-                if let Some(objects) = self.object().get_mut(key).and_then(Value::as_object_mut) {
-                    objects.remove(&name);
+                let object = self.object();
+                let Some(objects) = object.get_mut(key).and_then(Value::as_object_mut) else { return };
+                objects.remove(&name);
+                if objects.is_empty() {
+                    object.remove(key);
                 }
             }
             Act::EnterBackup => {
@@ -305,6 +315,13 @@ impl Draft {
             as_map(object.entry(step.clone()).or_insert_with(|| Value::Object(Map::new())))
         })
     }
+}
+
+/// Whether what is wrong is the word that says what a line does.
+fn is_about_its_word(line: &str, error: &NoMatch) -> bool {
+    let words = words(line);
+    let says = words.iter().find(|word| word.text != "no");
+    matches!(error, NoMatch::Invalid { at, .. } if says.is_some_and(|word| word.at == *at))
 }
 
 /// What is no object becomes one: a tree has objects where this module goes.
@@ -366,7 +383,7 @@ fn set(object: &mut Map<String, Value>, line: &Line, args: &Args) {
             let first = parts.first().map_or("", |(_, key)| key);
             let list = as_list(object.entry(key).or_insert_with(|| Value::Array(Vec::new())));
             // A short one is its first part.
-            let is_it = |old: &Value| Some(old.get(first).unwrap_or(old)) == value.get(first);
+            let is_it = |old: &Value| value.get(first).is_some_and(|new| is_same(old.get(first).unwrap_or(old), new));
             match list.iter_mut().find(|old| is_it(old)) {
                 Some(old) => *old = Value::Object(value),
                 None => list.push(Value::Object(value)),
@@ -379,22 +396,53 @@ fn set(object: &mut Map<String, Value>, line: &Line, args: &Args) {
     }
 }
 
+/// Takes a key away, and what becomes empty by that: to the reader of the file an empty object may say something. One
+/// that is there by being empty (`sticky on`) stays, unless it is what is taken away.
 fn unset(object: &mut Map<String, Value>, line: &Line, args: &Args) {
-    let (object, key) = place(object, line.key);
-    let Some(value) = object.get_mut(key) else { return };
+    let (step, rest) = line.key.split_once('.').map_or((line.key, None), |(step, rest)| (step, Some(rest)));
+    let Some(value) = object.get_mut(step) else { return };
     let wanted = args.0.iter().find(|typed| matches!(typed.token, Token::Argument(_)));
-    match (line.form, wanted) {
-        (Form::Each, Some(wanted)) => as_list(value).retain(|old| !is_same(old, &typed_value(Some(wanted)))),
-        (Form::Objects(parts), Some(wanted)) => {
+    match rest {
+        // No key has more than two steps.
+        Some(key) => {
+            let Some(inner) = value.as_object_mut() else { return };
+            let Some(value) = inner.get_mut(key) else { return };
+            if is_gone(value, line.form, wanted) {
+                inner.remove(key);
+            }
+            if inner.is_empty() && step != "persistence" {
+                object.remove(step);
+            }
+        }
+        None => {
+            if is_gone(value, line.form, wanted) {
+                object.remove(step);
+            }
+        }
+    }
+}
+
+/// Takes what is wanted out of a value; whether nothing is left of it.
+fn is_gone(value: &mut Value, form: Form, wanted: Option<&Typed>) -> bool {
+    let wanted_value = typed_value(wanted);
+    match form {
+        Form::Each => {
+            let list = as_list(value);
+            list.retain(|old| !is_same(old, &wanted_value));
+            list.is_empty()
+        }
+        Form::Objects(parts) => {
             let first = parts.first().map_or("", |(_, key)| key);
-            as_list(value).retain(|old| !is_same(old.get(first).unwrap_or(old), &typed_value(Some(wanted))));
+            let list = as_list(value);
+            list.retain(|old| !is_same(old.get(first).unwrap_or(old), &wanted_value));
+            list.is_empty()
         }
-        (Form::Named(_), Some(wanted)) => {
-            as_map(value).remove(&wanted.text);
+        Form::Named(_) => {
+            let named = as_map(value);
+            named.remove(wanted.map_or("", |typed| typed.text.as_str()));
+            named.is_empty()
         }
-        _ => {
-            object.remove(key);
-        }
+        _ => true,
     }
 }
 
@@ -445,6 +493,13 @@ fn typed_value(typed: Option<&Typed>) -> Value {
             Some(ports) => ports.first.into(),
             None => text.into(),
         },
+        // One address has one spelling, or `no` would not find it.
+        Token::Argument(Argument::Address | Argument::Address4 | Argument::Address6) => {
+            text.parse::<std::net::IpAddr>().map_or_else(|_| text.into(), |address| address.to_string().into())
+        }
+        Token::Argument(Argument::Prefix) => {
+            argument::prefix(text).map_or_else(|| text.into(), |prefix| prefix.to_string().into())
+        }
         Token::Argument(Argument::Time) if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}s").into(),
         Token::Argument(Argument::Share) => argument::share(text)
             .map_or_else(|| text.into(), |share| format!("{}.{:02}%", share / 100, share % 100).into()),

@@ -40,30 +40,60 @@ fn commands_that_are_typed_again_change_nothing() {
     }
 }
 
+/// What was typed and taken back leaves nothing.
 #[test]
 fn every_command_can_be_undone() {
-    let mut draft = Draft::new(Value::Null);
-    let before = draft.tree.clone();
-    for (line, undo) in [
-        ("bridge port eth0", "no bridge port eth0"),
-        ("server source-nat-ip 10.1.0.9 ports 2000-2999", "no server source-nat-ip 10.1.0.9"),
-        ("server limit connections 4096", "no server limit connections"),
-        ("server real mx1", "no server real mx1"),
-        ("server backup", "no server backup"),
+    for (enter, line, undo) in [
+        ("", "bridge port eth0", "no bridge port eth0"),
+        ("", "server inside FD00::0:1/64", "no server inside fd00::1/64"),
+        ("", "server source-nat-ip 10.1.0.9 ports 2000-2999", "no server source-nat-ip 10.1.0.9"),
+        ("", "server limit connections 4096", "no server limit connections"),
+        ("", "server real mx1", "no server real mx1"),
+        ("", "server backup", "no server backup"),
+        ("server backup", "path lan local 10.0.0.1 peer 10.0.0.2", "no path lan"),
+        ("server backup", "fence timeout 5s", "no fence timeout"),
+        ("server backup", "fence command /bin/off a b", "no fence command"),
+        ("server real r", "link 02:00:00:00:00:01 port p1 vlan 7", "no link"),
+        ("server pool p", "member mx1 weight 3", "no member mx1"),
+        ("server pool p", "migrate to q", "no migrate to"),
+        ("server pool p", "check status 200", "no check status 200"),
+        ("server virtual v", "ip-address 2001:DB8::25", "no ip-address 2001:db8::25"),
+        ("server virtual v\nservice s", "sticky on", "no sticky"),
+        ("server virtual v\nservice s", "udp max-age 5s", "no udp max-age"),
+        ("server virtual v\nservice s", "timeout udp 5s", "no timeout udp 5s"),
     ] {
+        let mut draft = Draft::new(Value::Null);
+        draft.apply_all(enter.lines()).unwrap();
+        let before = draft.clone();
         draft.apply(line).unwrap();
-        draft.apply("end").unwrap();
-        assert_ne!(draft.tree, before, "{line}");
+        assert_ne!(draft.tree, before.tree, "{line}");
+        draft.mode = before.mode;
+        draft.path.clone_from(&before.path);
         draft.apply(undo).unwrap();
-        let empty =
-            |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        let left: Vec<_> = draft.tree.as_object().unwrap().iter().filter(|(_, value)| !empty(value)).collect();
-        assert!(
-            left.iter().all(|(key, value)| *key == "interfaces" && value["ports"] == serde_json::json!([])),
-            "{undo}: {left:?}"
-        );
-        draft.tree = before.clone();
+        assert_eq!(draft.tree, before.tree, "{undo}");
+        // And where there is nothing to take back, nothing comes of it.
+        draft.apply(undo).unwrap();
+        assert_eq!(draft.tree, before.tree, "{undo}, again");
     }
+}
+
+#[test]
+fn a_client_goes_on_being_bound_when_a_detail_of_it_is_taken_back() {
+    let mut draft = Draft::new(Value::Null);
+    draft.apply_all(["server virtual v", "service s", "sticky on", "sticky timeout 5m", "no sticky timeout"]).unwrap();
+    assert_eq!(draft.tree["virtual-servers"]["v"]["services"]["s"], serde_json::json!({"persistence": {}}));
+}
+
+#[test]
+fn a_bad_value_is_not_taken_for_a_command_further_out() {
+    let mut draft = Draft::new(Value::Null);
+    draft.apply_all(["server backup"]).unwrap();
+    assert!(draft.apply("h 50x").is_err(), "no hostname");
+    draft.apply_all(["server virtual v", "service s"]).unwrap();
+    assert!(draft.apply("s yes").is_err(), "no service");
+    assert!(draft.apply("no ip-address").is_err(), "not all addresses");
+    let tree = serde_json::json!({"pair": {}, "virtual-servers": {"v": {"services": {"s": {}}}}});
+    assert_eq!(draft.tree, tree);
 }
 
 #[test]
