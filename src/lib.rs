@@ -6,6 +6,8 @@ pub mod config;
 pub mod core;
 pub mod daemon;
 pub mod dataplane;
+#[cfg(test)]
+mod golden;
 pub mod health;
 pub mod http;
 pub mod lab;

@@ -259,13 +259,18 @@ pub mod client {
         send_frame(&mut write, HELLO, &serde_json::to_vec(&hello)?).await?;
         let mut resized = signal(SignalKind::window_change())?;
         let mut keys = type_keys(takes_input)?;
+        let (frames_in, mut frames) = mpsc::channel(INPUTS);
+        let leave = frames_in.clone();
         let typist = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     // When nothing comes any more the socket's end says so, and the session ends.
                     bytes = keys.recv(), if takes_input => match bytes {
-                        None => return Ok::<bool, io::Error>(false),
-                        Some(bytes) if interactive && bytes.contains(&ESCAPE_KEY) => return Ok(true),
+                        None => return Ok::<(), io::Error>(()),
+                        Some(bytes) if interactive && bytes.contains(&ESCAPE_KEY) => {
+                            _ = leave.send((EXIT, vec![1])).await;
+                            return Ok(());
+                        }
                         Some(bytes) => send_frame(&mut write, DATA, &bytes).await?,
                     },
                     _ = resized.recv() => {
@@ -278,13 +283,14 @@ pub mod client {
         });
         let mut screen = stdout();
         // A frame is read to its end, whatever else comes meanwhile.
-        let (send, mut frames) = mpsc::channel(INPUTS);
         let reader = tokio::spawn(async move {
             while let Ok(Some(frame)) = frame(&mut read).await {
-                if send.send(frame).await.is_err() {
+                if frames_in.send(frame).await.is_err() {
                     return;
                 }
             }
+            // The daemon has gone without a word of how it ended.
+            _ = frames_in.send((EXIT, vec![1])).await;
         });
         // A session has a prompt at once; a command by itself may take its time.
         let mut next = match timeout(SPEAKS_WITHIN, frames.recv()).await {
@@ -297,7 +303,6 @@ pub mod client {
         };
         // Only now: keys of a raw terminal reach nobody but the daemon.
         let _raw = if interactive { Some(Raw::set()?) } else { None };
-        let (mut typist, mut types) = (typist, true);
         let status = loop {
             match next {
                 Some((DATA, bytes)) => {
@@ -307,17 +312,7 @@ pub mod client {
                 Some((EXIT, status)) => break status.first().copied().unwrap_or(1),
                 _ => break 1,
             }
-            next = loop {
-                tokio::select! {
-                    next = frames.recv() => break next,
-                    ended = &mut typist, if types => {
-                        types = false;
-                        if matches!(ended, Ok(Ok(true))) {
-                            break None;
-                        }
-                    }
-                }
-            };
+            next = frames.recv().await;
         };
         reader.abort();
         typist.abort();

@@ -17,8 +17,7 @@ use tracing::info;
 
 use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
 use super::editor::{Editor, Event};
-use super::grammar::argument::Kind;
-use super::grammar::matcher::{Args, Help, NoMatch, Objects};
+use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects};
 use super::keys::{Input, Key, Keys};
 use super::pager::{MORE, Pager, Turn};
 use super::pipe::{FILTERS, Filter, Pipe};
@@ -56,15 +55,6 @@ pub struct Terminal {
 struct Page {
     pager: Pager,
     filter: Option<Filter>,
-}
-
-/// Where there is no state, nothing has a name.
-struct Nothing;
-
-impl Objects for Nothing {
-    fn names(&self, _: Kind) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// See the module's documentation.
@@ -190,11 +180,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 let state = self.state().await;
                 let grammar = commands::grammar(self.level);
                 let added = grammar.complete(&line, objects(state.as_deref()));
-                let mut echo = Vec::new();
-                self.editor.add(&added, &mut echo);
-                if self.terminal.interactive {
-                    self.shown.extend(echo);
-                }
+                self.editor.add(&added, &mut self.shown);
                 return Ok(true);
             }
             Event::Redraw => {
@@ -265,7 +251,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         };
         // The state is made for whoever asks: not for what concerns the session alone, whatever names there are.
         let grammar = commands::grammar(self.level);
-        let (mut state, mut found) = (None, grammar.find(text, &Nothing));
+        let (mut state, mut found) = (None, grammar.find(text, &NoObjects));
         if !matches!(&found, Ok((entry, _)) if matches!(entry.run, Run::Session(_))) {
             state = self.state().await;
             found = grammar.find(text, objects(state.as_deref()));
@@ -542,6 +528,6 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 fn objects(state: Option<&State>) -> &dyn Objects {
     match state {
         Some(state) => state,
-        None => &Nothing,
+        None => &NoObjects,
     }
 }

@@ -80,15 +80,7 @@ pub fn solicitation(mac: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
     // A source that is unspecified must not name a link-layer address (RFC 4861, section 4.3).
     let length = if source.is_unspecified() { ADVERT - OPTION } else { ADVERT };
-    let mut frame = ethernet(mac, MacAddr(0x33, 0x33, 0xff, a, b, c), EtherTypes::Ipv6, IPV6 + length);
-    if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
-        ip.set_version(6);
-        ip.set_payload_length(length as u16);
-        ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
-        ip.set_hop_limit(255);
-        ip.set_source(source);
-        ip.set_destination(group);
-    }
+    let mut frame = discovery((mac, source), (MacAddr(0x33, 0x33, 0xff, a, b, c), group), length);
     if let Some(mut solicit) = frame.get_mut(ETHERNET + IPV6..).and_then(MutableNeighborSolicitPacket::new) {
         solicit.set_icmpv6_type(Icmpv6Types::NeighborSolicit);
         solicit.set_icmpv6_code(Icmpv6Code(0));
@@ -120,16 +112,7 @@ pub fn solicited_na(mac: Mac, address: Ipv6Addr, asker: (Ipv6Addr, Mac)) -> Vec<
 }
 
 fn advertisement(mac: Mac, address: Ipv6Addr, to: (Ipv6Addr, MacAddr), flags: u8) -> Vec<u8> {
-    let mut frame = ethernet(mac, to.1, EtherTypes::Ipv6, IPV6 + ADVERT);
-    if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
-        ip.set_version(6);
-        ip.set_payload_length(ADVERT as u16);
-        ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
-        // RFC 4861, section 7.1.2: anything below 255 has passed a router, and is discarded.
-        ip.set_hop_limit(255);
-        ip.set_source(address);
-        ip.set_destination(to.0);
-    }
+    let mut frame = discovery((mac, address), (to.1, to.0), ADVERT);
     if let Some(mut advert) = frame.get_mut(ETHERNET + IPV6..).and_then(MutableNeighborAdvertPacket::new) {
         advert.set_icmpv6_type(Icmpv6Types::NeighborAdvert);
         advert.set_icmpv6_code(Icmpv6Code(0));
@@ -141,6 +124,21 @@ fn advertisement(mac: Mac, address: Ipv6Addr, to: (Ipv6Addr, MacAddr), flags: u8
             let checksum = icmpv6::checksum(&packet, &address, &to.0);
             advert.set_checksum(checksum);
         }
+    }
+    frame
+}
+
+/// A frame with room for a message of neighbour discovery of so many bytes.
+fn discovery(from: (Mac, Ipv6Addr), to: (MacAddr, Ipv6Addr), length: usize) -> Vec<u8> {
+    let mut frame = ethernet(from.0, to.0, EtherTypes::Ipv6, IPV6 + length);
+    if let Some(mut ip) = frame.get_mut(ETHERNET..).and_then(MutableIpv6Packet::new) {
+        ip.set_version(6);
+        ip.set_payload_length(length as u16);
+        ip.set_next_header(IpNextHeaderProtocols::Icmpv6);
+        // RFC 4861, section 7.1: anything below 255 has passed a router, and is discarded.
+        ip.set_hop_limit(255);
+        ip.set_source(from.1);
+        ip.set_destination(to.1);
     }
     frame
 }

@@ -1,6 +1,7 @@
 //! The manual of the commands, as the table has them.
 
 use super::{ADMIN, Entry, entries};
+use crate::cli::grammar::syntax::tokens;
 
 /// What stands above the table in `docs/cli.md`.
 const HEAD: &str = "\
@@ -35,28 +36,26 @@ pub fn page() -> String {
 
 /// The last word that is no value says what the command does.
 fn row(entry: &Entry) -> String {
-    let words = entry.syntax.split([' ', '[', ']', '<', '>', '|']).filter(|word| !word.is_empty());
-    let says =
-        words.zip(entry.help).filter(|(word, _)| *word != "no" && word.starts_with(|c: char| c.is_ascii_lowercase()));
+    let is_keyword = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    let says = tokens(entry.syntax).zip(entry.help).filter(|(word, _)| *word != "no" && is_keyword(word));
     // The words of options come after the one that names the command, which is before the first value or bracket.
     let named = entry.syntax.trim_start_matches("[no] ");
     let named = named.split(['[', '<']).next().unwrap_or_default().split(' ').filter(|word| !word.is_empty());
-    let named = named.take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).count();
+    let named = named.take_while(is_keyword).count();
     let help = says.take(named).last().map_or("", |(_, help)| help);
     format!("| `{}` | {help} |\n", entry.syntax.replace('|', "\\|"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::golden::hold;
 
     #[test]
     fn the_manual_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, page()).unwrap();
-        }
-        let found = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(found, page(), "docs/cli.md: write it anew as it says itself");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
+        hold(&path, &page()).unwrap_or_else(|difference| panic!("{difference}"));
     }
 }

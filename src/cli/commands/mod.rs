@@ -122,7 +122,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::cli::grammar::matcher::NoMatch;
+    use crate::cli::grammar::matcher::{NoMatch, NoObjects};
     use crate::cli::grammar::syntax::Token;
 
     #[test]
@@ -135,14 +135,6 @@ mod tests {
             assert!(seen.insert(entry.syntax), "{} is there twice", entry.syntax);
         }
         assert_eq!(seen.len(), TABLE.len());
-    }
-
-    struct Nothing;
-
-    impl Objects for Nothing {
-        fn names(&self, _: Kind) -> Vec<String> {
-            Vec::new()
-        }
     }
 
     /// A word of each kind of token.
@@ -194,14 +186,14 @@ mod tests {
         let grammar = grammar(ADMIN);
         for (syntax, tokens) in lines() {
             let words: Vec<String> = tokens.iter().map(example).collect();
-            let (found, _) = grammar.find(&words.join(" "), &Nothing).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+            let (found, _) = grammar.find(&words.join(" "), &NoObjects).unwrap_or_else(|e| panic!("{words:?}: {e}"));
             assert_eq!(found.syntax, syntax, "{words:?}");
             for (at, token) in tokens.iter().enumerate() {
                 let Token::Keyword(keyword) = token else { continue };
                 for length in 1..keyword.len() {
                     let mut words = words.clone();
                     words[at].truncate(length);
-                    match grammar.find(&words.join(" "), &Nothing) {
+                    match grammar.find(&words.join(" "), &NoObjects) {
                         // A whole word that goes on in another one: `session`, `sessions`.
                         Ok((found, _)) if found.syntax.split(' ').any(|word| word == words[at]) => {}
                         Ok((found, _)) => assert_eq!(found.syntax, syntax, "{words:?}"),
@@ -221,7 +213,7 @@ mod tests {
             for upto in 0..=words.len() {
                 let line = format!("{} ", words[..upto].join(" "));
                 let line = line.trim_start();
-                assert!(grammar.help(line, &Nothing).is_ok(), "{line:?}");
+                assert!(grammar.help(line, &NoObjects).is_ok(), "{line:?}");
             }
         }
     }
@@ -248,7 +240,7 @@ mod tests {
             "sh int",
             "sh clock",
         ] {
-            assert!(grammar.find(line, &Nothing).is_ok(), "{line}");
+            assert!(grammar.find(line, &NoObjects).is_ok(), "{line}");
         }
     }
 }

@@ -113,9 +113,7 @@ fn drain(call: Call) -> Done {
 }
 
 fn read_deadline(text: &str) -> Result<std::time::Duration, Refusal> {
-    // A bare number is of seconds here, as everywhere in this grammar.
-    let text = argument::time(text).map_or_else(|| text.to_owned(), |time| format!("{}ms", time.as_millis()));
-    yaml::time(&text, DRAIN_DEADLINE).map_err(|why| Refusal(format!("the deadline: {why}")))
+    yaml::time(&argument::with_unit(text), DRAIN_DEADLINE).map_err(|why| Refusal(format!("the deadline: {why}")))
 }
 
 fn enable(call: Call) -> Done {

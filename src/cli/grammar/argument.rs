@@ -1,9 +1,12 @@
 //! What stands for a value in a command: how it is written in the table, what help shows, what a word must be.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
-use crate::config::{Mac, Name, Ports, Prefix, services};
+use crate::config::limits::Range;
+use crate::config::{Mac, Name, Ports, Prefix, services, yaml};
+
+/// What a time may be is said by the command that takes it.
+const ANY_TIME: Range = Range { min: 0, max: u32::MAX };
 
 /// Kinds of objects that a configuration has names for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,7 +108,9 @@ impl Argument {
             Self::Object(_) | Self::Name => Name::new(word).map(drop),
             Self::Port => port(word).map(drop).ok_or_else(|| expected("port, 1 to 65535 or a service's name")),
             Self::Ports => ports(word).map(drop).ok_or_else(|| expected("port or range of ports, such as 5000-5100")),
-            Self::Time => time(word).map(drop).ok_or_else(|| expected("time, such as 2s, 500ms or 5m")),
+            Self::Time => {
+                yaml::time(&with_unit(word), ANY_TIME).map(drop).map_err(|_| expected("time, such as 2s, 500ms or 5m"))
+            }
             Self::Share => share(word).map(drop).ok_or_else(|| expected("share, 0 to 100 with two digits at most")),
             Self::Word | Self::Line => Ok(()),
         }
@@ -154,19 +159,10 @@ pub fn ports(text: &str) -> Option<Ports> {
     (first <= last).then_some(Ports { first, last })
 }
 
-/// Units as in the YAML notation; a bare number is of seconds.
-pub fn time(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    Some(match unit {
-        "ms" => Duration::from_millis(number),
-        "" | "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.checked_mul(60)?),
-        "h" => Duration::from_secs(number.checked_mul(3_600)?),
-        "d" => Duration::from_secs(number.checked_mul(86_400)?),
-        _ => return None,
-    })
+/// A time as the file writes it: a bare number is of seconds here.
+pub fn with_unit(text: &str) -> String {
+    let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_bare { format!("{text}s") } else { text.to_owned() }
 }
 
 /// In hundredths of a per cent.
@@ -218,7 +214,7 @@ mod tests {
     fn values_are_read_as_they_are_meant() {
         assert_eq!(mac("0012.f2a7.c7a0"), Some(Mac([0, 0x12, 0xf2, 0xa7, 0xc7, 0xa0])));
         assert_eq!(share("10.5"), Some(1_050));
-        assert_eq!(time("2"), Some(Duration::from_secs(2)));
+        assert_eq!(yaml::time(&with_unit("2"), ANY_TIME), Ok(std::time::Duration::from_secs(2)));
         assert_eq!(ports("ftp-data"), Some(Ports::single(20)), "a name is no range");
     }
 

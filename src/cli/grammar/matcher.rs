@@ -15,6 +15,15 @@ pub trait Objects {
     fn names(&self, kind: Kind) -> Vec<String>;
 }
 
+/// Where nothing has a name: what stands for an object is any name.
+pub struct NoObjects;
+
+impl Objects for NoObjects {
+    fn names(&self, _: Kind) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// A command with the graph of its syntax.
 #[derive(Debug)]
 pub struct Compiled<C> {
@@ -93,6 +102,17 @@ pub struct Typed {
     pub text: String,
 }
 
+impl Typed {
+    /// It is this keyword.
+    pub fn is(&self, keyword: &str) -> bool {
+        matches!(self.token, Token::Keyword(own) if own == keyword)
+    }
+
+    pub fn is_value(&self) -> bool {
+        matches!(self.token, Token::Argument(_))
+    }
+}
+
 /// A line's words, each with what it stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Args(pub Vec<Typed>);
@@ -100,12 +120,12 @@ pub struct Args(pub Vec<Typed>);
 impl Args {
     /// This keyword was typed.
     pub fn has(&self, keyword: &str) -> bool {
-        self.0.iter().any(|typed| typed.token == Token::Keyword(keyword_of(keyword, typed)))
+        self.0.iter().any(|typed| typed.is(keyword))
     }
 
     /// The values, in their order.
     pub fn values(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|typed| matches!(typed.token, Token::Argument(_))).map(|typed| typed.text.as_str())
+        self.0.iter().filter(|typed| typed.is_value()).map(|typed| typed.text.as_str())
     }
 
     /// The value number `index`, from 0.
@@ -115,17 +135,8 @@ impl Args {
 
     /// The value that follows a keyword at once.
     pub fn after(&self, keyword: &str) -> Option<&str> {
-        let at = self.0.iter().position(|typed| typed.token == Token::Keyword(keyword_of(keyword, typed)))?;
-        let next = self.0.get(at + 1)?;
-        matches!(next.token, Token::Argument(_)).then_some(next.text.as_str())
-    }
-}
-
-/// The static text of a typed keyword if it is this one; else one that no keyword is.
-fn keyword_of(keyword: &str, typed: &Typed) -> &'static str {
-    match typed.token {
-        Token::Keyword(own) if own == keyword => own,
-        _ => "",
+        let at = self.0.iter().position(|typed| typed.is(keyword))?;
+        self.0.get(at + 1).filter(|next| next.is_value()).map(|next| next.text.as_str())
     }
 }
 

@@ -116,6 +116,11 @@ fn words(syntax: &'static str) -> Vec<&'static str> {
     words
 }
 
+/// The keywords and values of a syntax, in order: what there is a line of help for.
+pub fn tokens(syntax: &'static str) -> impl Iterator<Item = &'static str> {
+    words(syntax).into_iter().filter(|word| word.starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
 struct Reader {
     syntax: &'static str,
     words: Vec<&'static str>,
@@ -262,7 +267,7 @@ mod tests {
     use super::*;
 
     fn compiled(syntax: &'static str) -> Graph {
-        let help = vec!["help"; words(syntax).iter().filter(|word| word.starts_with(char::is_alphanumeric)).count()];
+        let help = vec!["help"; tokens(syntax).count()];
         compile(syntax, &help).unwrap()
     }
 

@@ -14,9 +14,9 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 use table::{Form, LINES, Line};
 
-use super::grammar::argument::{self, Argument, Kind};
-use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, Objects, Typed, quoted, words};
-use super::grammar::syntax::{Token, compile};
+use super::grammar::argument::{self, Argument};
+use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, NoObjects, Typed, quoted, words};
+use super::grammar::syntax::{Token, compile, tokens};
 use crate::config::{Config, to_yaml};
 
 /// What the commands are about.
@@ -31,12 +31,14 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Where a mode is left to.
-    fn parent(self) -> Option<Self> {
+    const ALL: [Self; 6] = [Self::Global, Self::Backup, Self::Real, Self::Pool, Self::Virtual, Self::Service];
+
+    /// Where a mode is left to, and how many steps of the path lead there.
+    fn parent(self) -> Option<(Self, usize)> {
         match self {
             Self::Global => None,
-            Self::Service => Some(Self::Virtual),
-            _ => Some(Self::Global),
+            Self::Service => Some((Self::Virtual, 2)),
+            _ => Some((Self::Global, 0)),
         }
     }
 }
@@ -147,10 +149,9 @@ fn spelled(value: &Value, parts: &[(&str, &str)]) -> String {
 enum Act {
     Set(&'static Line),
     Unset(&'static Line),
+    /// The object at this key; the one with the name, where it has some.
     Enter(&'static str, Mode),
     Remove(&'static str),
-    EnterBackup,
-    RemoveBackup,
     Exit,
     End,
 }
@@ -161,9 +162,7 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
         // Once for each command and for good.
         let syntax: &'static str = Box::leak(syntax.into_boxed_str());
         let help: &'static str = Box::leak(help.to_owned().into_boxed_str());
-        let words = syntax.split([' ', '[', ']', '<', '>', '(', ')', '|']);
-        let count = words.filter(|word| word.starts_with(|c: char| c.is_ascii_alphanumeric())).count();
-        if let Ok(graph) = compile(syntax, &vec![help; count]) {
+        if let Ok(graph) = compile(syntax, &vec![help; tokens(syntax).count()]) {
             all.push((mode, Compiled { graph, command: act }));
         }
     };
@@ -183,12 +182,12 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
     }
     add(Mode::Virtual, "service NAME".into(), "A service of the virtual server", Act::Enter("services", Mode::Service));
     add(Mode::Virtual, "no service NAME".into(), "Remove it", Act::Remove("services"));
-    add(Mode::Global, "server backup".into(), "The pair", Act::EnterBackup);
-    add(Mode::Global, "no server backup".into(), "This box is alone", Act::RemoveBackup);
-    for mode in [Mode::Backup, Mode::Real, Mode::Pool, Mode::Virtual, Mode::Service] {
-        add(mode, "exit".into(), "Leave this object", Act::Exit);
-    }
-    for mode in [Mode::Global, Mode::Backup, Mode::Real, Mode::Pool, Mode::Virtual, Mode::Service] {
+    add(Mode::Global, "server backup".into(), "The pair", Act::Enter("pair", Mode::Backup));
+    add(Mode::Global, "no server backup".into(), "This box is alone", Act::Remove("pair"));
+    for mode in Mode::ALL {
+        if mode.parent().is_some() {
+            add(mode, "exit".into(), "Leave this object", Act::Exit);
+        }
         add(mode, "end".into(), "Leave the configuration", Act::End);
     }
     all
@@ -214,14 +213,6 @@ pub struct Draft {
     /// The object that the mode is about.
     path: Vec<String>,
     mode: Mode,
-}
-
-struct Anything;
-
-impl Objects for Anything {
-    fn names(&self, _: Kind) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 impl Draft {
@@ -253,7 +244,7 @@ impl Draft {
         let mut first = None;
         let mut at = (self.mode, self.path.clone());
         loop {
-            match grammar(at.0).find(line, &Anything) {
+            match grammar(at.0).find(line, &NoObjects) {
                 Ok((act, args)) => {
                     (self.mode, self.path) = at;
                     self.carry_out(*act, &args);
@@ -264,42 +255,37 @@ impl Draft {
                 // The nearest mode knows best what was meant.
                 Err(error) => first = first.or(Some(error)),
             }
-            let Some(parent) = at.0.parent() else { return Err(first.unwrap_or(NoMatch::Incomplete)) };
-            let depth = if parent == Mode::Virtual { 2 } else { 0 };
+            let Some((parent, depth)) = at.0.parent() else { return Err(first.unwrap_or(NoMatch::Incomplete)) };
             at.1.truncate(depth);
             at.0 = parent;
         }
     }
 
     fn carry_out(&mut self, act: Act, args: &Args) {
-        let name = args.value(0).unwrap_or_default().to_owned();
+        let name = args.value(0).map(str::to_owned);
         match act {
             Act::Set(line) => set(self.object(), line, args),
             Act::Unset(line) => unset(self.object(), line, args),
             Act::Enter(key, mode) => {
-                self.path.extend([key.to_owned(), name]);
+                self.path.push(key.to_owned());
+                self.path.extend(name);
                 self.mode = mode;
                 self.object();
             }
             Act::Remove(key) => {
                 let object = self.object();
-                let Some(objects) = object.get_mut(key).and_then(Value::as_object_mut) else { return };
-                objects.remove(&name);
-                if objects.is_empty() {
+                let is_gone = match (object.get_mut(key).and_then(Value::as_object_mut), name) {
+                    (_, None) => true,
+                    (Some(objects), Some(name)) => objects.remove(&name).is_some() && objects.is_empty(),
+                    (None, Some(_)) => false,
+                };
+                if is_gone {
                     object.remove(key);
                 }
             }
-            Act::EnterBackup => {
-                self.path = vec!["pair".into()];
-                self.mode = Mode::Backup;
-                self.object();
-            }
-            Act::RemoveBackup => {
-                self.object().remove("pair");
-            }
             Act::Exit => {
-                let parent = self.mode.parent().unwrap_or(Mode::Global);
-                self.path.truncate(if parent == Mode::Virtual { 2 } else { 0 });
+                let (parent, depth) = self.mode.parent().unwrap_or((Mode::Global, 0));
+                self.path.truncate(depth);
                 self.mode = parent;
             }
             Act::End => {
@@ -372,7 +358,7 @@ fn set(object: &mut Map<String, Value>, line: &Line, args: &Args) {
             }
         }
         Form::All => {
-            let values = args.0.iter().filter(|typed| matches!(typed.token, Token::Argument(_)));
+            let values = args.0.iter().filter(|typed| typed.is_value());
             object.insert(key.into(), Value::Array(values.map(|typed| typed_value(Some(typed))).collect()));
         }
         Form::Object(parts) => {
@@ -401,7 +387,7 @@ fn set(object: &mut Map<String, Value>, line: &Line, args: &Args) {
 fn unset(object: &mut Map<String, Value>, line: &Line, args: &Args) {
     let (step, rest) = line.key.split_once('.').map_or((line.key, None), |(step, rest)| (step, Some(rest)));
     let Some(value) = object.get_mut(step) else { return };
-    let wanted = args.0.iter().find(|typed| matches!(typed.token, Token::Argument(_)));
+    let wanted = args.0.iter().find(|typed| typed.is_value());
     match rest {
         // No key has more than two steps.
         Some(key) => {
@@ -464,15 +450,15 @@ fn as_list(value: &mut Value) -> &mut Vec<Value> {
 
 /// The parts of an object, from those behind their keywords; the one without is value number `first`.
 fn parts_of(parts: &[(&str, &str)], args: &Args, first: usize) -> Map<String, Value> {
-    let arguments: Vec<&Typed> = args.0.iter().filter(|typed| matches!(typed.token, Token::Argument(_))).collect();
+    let arguments: Vec<&Typed> = args.0.iter().filter(|typed| typed.is_value()).collect();
     let mut object = Map::new();
     for (keyword, key) in parts {
         let value = if keyword.is_empty() {
             arguments.get(first).map(|typed| typed_value(Some(typed)))
         } else {
-            let at = args.0.iter().rposition(|typed| matches!(typed.token, Token::Keyword(word) if word == *keyword));
+            let at = args.0.iter().rposition(|typed| typed.is(keyword));
             at.map(|at| match args.0.get(at + 1) {
-                Some(next) if matches!(next.token, Token::Argument(_)) => typed_value(Some(next)),
+                Some(next) if next.is_value() => typed_value(Some(next)),
                 _ => Value::Bool(true),
             })
         };
@@ -500,7 +486,7 @@ fn typed_value(typed: Option<&Typed>) -> Value {
         Token::Argument(Argument::Prefix) => {
             argument::prefix(text).map_or_else(|| text.into(), |prefix| prefix.to_string().into())
         }
-        Token::Argument(Argument::Time) if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}s").into(),
+        Token::Argument(Argument::Time) => argument::with_unit(text).into(),
         Token::Argument(Argument::Share) => argument::share(text)
             .map_or_else(|| text.into(), |share| format!("{}.{:02}%", share / 100, share % 100).into()),
         Token::Argument(Argument::Mac) => argument::mac(text).map_or_else(|| text.into(), |mac| mac.to_string().into()),

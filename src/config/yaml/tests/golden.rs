@@ -2,22 +2,7 @@
 //! After a change: `UPDATE_GOLDEN=1 cargo test golden`, then read the diff.
 
 use super::*;
-
-pub fn is_updating() -> bool {
-    std::env::var_os("UPDATE_GOLDEN").is_some()
-}
-
-/// Holds a file of the repository against what it should be.
-pub fn hold(path: &Path, actual: &str) -> Result<(), String> {
-    if is_updating() {
-        std::fs::write(path, actual).unwrap();
-    }
-    let expected = std::fs::read_to_string(path).unwrap_or_default();
-    if expected == actual {
-        return Ok(());
-    }
-    Err(format!("{} differs (UPDATE_GOLDEN=1 writes it anew); now it would be:\n{actual}", path.display()))
-}
+use crate::golden::hold;
 
 #[test]
 fn golden_messages_say_what_they_said_when_last_read() {

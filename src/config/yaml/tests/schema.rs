@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::golden::hold;
 use super::*;
+use crate::golden::hold;
 
 #[test]
 fn the_schema_in_docs_is_that_of_the_code() {
