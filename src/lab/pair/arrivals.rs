@@ -160,7 +160,7 @@ mod tests {
         {
             assert_eq!(of_a_customer(&frame(source, "10.1.0.11")), expected, "{source}");
         }
-        for (source, expected) in [("2001:db8:c::10", Some(1)), ("2001:db8::1:200", Some(1)), ("2001:db8::2", None)] {
+        for (source, expected) in [("2001:db8:c::10", Some(1)), ("2001:db8::200", Some(1)), ("2001:db8::2", None)] {
             assert_eq!(of_a_customer(&frame(source, "fd00:1::11")), expected, "{source}");
         }
     }

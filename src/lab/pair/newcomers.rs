@@ -1,4 +1,5 @@
-//! Machines on the balancers' own segment that know nobody: each asks by ARP or neighbour discovery, and connects to the MAC that it was told.
+//! Machines on the balancers' own segment that know nobody: each asks by ARP or neighbour discovery, and connects to the
+//! MAC that it was told.
 //!
 //! ```text
 //!   who has the VIP? ──told──> SYN ──SYN-ACK──> served
@@ -14,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ use socket2::{SockFilter, Socket};
 use super::frames::{self, Heard};
 use super::{MACS, NEWCOMER};
 use crate::lab::error::LabError;
+use crate::lab::mail;
 use crate::lab::site::Site;
 
 /// Between two newcomers, at VIPs in turn.
@@ -41,8 +43,8 @@ const SYN_AGAIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The echo's port.
 const PORT: u16 = 7;
-/// Of the newcomers, 192.0.2.200 and on, and 2001:db8::1:200; of the one that asks, 192.0.2.130 and on, and
-/// 2001:db8::1:130: nobody else has them.
+/// Of the newcomers, 192.0.2.200 and on, and 2001:db8::200; of the one that asks, 192.0.2.130 and on, and 2001:db8::130:
+/// nobody else has them.
 const NEWCOMERS: (u8, u8) = (200, 50);
 const ASKERS: (u8, u8) = (130, 70);
 const FRAME: usize = 128;
@@ -140,14 +142,13 @@ struct Newcomers {
     closed: bool,
 }
 
-/// Of the family of `vip`. In IPv6 the digits are read as they stand, as everywhere in the lab.
+/// Of the family of `vip`.
 fn one_of((first, count): (u8, u8), number: usize, vip: IpAddr) -> IpAddr {
     let last = first.saturating_add((number % usize::from(count.max(1))) as u8);
     if vip.is_ipv4() {
         return Ipv4Addr::new(192, 0, 2, last).into();
     }
-    let digits = u16::from(last / 100) << 8 | u16::from(last / 10 % 10) << 4 | u16::from(last % 10);
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, digits).into()
+    mail::vip6(last).into()
 }
 
 impl Newcomers {

@@ -1,3 +1,5 @@
+use std::net::Ipv6Addr;
+
 use super::*;
 use pnet::packet::Packet;
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
