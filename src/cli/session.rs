@@ -5,8 +5,11 @@
 //!              └── Ctrl-C while a command runs or a page is shown
 //! ```
 
+mod configuring;
+
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,13 +18,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::info;
 
+use self::configuring::Configuring;
 use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
 use super::editor::{Editor, Event};
 use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects};
 use super::keys::{Input, Key, Keys};
 use super::pager::{MORE, Pager, Turn};
 use super::pipe::{FILTERS, Filter, Pipe};
-use crate::core::control::{Control, State};
+use crate::core::control::{Control, Editor as By, State};
 
 /// A session in which nothing is typed for so long ends.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -76,7 +80,14 @@ pub struct Session<W> {
     said_width: bool,
     /// The last key at `--More--` was CR: a LF or NUL behind it belongs to it.
     after_cr: bool,
+    /// Who changes the configuration, when this session does.
+    by: By,
+    /// What is typed is the configuration.
+    configuring: Option<Configuring>,
 }
+
+/// Sessions that there were.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
 
 impl<W: AsyncWrite + Unpin> Session<W> {
     pub fn new(
@@ -86,9 +97,12 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         output: W,
         terminal: Terminal,
     ) -> Self {
+        let session = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
             control,
             level: who.level,
+            by: By { session, name: format!("{} from {}", who.user, who.from) },
+            configuring: None,
             who,
             hostname: "lb".to_owned(),
             editor: if terminal.interactive { Editor::default() } else { Editor::of_script() },
@@ -118,7 +132,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         }
         self.prompt();
         loop {
-            if self.keys.is_empty() || self.shown.len() > SHOWN_AT_ONCE {
+            if self.keys.is_empty() {
+                // Nothing more has come: what was typed acts.
+                self.settle().await?;
+                self.flush().await?;
+            } else if self.shown.len() > SHOWN_AT_ONCE && self.nothing_waits() {
                 self.flush().await?;
             }
             let goes_on = match timeout(IDLE_MAX, self.keys.next()).await {
@@ -139,6 +157,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 }
             };
             if !goes_on {
+                self.settle().await?;
                 self.flush().await?;
                 return Ok(u8::from(self.refused && !self.terminal.interactive));
             }
@@ -162,6 +181,12 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             self.shown.extend(echo);
         }
         let Some(event) = event else { return Ok(true) };
+        let event = match event {
+            Event::Line(line) if self.configuring.is_some() => return self.typed(line, false).await,
+            Event::End(line) if self.configuring.is_some() => return self.typed(line, true).await,
+            other => other,
+        };
+        self.settle().await?;
         let goes_on = match event {
             Event::Line(line) | Event::End(line) => {
                 self.after_cr = byte == b'\r';
@@ -178,8 +203,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             }
             Event::Tab(line) => {
                 let state = self.state().await;
-                let grammar = commands::grammar(self.level);
-                let added = grammar.complete(&line, objects(state.as_deref()));
+                let added = match &self.configuring {
+                    Some(configuring) => configuring.complete(&line, self.level, objects(state.as_deref())),
+                    None => commands::grammar(self.level).complete(&line, objects(state.as_deref())),
+                };
                 self.editor.add(&added, &mut self.shown);
                 return Ok(true);
             }
@@ -190,6 +217,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 return Ok(true);
             }
             Event::Interrupt => true,
+            // One step out, as with `exit`.
+            Event::Leave if self.configuring.is_some() => {
+                self.put_line("");
+                return self.typed("exit".to_owned(), false).await;
+            }
             Event::Leave => false,
         };
         if goes_on {
@@ -209,7 +241,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     fn prompt_text(&self) -> String {
-        format!("{}{}", self.hostname, if self.level >= ADMIN { '#' } else { '>' })
+        match &self.configuring {
+            Some(configuring) => format!("{}({})#", self.hostname, configuring.shown()),
+            None => format!("{}{}", self.hostname, if self.level >= ADMIN { '#' } else { '>' }),
+        }
     }
 
     fn put_line(&mut self, line: &str) {
@@ -230,13 +265,18 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     async fn audited(&mut self, line: &str) -> io::Result<bool> {
         let (before, level) = (std::mem::take(&mut self.refused), self.level);
         let goes_on = self.line(line).await;
+        self.write_down(line, level);
+        self.refused |= before;
+        goes_on
+    }
+
+    /// Who typed what, and what came of it.
+    fn write_down(&self, line: &str, level: u8) {
         let text = line.trim();
         if !text.is_empty() {
             let outcome = if self.refused { "refused" } else { "done" };
             info!("cli: {} from {}, level {level}: {text:?}: {outcome}", self.who.user, self.who.from);
         }
-        self.refused |= before;
-        goes_on
     }
 
     /// Carries out a line; `false`: the session is over.
@@ -289,13 +329,17 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         pipe: Option<Pipe>,
         state: Option<&State>,
     ) -> io::Result<bool> {
-        let call = Call { control: self.control.clone(), args, json: matches!(pipe, Some(Pipe::Json)) };
+        let json = matches!(pipe, Some(Pipe::Json));
+        let call = Call { control: self.control.clone(), args, json, by: self.by.clone() };
         let filter = match pipe {
             Some(Pipe::Lines(filter)) => Some(filter),
             _ => None,
         };
         let result = match (entry.run, state) {
-            (Run::Session(change), _) => return Ok(self.change(change(&call.args))),
+            (Run::Session(change), _) => match change(&call.args) {
+                Change::Configure { local, revert } => self.configure(local, revert).await.map(|()| Vec::new()),
+                other => return Ok(self.change(other)),
+            },
             (Run::Show(..), None) => Err(Refusal("the daemon does not answer now".into())),
             (Run::Show(_, value), Some(state)) if call.json => {
                 let text = serde_json::to_string_pretty(&value(state, &call.args)).unwrap_or_default();
@@ -385,6 +429,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Change::Leave => return false,
             Change::Length(rows) => (self.terminal.rows, self.said_length) = (rows, true),
             Change::Width(columns) => (self.terminal.columns, self.said_width) = (columns, true),
+            // It asks the daemon: see `carry_out`.
+            Change::Configure { .. } => {}
             Change::Privilege => self.put_line(&format!("Current privilege level is {}", self.level)),
             Change::History => {
                 let lines: Vec<String> = self.editor.history().map(|line| format!("  {line}")).collect();
@@ -496,7 +542,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     async fn help(&mut self, line: &str) -> io::Result<()> {
-        if let Some((_, pipe)) = line.split_once('|') {
+        if let Some((_, pipe)) = line.split_once('|').filter(|_| self.configuring.is_none()) {
             let word = pipe.trim();
             let lines: Vec<String> = FILTERS
                 .iter()
@@ -506,7 +552,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             return self.show_all(lines).await;
         }
         let state = self.state().await;
-        let help = commands::grammar(self.level).help(line, objects(state.as_deref()));
+        let help = match &self.configuring {
+            Some(configuring) => configuring.help(line, self.level, objects(state.as_deref())),
+            None => commands::grammar(self.level).help(line, objects(state.as_deref())),
+        };
         match help {
             Ok(Help::Words(words)) => self.show_all(vec![words.join("  ")]).await,
             Ok(Help::Next(lines)) => {

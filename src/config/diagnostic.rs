@@ -64,12 +64,20 @@ pub struct Complaint {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+    /// What was said is right, and something more must be.
+    pub is_lack: bool,
 }
 
 impl Complaint {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None }
+        Self { message: message.into(), help: None, is_lack: false }
     }
+
+    /// Something is still to be said: whoever types a configuration line by line has not come to it yet.
+    pub fn lack(message: impl Into<String>) -> Self {
+        Self { is_lack: true, ..Self::new(message) }
+    }
+
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
@@ -121,6 +129,9 @@ pub struct Diagnostic {
     /// What would be right.
     pub help: Option<String>,
     pub related: Vec<Related>,
+    /// See [`Complaint::is_lack`].
+    #[serde(skip)]
+    pub is_lack: bool,
     #[serde(skip)]
     span: Option<Span>,
 }
@@ -145,6 +156,7 @@ impl Diagnostic {
             message: complaint.message,
             help: complaint.help,
             related: Vec::new(),
+            is_lack: complaint.is_lack,
             span,
         }
     }

@@ -39,7 +39,8 @@ pub fn without(file: &str, text: &str, pool: Option<&Name>, server: &Name) -> Re
     Ok((edited, after))
 }
 
-fn meant(before: &Config, pool: Option<&Name>, server: &Name) -> Config {
+/// A configuration without a server: in one pool, or at all.
+pub fn meant(before: &Config, pool: Option<&Name>, server: &Name) -> Config {
     let mut meant = before.clone();
     for (_, entry) in meant.pools.iter_mut().filter(|(name, _)| pool.is_none_or(|pool| pool == *name)) {
         entry.members.retain(|member| member.server != *server);

@@ -13,6 +13,7 @@ pub mod pair;
 pub mod probe;
 pub mod profile;
 pub mod resolve;
+pub mod running;
 pub(crate) mod services;
 pub mod suggest;
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use model::*;
 pub use pair::Pair;
 pub use probe::*;
 pub use profile::{Defaults, Profile};
+pub use running::Running;
 pub use yaml::{Loaded, json_schema, load, parse, to_yaml};

@@ -9,11 +9,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::archive::Archive;
 use super::drains::Drains;
+use super::editing::Held;
 use super::lock;
 use super::pair::copy::Copying;
 use super::store::Store;
 use crate::config::diagnostic::Refused;
+use crate::config::running::Inactive;
 use crate::config::yaml;
 use crate::config::{Config, Http, Limits, Mac};
 use crate::core::admin::Admin;
@@ -42,7 +45,15 @@ const FIRST_PROBES: Duration = Duration::from_secs(3);
 
 /// Everything that the daemon knows; the loop in `run` feeds it.
 pub struct Appliance {
+    /// What is in force.
     pub config: Config,
+    /// What was typed and is not in force yet.
+    pub(super) inactive: Vec<Inactive>,
+    /// What the file says, as far as this daemon knows.
+    pub(super) saved: Config,
+    /// What is in force becomes what it was, unless it is confirmed.
+    pub(super) held: Option<Held>,
+    pub(super) archive: Archive,
     pub revision: u64,
     pub started: SystemTime,
     /// When the configuration in force was loaded.
@@ -93,6 +104,7 @@ impl Appliance {
         config: Config,
         path: PathBuf,
         store: Store,
+        archive: Archive,
         network: Arc<Network>,
         dataplane: Arc<Mutex<DataPlane>>,
         executor: Executor,
@@ -103,6 +115,10 @@ impl Appliance {
         Ok(Self {
             health: Health::new(&targets(&config), clock::now()),
             at_start: (config.http.clone(), config.limits.clone()),
+            saved: config.clone(),
+            inactive: Vec::new(),
+            held: None,
+            archive,
             config,
             revision: 1,
             started: now,
@@ -249,7 +265,7 @@ impl Appliance {
             .map(|(_, last)| *last + ANNOUNCE_EVERY)
             .min();
         let patience = (!self.begun).then(|| self.start + FIRST_PROBES);
-        [self.plan.next, announcement, patience, self.drains.next()].into_iter().flatten().min()
+        [self.plan.next, announcement, patience, self.drains.next(), self.next_of_hold()].into_iter().flatten().min()
     }
 
     /// Reads the file again; on any error nothing has changed.
@@ -258,10 +274,16 @@ impl Appliance {
         let loaded = yaml::load(&self.path).inspect_err(|_| self.last_reload_ok = false)?;
         self.last_reload_ok = true;
         let mut notes: Vec<String> = loaded.warnings.iter().map(|w| format!("{}: {}", w.path, w.message)).collect();
+        self.may_come_into_force(&loaded.config).inspect_err(|_| self.last_reload_ok = false)?;
+        notes.extend(self.forget_hold());
+        if !self.inactive.is_empty() {
+            notes.push("what was typed and is not complete is dropped".to_owned());
+            self.inactive.clear();
+        }
+        self.saved = loaded.config.clone();
         if loaded.config == self.config {
             return Ok(ReloadReport { revision: self.revision, changed: false, notes });
         }
-        self.may_come_into_force(&loaded.config).inspect_err(|_| self.last_reload_ok = false)?;
         notes.extend(self.bring_into_force(loaded.config));
         self.tell_change();
         Ok(ReloadReport { revision: self.revision, changed: true, notes })

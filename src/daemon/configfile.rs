@@ -80,6 +80,11 @@ fn read(path: &Path, in_force: &Config) -> Result<(Loaded, PathBuf, Vec<u8>), Fi
 }
 
 impl Replacement {
+    /// What the file says until it is replaced.
+    pub fn before(&self) -> &[u8] {
+        &self.before
+    }
+
     /// Replaces the file, and keeps the one before as FILE with `suffix`; its name. An editor that writes at the very
     /// moment between the last look and the rename loses: there is no lock that editors keep.
     pub fn write(&self, suffix: &str) -> Result<PathBuf, FileError> {

@@ -17,8 +17,8 @@ use super::pair::Access;
 use super::state;
 use crate::config::{Config, Protocol};
 use crate::core::control::{
-    CHUNK_ROWS_MAX, Chunk, ConnectionRow, Control, Filter, OperationError, Order, OrderReport, PairOrder, ReloadError,
-    ReloadReport, State,
+    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, InForce, OperationError, Order, OrderReport, PairOrder, ReloadError,
+    ReloadReport, Saved, State, Which,
 };
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
@@ -78,6 +78,37 @@ impl Control for ApplianceControl {
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
         async { Ok(Arc::new(tokio::task::block_in_place(|| lock(&self.appliance).config.clone()))) }.boxed()
+    }
+
+    fn running(&self) -> BoxFuture<'_, Result<InForce, OperationError>> {
+        async { Ok(tokio::task::block_in_place(|| lock(&self.appliance).in_force())) }.boxed()
+    }
+
+    fn configure(&self, change: Change) -> BoxFuture<'_, Result<ReloadReport, ConfigError>> {
+        async {
+            let result = tokio::task::block_in_place(|| lock(&self.appliance).configure(change));
+            // The loop brings the data plane there, once for all lines that come together.
+            let _ = self.kick.try_send(());
+            result
+        }
+        .boxed()
+    }
+
+    fn config_order(&self, by: Editor, order: ConfigOrder) -> BoxFuture<'_, Result<Vec<String>, ConfigError>> {
+        async move {
+            let result = tokio::task::block_in_place(|| lock(&self.appliance).config_order(&by, order));
+            let _ = self.kick.try_send(());
+            result
+        }
+        .boxed()
+    }
+
+    fn on_disk(&self, which: Which) -> BoxFuture<'_, Result<Arc<Config>, ConfigError>> {
+        async move { tokio::task::block_in_place(|| lock(&self.appliance).on_disk(which)) }.boxed()
+    }
+
+    fn archive(&self) -> BoxFuture<'_, Result<Vec<Saved>, ConfigError>> {
+        async { tokio::task::block_in_place(|| lock(&self.appliance).archived()) }.boxed()
     }
 
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {

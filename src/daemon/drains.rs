@@ -8,12 +8,13 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::appliance::Appliance;
-use super::configfile;
+use super::configfile::{self, Replacement};
 use super::control::failed;
 use super::lock;
 use crate::config::suggest::nearest;
-use crate::config::{Config, Name, Pool, Protocol, Service};
+use crate::config::{Config, Loaded, Name, Pool, Protocol, Service, edit, to_yaml, yaml};
 use crate::core::admin::{AdminState, Order, Subject, Then};
+use crate::core::control::editing::told;
 use crate::core::control::shortage::{Counted, shortages};
 use crate::core::control::state::OrderState;
 use crate::core::control::{self, Action, OperationError, OrderReport, Shortage};
@@ -121,15 +122,34 @@ impl Appliance {
     /// Takes it out of the file and loads that; what the operator should know. On any error nothing has changed.
     fn remove(&mut self, subject: &Subject) -> Result<Vec<String>, String> {
         self.is_changed_here()?;
-        let removal = configfile::prepare(&self.path, &self.config, subject).map_err(|error| error.to_string())?;
-        let backup = removal.write(".bak").map_err(|error| error.to_string())?;
-        let report = self.reload().map_err(|refused| refused.to_string())?;
-        let mut notes = vec![format!("the file before is kept as {}", backup.display())];
-        notes.extend(report.notes);
+        let (wanted, file) = self.prepare_removal(subject)?;
+        let mut notes = Vec::new();
+        if let Some(file) = file {
+            let backup = file.write(".bak").map_err(|error| error.to_string())?;
+            notes.push(format!("the file before is kept as {}", backup.display()));
+            self.saved = edit::meant(&self.saved, subject.pool(), subject.server());
+        }
+        notes.extend(wanted.warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)));
+        notes.extend(self.bring_into_force(wanted.config));
+        self.tell_change();
         if let Err(error) = self.settle() {
             notes.push(format!("it is out of the configuration, but the data plane still has it: {error}"));
         }
         Ok(notes)
+    }
+
+    /// What is in force without a subject, and the file without it, where it has it.
+    fn prepare_removal(&self, subject: &Subject) -> Result<(Loaded, Option<Replacement>), String> {
+        self.may_be_changed_at_all()?;
+        let file = if subject.is_configured(&self.saved) {
+            let prepared = configfile::prepare(&self.path, &self.saved, subject);
+            Some(prepared.map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
+        let wanted = edit::meant(&self.config, subject.pool(), subject.server());
+        let read = yaml::parse("the configuration without it", &to_yaml(&wanted));
+        Ok((read.map_err(|refused| told(&refused))?, file))
     }
 
     /// Has what is left on a subject ended: a reset to each end of a connection, UDP flows scheduled anew. How
@@ -252,8 +272,7 @@ impl Appliance {
             return Err(OperationError::NotDrained { server, state, connections });
         }
         let possible = self.is_changed_here().and_then(|()| {
-            let prepared = configfile::prepare(&self.path, &self.config, subject);
-            prepared.map(drop).map_err(|error| error.to_string())
+            self.prepare_removal(subject).map(drop)
         });
         possible.map_err(|why| OperationError::NotRemoved { server, why })
     }

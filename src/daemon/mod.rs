@@ -12,10 +12,12 @@
 //! data plane to it. Housekeeping (sweeps, MACs to keep learnt) runs beside it.
 
 mod appliance;
+mod archive;
 mod configfile;
 mod control;
 mod drains;
 mod dsr;
+mod editing;
 mod housekeeping;
 mod kernel;
 mod losses;
@@ -49,6 +51,7 @@ use crate::os::netlink::ProbeRoute;
 use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
+use archive::Archive;
 use control::ApplianceControl;
 use kernel::KernelSide;
 use losses::Losses;
@@ -125,6 +128,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         config,
         options.config,
         store,
+        Archive::new(&options.state_dir),
         network.borrow().clone(),
         dataplane.clone(),
         Executor::new(answers_in)?,
@@ -209,6 +213,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         if let Some(pair) = &mut pair {
             pair.tell_links(&lock(&appliance));
         }
+        lock(&appliance).look_at_hold();
         if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");
         }

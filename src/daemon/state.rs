@@ -62,6 +62,7 @@ pub fn compose(
             loaded_at: unix(appliance.configured),
             last_reload_ok: appliance.last_reload_ok,
             last_reload_at: unix(appliance.last_reload),
+            unsaved: appliance.is_unsaved(),
         },
         started_at: unix(appliance.started),
         uptime_seconds: appliance.started.elapsed().map_or(0, |d| d.as_secs()),

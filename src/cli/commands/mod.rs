@@ -1,5 +1,6 @@
 //! The commands: a table of entries, each with its syntax, its help and its function.
 
+mod configure;
 mod exec;
 #[cfg(test)]
 mod manual;
@@ -9,6 +10,7 @@ mod sessions;
 mod show;
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -17,7 +19,7 @@ use tokio::sync::mpsc;
 use super::grammar::argument::Kind;
 use super::grammar::matcher::{Args, Compiled, Grammar, Objects};
 use super::grammar::syntax::compile;
-use crate::core::control::{Control, State};
+use crate::core::control::{Control, Editor, State};
 
 /// Levels of privilege: the one of a new session, and the one that may do everything.
 pub const USER: u8 = 1;
@@ -55,6 +57,8 @@ pub struct Call {
     pub args: Args,
     /// `| json` was said.
     pub json: bool,
+    /// Who calls it.
+    pub by: Editor,
 }
 
 /// Lines of a command; the second are for a terminal of the width that it was told.
@@ -84,11 +88,18 @@ pub enum Change {
     Privilege,
     /// How to ask for help.
     Help,
+    /// What is typed from now on is the configuration.
+    Configure {
+        /// What is of this box alone.
+        local: bool,
+        /// It is taken back after this time unless it is confirmed.
+        revert: Option<Duration>,
+    },
 }
 
 /// All commands.
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    [exec::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES].into_iter().flatten()
+    [exec::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES, configure::ENTRIES].into_iter().flatten()
 }
 
 static TABLE: LazyLock<Vec<Compiled<&'static Entry>>> = LazyLock::new(|| {

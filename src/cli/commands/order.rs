@@ -1,4 +1,4 @@
-//! Orders: drain, enable and disable servers; who of the pair owns; a new reading of the file.
+//! Orders: drain, enable and disable servers; who of the pair owns.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -98,12 +98,6 @@ pub const ENTRIES: &[Entry] = &[
             pair(call, PairOrder::TakeConfig(side))
         }),
     },
-    Entry {
-        level: ADMIN,
-        syntax: "configure reload",
-        help: &["Configuration", "Read the file anew"],
-        run: Run::Do(reload),
-    },
 ];
 
 fn drain(call: Call) -> Done {
@@ -158,20 +152,6 @@ fn pair(call: Call, order: PairOrder) -> Done {
     async move {
         call.control.pair_order(order).await?;
         Ok(vec!["Ordered; `show server backup` says what came of it".to_owned()])
-    }
-    .boxed()
-}
-
-fn reload(call: Call) -> Done {
-    async move {
-        let report = call.control.reload().await?;
-        let mut lines = vec![if report.changed {
-            format!("Revision {} is in force", report.revision)
-        } else {
-            "The file says what is in force already".to_owned()
-        }];
-        lines.extend(report.notes.iter().map(|note| format!("Note: {note}")));
-        Ok(lines)
     }
     .boxed()
 }

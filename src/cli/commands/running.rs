@@ -23,12 +23,12 @@ pub const ENTRIES: &[Entry] = &[
 
 fn running(call: Call, lines: Lines) -> BoxFuture<'static, Result<(), Refusal>> {
     async move {
-        let config = call.control.config().await?;
+        let running = call.control.running().await?.running;
         if call.json {
-            let tree = serde_json::to_string_pretty(&notation::tree(&config))?;
+            let tree = serde_json::to_string_pretty(&running.tree())?;
             return Ok(lines.send(tree.lines().map(str::to_owned).collect()).await?);
         }
-        let mut text = notation::render(&config);
+        let mut text = notation::render_running(&running);
         text.push("end".into());
         let bytes: usize = text.iter().map(|line| line.len() + 1).sum();
         // Three lines above it: tools cut off as many.

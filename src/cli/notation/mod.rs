@@ -7,6 +7,7 @@
 //!   commands ──apply──> tree ──JSON, which is YAML──> config::parse ──> Config ──to_yaml──> tree ──render──> commands
 //! ```
 
+pub mod difference;
 mod table;
 
 use std::sync::LazyLock;
@@ -15,13 +16,15 @@ use serde_json::{Map, Value};
 use table::{Form, LINES, Line};
 
 use super::grammar::argument::{self, Argument};
-use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, NoObjects, Typed, quoted, words};
+use super::grammar::matcher::{Args, Compiled, Grammar, Help, NoMatch, NoObjects, Objects, Typed, quoted, words};
 use super::grammar::syntax::{Token, compile, tokens};
-use crate::config::{Config, to_yaml};
+use crate::config::running::{Inactive, Running, tree_of};
+use crate::config::Config;
 
 /// What the commands are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
+    #[default]
     Global,
     Backup,
     Real,
@@ -43,16 +46,21 @@ impl Mode {
     }
 }
 
-/// The tree of a configuration, without what is left at its default.
-pub fn tree(config: &Config) -> Value {
-    // What `to_yaml` writes can be read; an empty tree would show that it could not.
-    serde_yaml::from_str(&to_yaml(config)).unwrap_or_default()
-}
-
 /// The commands that make this configuration of nothing, in an order in which they can be typed.
 pub fn render(config: &Config) -> Vec<String> {
-    let tree = tree(config);
+    render_tree(&tree_of(config), &[])
+}
+
+/// The same with what is not in force, and what that lacks.
+pub fn render_running(running: &Running) -> Vec<String> {
+    render_tree(&running.tree(), &running.inactive)
+}
+
+fn render_tree(tree: &Value, inactive: &[Inactive]) -> Vec<String> {
     let mut out = Vec::new();
+    for one in inactive {
+        out.push(format!("! Not in force: {}: {}", one.path.join(" "), one.lacks));
+    }
     let empty = Map::new();
     let root = tree.as_object().unwrap_or(&empty);
     print(Mode::Global, root, 0, &mut out);
@@ -154,6 +162,7 @@ enum Act {
     Remove(&'static str),
     Exit,
     End,
+    Do,
 }
 
 static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
@@ -174,7 +183,9 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
             _ if line.value.is_empty() => String::new(),
             _ => format!("[{}]", line.value),
         };
-        add(line.mode, format!("no {} {value}", line.words), line.help, Act::Unset(line));
+        for undo in ["no", "default"] {
+            add(line.mode, format!("{undo} {} {value}", line.words), line.help, Act::Unset(line));
+        }
     }
     for (key, words, mode) in SECTIONS {
         add(Mode::Global, format!("{words} NAME"), "An object with this name", Act::Enter(key, mode));
@@ -185,10 +196,10 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
     add(Mode::Global, "server backup".into(), "The pair", Act::Enter("pair", Mode::Backup));
     add(Mode::Global, "no server backup".into(), "This box is alone", Act::Remove("pair"));
     for mode in Mode::ALL {
-        if mode.parent().is_some() {
-            add(mode, "exit".into(), "Leave this object", Act::Exit);
-        }
+        let leaves = if mode.parent().is_some() { "Leave this object" } else { "Leave the configuration" };
+        add(mode, "exit".into(), leaves, Act::Exit);
         add(mode, "end".into(), "Leave the configuration", Act::End);
+        add(mode, "do LINE".into(), "A command that is none of the configuration", Act::Do);
     }
     all
 });
@@ -206,70 +217,130 @@ pub struct NotApplied {
     pub why: NoMatch,
 }
 
+/// The object that what is typed is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    mode: Mode,
+    /// The keys that lead to the object.
+    path: Vec<String>,
+}
+
+/// What a prompt has room for between its brackets: programs look for no more.
+const PLACE_MAX: usize = 32;
+
+impl Place {
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// As it stands in a prompt.
+    pub fn shown(&self) -> String {
+        let of = match self.mode {
+            Mode::Global => return "config".into(),
+            Mode::Backup => return "config-backup".into(),
+            Mode::Real => "rs",
+            Mode::Pool => "pool",
+            Mode::Virtual => "vs",
+            Mode::Service => "service",
+        };
+        let name = self.path.last().map_or("", String::as_str);
+        format!("config-{of}-{name}").chars().take(PLACE_MAX).collect()
+    }
+
+    /// What may come next on a line, here or further out.
+    pub fn help(&self, line: &str, objects: &dyn Objects) -> Result<Help, NoMatch> {
+        let own = grammar(self.mode).help(line, objects);
+        match (own, self.mode.parent()) {
+            // Words of the modes further out are taken too, where this one has none.
+            (Err(error), Some((parent, _))) => {
+                let outer = Self { mode: parent, path: Vec::new() };
+                outer.help(line, objects).map_err(|_| error)
+            }
+            (own, _) => own,
+        }
+    }
+
+    /// What Tab adds to a line.
+    pub fn complete(&self, line: &str, objects: &dyn Objects) -> String {
+        let own = grammar(self.mode).complete(line, objects);
+        match self.mode.parent() {
+            Some((parent, _)) if own.is_empty() && grammar(self.mode).help(line, objects).is_err() => {
+                Self { mode: parent, path: Vec::new() }.complete(line, objects)
+            }
+            _ => own,
+        }
+    }
+}
+
+/// Where a line leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// To more lines.
+    Stay,
+    /// Out of the configuration.
+    Leave,
+    /// To a command that is none of the configuration, and back.
+    Do(String),
+}
+
 /// A configuration that is being typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     pub tree: Value,
-    /// The object that the mode is about.
-    path: Vec<String>,
-    mode: Mode,
+    pub place: Place,
 }
 
 impl Draft {
     pub fn new(tree: Value) -> Self {
-        Self {
-            tree: if tree.is_object() { tree } else { Value::Object(Map::new()) },
-            path: Vec::new(),
-            mode: Mode::Global,
-        }
+        Self::at(tree, Place::default())
     }
 
-    pub fn mode(&self) -> Mode {
-        self.mode
+    pub fn at(tree: Value, place: Place) -> Self {
+        Self { tree: if tree.is_object() { tree } else { Value::Object(Map::new()) }, place }
     }
 
     /// All lines of a text; those before a line that is not understood are applied.
     pub fn apply_all<'l>(&mut self, lines: impl IntoIterator<Item = &'l str>) -> Result<(), NotApplied> {
         for (number, line) in (1..).zip(lines) {
-            self.apply(line).map_err(|why| NotApplied { number, text: line.to_owned(), why })?;
+            self.apply(line).map(drop).map_err(|why| NotApplied { number, text: line.to_owned(), why })?;
         }
         Ok(())
     }
 
     /// A line, in this mode or in one further out, as IOS takes it. Comments and empty lines say nothing.
-    pub fn apply(&mut self, line: &str) -> Result<(), NoMatch> {
+    pub fn apply(&mut self, line: &str) -> Result<Next, NoMatch> {
         if line.trim().is_empty() || line.trim_start().starts_with('!') {
-            return Ok(());
+            return Ok(Next::Stay);
         }
         let mut first = None;
-        let mut at = (self.mode, self.path.clone());
+        let mut at = self.place.clone();
         loop {
-            match grammar(at.0).find(line, &NoObjects) {
+            match grammar(at.mode).find(line, &NoObjects) {
+                Ok((Act::Do, args)) => return Ok(Next::Do(args.value(0).unwrap_or_default().to_owned())),
                 Ok((act, args)) => {
-                    (self.mode, self.path) = at;
-                    self.carry_out(*act, &args);
-                    return Ok(());
+                    self.place = at;
+                    return Ok(self.carry_out(*act, &args));
                 }
                 // A word that this mode does not have may be of one further out; a value that is wrong is not.
                 Err(error) if !is_about_its_word(line, &error) => return Err(first.unwrap_or(error)),
                 // The nearest mode knows best what was meant.
                 Err(error) => first = first.or(Some(error)),
             }
-            let Some((parent, depth)) = at.0.parent() else { return Err(first.unwrap_or(NoMatch::Incomplete)) };
-            at.1.truncate(depth);
-            at.0 = parent;
+            let Some((parent, depth)) = at.mode.parent() else { return Err(first.unwrap_or(NoMatch::Incomplete)) };
+            at.path.truncate(depth);
+            at.mode = parent;
         }
     }
 
-    fn carry_out(&mut self, act: Act, args: &Args) {
+    fn carry_out(&mut self, act: Act, args: &Args) -> Next {
         let name = args.value(0).map(str::to_owned);
         match act {
             Act::Set(line) => set(self.object(), line, args),
             Act::Unset(line) => unset(self.object(), line, args),
             Act::Enter(key, mode) => {
-                self.path.push(key.to_owned());
-                self.path.extend(name);
-                self.mode = mode;
+                self.place.path.push(key.to_owned());
+                self.place.path.extend(name);
+                self.place.mode = mode;
                 self.object();
             }
             Act::Remove(key) => {
@@ -283,21 +354,26 @@ impl Draft {
                     object.remove(key);
                 }
             }
-            Act::Exit => {
-                let (parent, depth) = self.mode.parent().unwrap_or((Mode::Global, 0));
-                self.path.truncate(depth);
-                self.mode = parent;
-            }
+            Act::Exit => match self.place.mode.parent() {
+                Some((parent, depth)) => {
+                    self.place.path.truncate(depth);
+                    self.place.mode = parent;
+                }
+                None => return Next::Leave,
+            },
+            // It is no line of the configuration.
+            Act::Do => {}
             Act::End => {
-                self.path.clear();
-                self.mode = Mode::Global;
+                self.place = Place::default();
+                return Next::Leave;
             }
         }
+        Next::Stay
     }
 
     /// The object of the mode; it is there from now on.
     fn object(&mut self) -> &mut Map<String, Value> {
-        self.path.iter().fold(as_map(&mut self.tree), |object, step| {
+        self.place.path.iter().fold(as_map(&mut self.tree), |object, step| {
             as_map(object.entry(step.clone()).or_insert_with(|| Value::Object(Map::new())))
         })
     }
@@ -306,7 +382,7 @@ impl Draft {
 /// Whether what is wrong is the word that says what a line does.
 fn is_about_its_word(line: &str, error: &NoMatch) -> bool {
     let words = words(line);
-    let says = words.iter().find(|word| word.text != "no");
+    let says = words.iter().find(|word| !["no", "default"].contains(&word.text.as_str()));
     matches!(error, NoMatch::Invalid { at, .. } if says.is_some_and(|word| word.at == *at))
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{parse, testing};
+use crate::config::{Config, parse, testing};
 
 fn read(draft: &Draft) -> Config {
     let text = draft.tree.to_string();
@@ -14,8 +14,8 @@ fn typed(lines: &[String]) -> Draft {
 
 #[test]
 fn every_line_of_the_table_compiles() {
-    let sections = 2 * SECTIONS.len() + 2 + 2 + 5 + 6;
-    assert_eq!(GRAMMARS.len(), 2 * LINES.len() + sections);
+    let sections = 2 * SECTIONS.len() + 2 + 2 + 3 * Mode::ALL.len();
+    assert_eq!(GRAMMARS.len(), 3 * LINES.len() + sections);
 }
 
 /// What is printed and typed again is the same configuration, for any.
@@ -34,7 +34,7 @@ fn commands_that_are_typed_again_change_nothing() {
     for seed in 0..100 {
         let config = testing::config(seed, 4);
         let lines = render(&config);
-        let mut draft = Draft::new(tree(&config));
+        let mut draft = Draft::new(tree_of(&config));
         draft.apply_all(lines.iter().map(String::as_str)).unwrap();
         assert_eq!(read(&draft), config, "seed {seed}:\n{}", lines.join("\n"));
     }
@@ -67,8 +67,7 @@ fn every_command_can_be_undone() {
         let before = draft.clone();
         draft.apply(line).unwrap();
         assert_ne!(draft.tree, before.tree, "{line}");
-        draft.mode = before.mode;
-        draft.path.clone_from(&before.path);
+        draft.place = before.place.clone();
         draft.apply(undo).unwrap();
         assert_eq!(draft.tree, before.tree, "{undo}");
         // And where there is nothing to take back, nothing comes of it.
@@ -132,7 +131,7 @@ fn an_admin_walks_from_one_object_straight_into_another() {
     assert_eq!((pool.members[0].weight, pool.members[1].port, pool.members[1].backup), (None, Some(25), true));
     assert_eq!(pool.check.interval, std::time::Duration::from_secs(5));
     assert_eq!(config.virtual_servers.values().next().unwrap().services.len(), 2);
-    assert_eq!(draft.mode(), Mode::Global);
+    assert_eq!(draft.place.mode(), Mode::Global);
 }
 
 #[test]

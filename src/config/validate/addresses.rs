@@ -27,7 +27,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             let help = "give it at least one: addresses: [192.0.2.25]";
             owners
                 .findings
-                .error(at.clone(), Complaint::new(format!("virtual server `{name}` has no address")).help(help));
+                .error(at.clone(), Complaint::lack(format!("virtual server `{name}` has no address")).help(help));
         }
         for (index, address) in entry.addresses.iter().enumerate() {
             owners.take(*address, at.key(index), format!("virtual server `{name}`"));

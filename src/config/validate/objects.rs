@@ -46,14 +46,14 @@ fn managed(interfaces: &Interfaces, at: &KeyPath, findings: &mut Findings) {
             ("mac", interfaces.mac.is_none(), "\"02:00:5e:00:00:01\""),
         ];
         for (key, _, example) in missing.into_iter().filter(|(_, is_missing, _)| *is_missing) {
-            let complaint = Complaint::new(format!("`manage` needs `{key}`")).help(format!("such as {key}: {example}"));
+            let complaint = Complaint::lack(format!("`manage` needs `{key}`")).help(format!("such as {key}: {example}"));
             findings.error(at.key("manage"), complaint);
         }
         return;
     }
     for (key, given) in [("addresses", !interfaces.addresses.is_empty()), ("stp", interfaces.stp.is_some())] {
         if given {
-            let complaint = Complaint::new(format!("`{key}` means nothing on a bridge that lbd does not manage"))
+            let complaint = Complaint::lack(format!("`{key}` means nothing on a bridge that lbd does not manage"))
                 .help(format!("say manage: true, or remove `{key}` and set it where the bridge is made"));
             findings.error(at.key(key), complaint);
         }
@@ -79,7 +79,7 @@ fn paired(interfaces: &Interfaces, at: &KeyPath, findings: &mut Findings) {
             }
         }
         if interfaces.bridge.is_none() && !list.is_empty() {
-            let complaint = Complaint::new(format!("`{key}` needs `bridge`"))
+            let complaint = Complaint::lack(format!("`{key}` needs `bridge`"))
                 .help("only a port of a bridge can be blocked; name the bridge, such as bridge: br0");
             findings.error(at.key(key), complaint);
         }
@@ -151,7 +151,7 @@ pub(super) fn servers(config: &Config, findings: &mut Findings) {
         let at = server(name);
         if entry.address.is_none() && entry.address6.is_none() {
             let help = "give it `address` (IPv4), `address6` (IPv6), or both";
-            findings.error(at.clone(), Complaint::new(format!("server `{name}` has no address")).help(help));
+            findings.error(at.clone(), Complaint::lack(format!("server `{name}` has no address")).help(help));
         }
         findings.number(at.key("weight"), entry.weight.into(), limits::WEIGHT);
         findings.number(at.key("max-connections"), entry.max_connections, limits::MAX_CONNECTIONS);

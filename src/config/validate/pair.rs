@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     super::objects::unicast(pair.peer_mac, at.key("peer-mac"), findings);
     match config.interfaces.mac {
         None => {
-            let complaint = Complaint::new("a pair needs `interfaces.mac`")
+            let complaint = Complaint::lack("a pair needs `interfaces.mac`")
                 .help("the other box knows this one by its fixed MAC; such as mac: \"02:00:5e:00:00:01\"");
             findings.error(at.clone(), complaint);
         }
@@ -35,7 +35,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     tracked(config, pair, &at, findings);
     if pair.paths.is_empty() {
         let help = "such as paths: {cross: {local: 10.9.0.1, peer: 10.9.0.2, interface: eth5}}";
-        findings.error(at.key("paths"), Complaint::new("there is no path for heartbeats").help(help));
+        findings.error(at.key("paths"), Complaint::lack("there is no path for heartbeats").help(help));
     } else if pair.paths.len() == 1 {
         let complaint = Complaint::new("one path alone: when it is cut, both boxes own until it heals")
             .help("add one that shares nothing with it: another network, or a serial line");
@@ -48,7 +48,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
         findings.time(at.key("fence").key("timeout"), fence.timeout, limits::FENCE_TIMEOUT);
         if fence.command.is_empty() {
             let help = "such as command: [/usr/local/sbin/power-off, lb2]";
-            findings.error(at.key("fence").key("command"), Complaint::new("the command is empty").help(help));
+            findings.error(at.key("fence").key("command"), Complaint::lack("the command is empty").help(help));
         }
     }
 }

@@ -46,7 +46,7 @@ fn minimum(entry: &Pool, at: &KeyPath, findings: &mut Findings) {
     findings.number(at.key("min-up"), entry.min_up.into(), limits::MIN_UP);
     let primaries = entry.members.iter().filter(|member| !member.backup).count();
     if entry.min_up == 0 && entry.below_min != BelowMin::Backup {
-        let complaint = Complaint::new("`below-min` means nothing without `min-up`")
+        let complaint = Complaint::lack("`below-min` means nothing without `min-up`")
             .help("say how many members must be up: min-up: 2");
         findings.error(at.key("below-min"), complaint);
     } else if primaries > 0 && usize::from(entry.min_up) > primaries {

@@ -45,7 +45,7 @@ pub(super) fn check(probe: &Probe, at: &KeyPath, findings: &mut Findings) {
 
 fn needs(at: &KeyPath, key: &str, what: &str, findings: &mut Findings) {
     findings
-        .error(at.key(key), Complaint::new(format!("`{key}` means nothing alone")).help(format!("it needs {what}")));
+        .error(at.key(key), Complaint::lack(format!("`{key}` means nothing alone")).help(format!("it needs {what}")));
 }
 
 fn security(security: &Security, at: &KeyPath, findings: &mut Findings) {

@@ -280,7 +280,7 @@ impl Options<'_> {
                 if let Some(key) =
                     self.raw.given().into_iter().map(|(key, _)| key).find(|key| TLS_OPTIONS.contains(key))
                 {
-                    let complaint = Complaint::new(format!("`{key}` means nothing without TLS"))
+                    let complaint = Complaint::lack(format!("`{key}` means nothing without TLS"))
                         .help("add `tls: always` or `tls: starttls`");
                     self.reading.refuse(self.at.key(key), complaint);
                 }

@@ -82,7 +82,7 @@ impl Reading {
         for (key, present, example) in keys {
             if !present {
                 let complaint =
-                    Complaint::new(format!("{what} lacks `{key}`")).help(format!("such as {key}: {example}"));
+                    Complaint::lack(format!("{what} lacks `{key}`")).help(format!("such as {key}: {example}"));
                 self.refuse(at.key(key), complaint);
             }
         }
@@ -395,7 +395,7 @@ impl Reading {
             }
             other => {
                 if given && (other.is_some() || raw.life.0.is_none()) {
-                    let complaint = Complaint::new("`max-age` means nothing without `life: max-age`")
+                    let complaint = Complaint::lack("`max-age` means nothing without `life: max-age`")
                         .help("add `life: max-age`, or remove `max-age`");
                     self.refuse(at.key("max-age"), complaint);
                 }

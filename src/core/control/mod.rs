@@ -5,6 +5,7 @@
 //! `crate::config::Config`, `State` is here, and an operation is a method of `Control`, so that each
 //! has its own answer and its own errors.
 pub mod connections;
+pub mod editing;
 pub mod order;
 pub mod pair;
 pub mod shortage;
@@ -12,6 +13,7 @@ pub mod state;
 pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
+pub use editing::{Change, ConfigError, ConfigOrder, Editor, Hold, InForce, Saved, Which};
 pub use order::{Action, Order, OrderReport};
 pub use pair::{PairConfigState, PairHealthState, PairOrder, PairState, PathState, PeerState, SyncState};
 pub use shortage::Shortage;
@@ -35,6 +37,21 @@ pub trait Control: Send + Sync + 'static {
 
     /// The configuration in force.
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>>;
+
+    /// The same, for whoever wants to change it.
+    fn running(&self) -> BoxFuture<'_, Result<InForce, OperationError>>;
+
+    /// Puts another configuration in force, if nobody else has meanwhile; all of it, or nothing.
+    fn configure(&self, change: Change) -> BoxFuture<'_, Result<ReloadReport, ConfigError>>;
+
+    /// Does something with the configuration as a whole; what the operator should know of it.
+    fn config_order(&self, by: Editor, order: ConfigOrder) -> BoxFuture<'_, Result<Vec<String>, ConfigError>>;
+
+    /// A configuration that is on disk.
+    fn on_disk(&self, which: Which) -> BoxFuture<'_, Result<Arc<Config>, ConfigError>>;
+
+    /// What is in the archive, the oldest first.
+    fn archive(&self) -> BoxFuture<'_, Result<Vec<Saved>, ConfigError>>;
 
     /// Carries out an order about a server or a member, to its end.
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>>;

@@ -62,6 +62,8 @@ pub struct ConfigState {
     pub last_reload_ok: bool,
     /// When the latest attempt was made, Unix time.
     pub last_reload_at: u64,
+    /// What is in force is not what the file says.
+    pub unsaved: bool,
 }
 
 /// A service of a virtual server, in one address family.

@@ -33,18 +33,23 @@ const THEIRS: &str = "the other box's configuration";
 pub struct Copying {
     path: PathBuf,
     held: Held,
+    /// What the configuration file says, where that is an older revision: what is in force was not saved.
+    saved: Option<Held>,
     copier: Arc<Mutex<Copier>>,
     copied: u64,
 }
 
-/// What is on disk. `next` is there while the configuration file is being replaced: after a crash the file says
-/// which of the two is true.
+/// What is on disk. `next` is there while the configuration file is being replaced, `saved` while it says less than
+/// what is in force: after a crash or a restart the file says which of them is true.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OnDisk {
     version: u8,
     held: Kept,
     next: Option<Kept>,
+    // Absent where there is none: a release that knows nothing of it reads the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    saved: Option<Kept>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,7 +89,7 @@ impl Kept {
     }
 }
 
-/// Those that were kept, each with what it says; the one that was to follow first.
+/// Those that were kept, each with what it says; what was in force last.
 fn kept(path: &Path) -> anyhow::Result<Vec<(Held, Option<Config>)>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -95,7 +100,7 @@ fn kept(path: &Path) -> anyhow::Result<Vec<(Held, Option<Config>)>> {
     if on_disk.version != VERSION {
         bail!("it is of version {}, which this release does not read", on_disk.version);
     }
-    on_disk.next.into_iter().chain([on_disk.held]).map(Kept::read).collect()
+    on_disk.next.into_iter().chain(on_disk.saved).chain([on_disk.held]).map(Kept::read).collect()
 }
 
 /// What a box holds whose file says `config`: what was kept, if that says the same, else a change of it.
@@ -125,13 +130,15 @@ impl Copying {
         if held.off_duty {
             warn!("pair: the configuration was changed while no daemon ran, as revision {}", held.revision);
         }
-        let this = Self { path, copier: Arc::new(Mutex::new(Copier::new(held.clone()))), held, copied: 0 };
+        let copier = Arc::new(Mutex::new(Copier::new(held.clone())));
+        let this = Self { path, copier, held, saved: None, copied: 0 };
         this.keep_or_warn();
         this
     }
 
     fn keep(&self, next: Option<&Held>) -> anyhow::Result<()> {
-        let on_disk = OnDisk { version: VERSION, held: Kept::of(&self.held), next: next.map(Kept::of) };
+        let saved = self.saved.as_ref().map(Kept::of);
+        let on_disk = OnDisk { version: VERSION, held: Kept::of(&self.held), next: next.map(Kept::of), saved };
         store::replace(&self.path, &serde_json::to_vec(&on_disk)?, None)
     }
 
@@ -288,17 +295,31 @@ impl Appliance {
     /// An operator's change is in force: the other box is to have it.
     pub fn tell_change(&mut self) {
         let (own, owns) = (common(&self.config), self.is_owner());
+        let is_saved = common(&self.saved) == own;
         let Some(copying) = &mut self.copying else { return };
         let blank = is_blank(&own);
         // What is of this box alone may be all that has changed.
         let said = yaml::read_part(FILE, &copying.held.text).ok();
         if said.as_ref() != Some(&own) {
+            if is_saved {
+                copying.saved = None;
+            } else if copying.saved.is_none() {
+                copying.saved = Some(copying.held.clone());
+            }
             let held = copying.held.changed(to_yaml(&own), blank, !owns);
             info!("pair: the configuration is revision {} now", held.revision);
             copying.hold(held);
         }
         // What was refused may fit into what is of this box now.
         lock(&copying.copier).retry();
+    }
+
+    /// The configuration file says what is in force.
+    pub fn tell_saved(&mut self) {
+        if let Some(copying) = &mut self.copying {
+            copying.saved = None;
+            copying.keep_or_warn();
+        }
     }
 
     /// Does what is due about the configuration that both boxes have.
@@ -338,16 +359,23 @@ impl Appliance {
         }
         let document = &arrived.document;
         let merged = with_theirs(&document.text, &self.config)?;
+        // What is of this box alone may be in force and not saved.
+        let saved = with_theirs(&document.text, &self.saved)?;
         let held = copying.held.replaced(document, is_blank(&merged));
-        if merged != self.config {
-            let replacement = configfile::prepare_copy(&self.path, &self.config, &merged);
+        if saved != self.saved {
+            let replacement = configfile::prepare_copy(&self.path, &self.saved, &saved);
             let replacement = replacement.map_err(|error| error.to_string())?;
             copying.keep(Some(&held)).map_err(|error| format!("{error:#}"))?;
             let backup = replacement.write(BEFORE).map_err(|error| error.to_string())?;
             info!("pair: revision {} came from the other box; the file before is {}", held.revision, backup.display());
+            self.saved = saved;
+        }
+        if merged != self.config {
+            self.rebase_hold(&merged);
             self.bring_into_force(merged).iter().for_each(|note| warn!("{note}"));
         }
         if let Some(copying) = &mut self.copying {
+            copying.saved = None;
             copying.copied += 1;
             copying.hold(held);
         }
