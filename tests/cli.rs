@@ -5,6 +5,9 @@
 #[path = "cli/support.rs"]
 mod support;
 
+#[path = "cli/configuring.rs"]
+mod configuring;
+
 use std::sync::Arc;
 use std::time::Duration;
 

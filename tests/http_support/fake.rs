@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lbd::config::{Config, Name, Protocol, parse};
+use lbd::config::{Config, Name, Protocol, Running, parse};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::control::pair::Side;
 use lbd::core::control::*;
@@ -27,6 +27,10 @@ pub enum End {
 
 pub struct Fake {
     pub state: Mutex<State>,
+    /// What is in force, what is saved, and who holds it.
+    pub configuration: Mutex<Configuration>,
+    /// Why the configuration is changed elsewhere.
+    pub elsewhere: Option<String>,
     /// Connections that there are.
     pub rows: u32,
     pub end: End,
@@ -48,10 +52,27 @@ pub struct Fake {
     pub panics: bool,
 }
 
+/// What there is of a configuration; its rules are those of the daemon, in few lines.
+pub struct Configuration {
+    pub running: Running,
+    pub revision: u64,
+    pub saved: Config,
+    pub before: Option<(Editor, Running)>,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        let saved = parse("lb.yaml", include_str!("../../lb.yaml.example")).unwrap().config;
+        Self { running: Running::of(saved.clone()), revision: 1, saved, before: None }
+    }
+}
+
 impl Default for Fake {
     fn default() -> Self {
         Self {
             state: Mutex::new(sample::state()),
+            configuration: Mutex::default(),
+            elsewhere: None,
             rows: 3,
             end: End::Proper,
             produced: Arc::default(),
@@ -78,7 +99,68 @@ impl Control for Fake {
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
-        async { Ok(Arc::new(parse("lb.yaml", include_str!("../../lb.yaml.example")).unwrap().config)) }.boxed()
+        async { Ok(Arc::new(self.configuration.lock().unwrap().running.config.clone())) }.boxed()
+    }
+
+    fn running(&self) -> BoxFuture<'_, Result<InForce, OperationError>> {
+        async {
+            let now = self.configuration.lock().unwrap();
+            let left = Duration::from_secs(60);
+            Ok(InForce {
+                running: now.running.clone(),
+                revision: now.revision,
+                unsaved: now.running.config != now.saved,
+                hold: now.before.as_ref().map(|(by, _)| Hold { by: by.clone(), left }),
+                elsewhere: self.elsewhere.clone(),
+            })
+        }
+        .boxed()
+    }
+
+    fn configure(&self, change: Change) -> BoxFuture<'_, Result<ReloadReport, ConfigError>> {
+        async move {
+            let mut now = self.configuration.lock().unwrap();
+            if let Some((by, _)) = now.before.clone().filter(|(by, _)| *by != change.by) {
+                return Err(ConfigError::Held(Hold { by, left: Duration::from_secs(60) }));
+            }
+            if now.revision != change.revision {
+                return Err(ConfigError::Changed(now.revision));
+            }
+            now.running = change.running;
+            now.revision += 1;
+            Ok(ReloadReport { revision: now.revision, changed: true, notes: Vec::new() })
+        }
+        .boxed()
+    }
+
+    fn config_order(&self, by: Editor, order: ConfigOrder) -> BoxFuture<'_, Result<Vec<String>, ConfigError>> {
+        async move {
+            let mut now = self.configuration.lock().unwrap();
+            match order {
+                ConfigOrder::Hold(_) => now.before = Some((by, now.running.clone())),
+                ConfigOrder::Confirm => drop(now.before.take().ok_or(ConfigError::NotHeld)?),
+                ConfigOrder::Revert => now.running = now.before.take().ok_or(ConfigError::NotHeld)?.1,
+                ConfigOrder::Save => now.saved = now.running.config.clone(),
+                ConfigOrder::Load => now.running = Running::of(now.saved.clone()),
+            }
+            now.revision += 1;
+            Ok(Vec::new())
+        }
+        .boxed()
+    }
+
+    fn on_disk(&self, which: Which) -> BoxFuture<'_, Result<Arc<Config>, ConfigError>> {
+        async move {
+            match which {
+                Which::Startup => Ok(Arc::new(self.configuration.lock().unwrap().saved.clone())),
+                Which::Archived(number) => Err(ConfigError::NotArchived(number)),
+            }
+        }
+        .boxed()
+    }
+
+    fn archive(&self) -> BoxFuture<'_, Result<Vec<Saved>, ConfigError>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {

@@ -17,6 +17,7 @@ pub fn state() -> State {
             loaded_at: 1_795_000_000,
             last_reload_ok: false,
             last_reload_at: 1_795_000_600,
+            unsaved: true,
         },
         started_at: 1_794_990_000,
         uptime_seconds: 11_000,
