@@ -52,7 +52,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut record = Record::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     println!("seed {}", options.seed);
-    let mut ended = if options.only_fast { Ok(()) } else { runtime.block_on(run(&options, &faults, false, &mut record)) };
+    let mut ended =
+        if options.only_fast { Ok(()) } else { runtime.block_on(run(&options, &faults, false, &mut record)) };
     if ended.is_ok() && !options.no_fast {
         ended = runtime.block_on(run(&options, &options.fast, true, &mut record));
     }

@@ -18,6 +18,8 @@ mod stage;
 #[path = "life/talk.rs"]
 mod talk;
 
+#[path = "life/configuring.rs"]
+mod configuring;
 #[path = "life/console.rs"]
 mod console;
 #[path = "life/counts.rs"]

@@ -130,7 +130,9 @@ fn aside(diagnostic: &Diagnostic, effective: &mut Value, in_force: &Value) -> Op
 
 fn is_within_one(path: &str, inactive: &[Inactive]) -> bool {
     let steps: Vec<&str> = path.split('/').collect();
-    inactive.iter().any(|one| steps.len() >= one.path.len() && one.path.iter().zip(&steps).all(|(own, step)| own == step))
+    inactive
+        .iter()
+        .any(|one| steps.len() >= one.path.len() && one.path.iter().zip(&steps).all(|(own, step)| own == step))
 }
 
 /// Who misses an object that was set aside is told why it is not there.

@@ -17,8 +17,8 @@ use super::pair::Access;
 use super::state;
 use crate::config::{Config, Protocol};
 use crate::core::control::{
-    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, InForce, OperationError, Order, OrderReport, PairOrder, ReloadError,
-    ReloadReport, Saved, State, Which,
+    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, InForce,
+    OperationError, Order, OrderReport, PairOrder, ReloadError, ReloadReport, Saved, State, Which,
 };
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};

@@ -271,9 +271,7 @@ impl Appliance {
         if !order.force && (state == AdminState::Enabled || connections > 0) {
             return Err(OperationError::NotDrained { server, state, connections });
         }
-        let possible = self.is_changed_here().and_then(|()| {
-            self.prepare_removal(subject).map(drop)
-        });
+        let possible = self.is_changed_here().and_then(|()| self.prepare_removal(subject).map(drop));
         possible.map_err(|why| OperationError::NotRemoved { server, why })
     }
 

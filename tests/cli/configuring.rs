@@ -62,10 +62,7 @@ async fn a_bad_line_is_refused_with_its_reason_and_the_rest_stands() {
     assert_eq!(text.lines().count(), 2, "{text}");
     assert_eq!(
         live.line("chek interval 5s", pool).await,
-        format!(
-            "chek interval 5s\r\n{}^\r\n% Invalid input detected at '^' marker.\r\n\r\n",
-            " ".repeat(pool.len())
-        )
+        format!("chek interval 5s\r\n{}^\r\n% Invalid input detected at '^' marker.\r\n\r\n", " ".repeat(pool.len()))
     );
     assert_eq!(live.line("check interval 5s", pool).await, "check interval 5s\r\n");
     live.type_keys("\x1a").await;
@@ -112,7 +109,8 @@ async fn help_and_completion_know_the_mode() {
 async fn a_paste_is_shown_as_if_it_had_been_typed() {
     let fake = Arc::new(Fake::default());
     let mut live = configuring(&fake).await;
-    let lines = ["server real pc9", " ip-address 10.1.0.99", " weight 0", " weight 7", "!", "hostname lb7", "end", "show priv"];
+    let lines =
+        ["server real pc9", " ip-address 10.1.0.99", " weight 0", " weight 7", "!", "hostname lb7", "end", "show priv"];
     live.type_keys(&lines.map(|line| format!("{line}\r")).concat()).await;
     let text = live.until("15\r\nlb1#").await;
     let expected = "server real pc9\r\n\

@@ -1,11 +1,14 @@
 //! The configuration that both boxes have: how a change comes to the other one.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lbd::config::common::common;
 use lbd::config::{Config, parse};
 use lbd::lab::customer::{self, Visit};
 use lbd::lab::mail::CLIENT;
+use lbd::lab::pair::BOXES;
 use lbd::lab::servers::Kind;
 use nix::sys::signal::Signal;
 
@@ -276,4 +279,43 @@ fn configurations_that_were_changed_apart_are_told_and_an_operator_says_which_on
     stage.until("the standby is ready again", |stage| [0, 1].iter().all(|index| stage.says(*index, "/ready") == true));
     let refusal = stage.choose(0, "peer").unwrap_err().to_string();
     assert!(refusal.contains("both boxes have the same"), "{refusal}");
+}
+
+/// A script at the console of a box; what it says.
+fn typed(stage: &Stage, index: usize, script: &str) -> (bool, String) {
+    let run_dir = stage.site.site.dir().join(format!("{}-run", BOXES[index]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lbd"));
+    command.arg("console").arg("--run-dir").arg(run_dir);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn what_is_typed_on_the_owner_reaches_the_standby_also_if_it_is_not_saved() {
+    let mut stage = Stage::new();
+    let owner = stage.settled();
+    let standby = 1 - owner;
+    let (ok, said) = typed(&stage, standby, "configure terminal\n");
+    assert!(!ok && said.contains("% this box is the standby; the owner of the pair"), "{said}");
+    let (ok, said) =
+        typed(&stage, standby, "configure terminal local\nserver real pc1\n weight 7\nhostname box9\nend\n");
+    assert!(!ok && said.contains("what both boxes have is changed on the owner"), "{said}");
+    assert!(typed(&stage, standby, "show running-config\n").1.contains("\nhostname box9\n"), "of this box alone");
+
+    let before = stage.file(owner);
+    let (ok, said) = typed(&stage, owner, "configure terminal\nserver real pc1\n weight 7\nend\n");
+    assert!(ok, "{said}");
+    stage.until("the change comes to the standby", |stage| stage.file(standby).contains("weight: 7"));
+    assert_eq!(stage.file(owner), before, "nobody has saved it there");
+    assert!(!stage.file(standby).contains("box9"), "nor what is of the standby alone");
+    assert_eq!(stage.settled(), owner);
+
+    // The owner comes back with what was saved, which is older: it takes what the other one has.
+    stage.kill(owner);
+    stage.until_owns(standby);
+    stage.start(owner);
+    assert_eq!(stage.settled(), standby);
+    stage.until("the box has it back", |stage| stage.same() && stage.file(owner).contains("weight: 7"));
 }

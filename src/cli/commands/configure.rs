@@ -90,12 +90,7 @@ pub const ENTRIES: &[Entry] = &[
         help: &[SHOW, "The configuration that was saved, as commands that make it"],
         run: Run::Do(|call| startup(call).boxed()),
     },
-    Entry {
-        level: ADMIN,
-        syntax: "show archive",
-        help: &[SHOW, ARCHIVE],
-        run: Run::Do(|call| archive(call).boxed()),
-    },
+    Entry { level: ADMIN, syntax: "show archive", help: &[SHOW, ARCHIVE], run: Run::Do(|call| archive(call).boxed()) },
     Entry {
         level: ADMIN,
         syntax: "show archive config differences [WORD [WORD]]",

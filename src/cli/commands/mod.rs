@@ -99,7 +99,9 @@ pub enum Change {
 
 /// All commands.
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    [exec::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES, configure::ENTRIES].into_iter().flatten()
+    [exec::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES, configure::ENTRIES]
+        .into_iter()
+        .flatten()
 }
 
 static TABLE: LazyLock<Vec<Compiled<&'static Entry>>> = LazyLock::new(|| {

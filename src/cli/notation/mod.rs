@@ -18,8 +18,8 @@ use table::{Form, LINES, Line};
 use super::grammar::argument::{self, Argument};
 use super::grammar::matcher::{Args, Compiled, Grammar, Help, NoMatch, NoObjects, Objects, Typed, quoted, words};
 use super::grammar::syntax::{Token, compile, tokens};
-use crate::config::running::{Inactive, Running, tree_of};
 use crate::config::Config;
+use crate::config::running::{Inactive, Running, tree_of};
 
 /// What the commands are about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

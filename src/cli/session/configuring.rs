@@ -39,6 +39,8 @@ pub struct Configuring {
 struct Typed {
     echo: Vec<u8>,
     line: String,
+    /// Nothing else was typed with the same key: a prompt follows.
+    is_last: bool,
 }
 
 /// Why a line was not taken.
@@ -119,9 +121,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let echo = std::mem::take(&mut self.shown);
         let Some(configuring) = &mut self.configuring else { return Ok(true) };
         let leaves = may_leave(&line);
-        configuring.waiting.push(Typed { echo, line });
+        configuring.waiting.push(Typed { echo, line, is_last: !ends });
         if ends {
-            configuring.waiting.push(Typed { echo: Vec::new(), line: "end".into() });
+            configuring.waiting.push(Typed { echo: Vec::new(), line: "end".into(), is_last: true });
         }
         if ends || leaves || configuring.waiting.len() >= TOGETHER {
             self.settle().await?;
@@ -161,7 +163,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             }
             self.write_down(&typed.line, level);
             self.refused |= before;
-            if !typed.echo.is_empty() || !self.terminal.interactive {
+            if typed.is_last {
                 self.prompt();
             }
         }
@@ -172,7 +174,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
 
 /// Has lines act, one after the other, on what is in force.
 async fn put_in_force(control: &dyn Control, by: &By, place: Place, lines: &[&str]) -> Vec<Outcome> {
-    let refused = |why: String| lines.iter().map(|_| Outcome { result: Err(Why::Refused(why.clone())), place: place.clone() }).collect();
+    let refused = |why: String| {
+        lines.iter().map(|_| Outcome { result: Err(Why::Refused(why.clone())), place: place.clone() }).collect()
+    };
     for _ in 0..TRIES {
         let now = match control.running().await {
             Ok(now) => now,

@@ -34,9 +34,11 @@ fn of_many_lines_those_that_are_wrong_are_refused_alone() {
     for (index, outcome) in outcomes.iter().enumerate() {
         let (n, line) = (index / 3, index % 3);
         let expected = match line {
-            1 if n % 10 == 9 => "10.2.0.1 is an address of server `s0` already; every address has one owner",
-            2 if n % 20 == 5 => "% Invalid input detected at '^' marker.",
-            _ => "",
+            1 if n % 10 == 9 => format!(
+                "10.2.0.1 belongs to server `s0` already; server `s{n}` cannot have it too; every address has one owner"
+            ),
+            2 if n % 20 == 5 => "% Invalid input detected at '^' marker.".to_owned(),
+            _ => String::new(),
         };
         assert_eq!(words(outcome), expected, "line {index}: {}", lines[index]);
     }

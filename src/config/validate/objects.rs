@@ -46,7 +46,8 @@ fn managed(interfaces: &Interfaces, at: &KeyPath, findings: &mut Findings) {
             ("mac", interfaces.mac.is_none(), "\"02:00:5e:00:00:01\""),
         ];
         for (key, _, example) in missing.into_iter().filter(|(_, is_missing, _)| *is_missing) {
-            let complaint = Complaint::lack(format!("`manage` needs `{key}`")).help(format!("such as {key}: {example}"));
+            let complaint =
+                Complaint::lack(format!("`manage` needs `{key}`")).help(format!("such as {key}: {example}"));
             findings.error(at.key("manage"), complaint);
         }
         return;
