@@ -17,6 +17,7 @@ pub(crate) mod services;
 pub mod suggest;
 #[cfg(test)]
 pub mod testing;
+pub mod users;
 pub mod validate;
 pub mod yaml;
 
@@ -25,4 +26,5 @@ pub use model::*;
 pub use pair::Pair;
 pub use probe::*;
 pub use profile::{Defaults, Profile};
+pub use users::{Secret, Ssh, SshKey, User};
 pub use yaml::{Loaded, json_schema, load, parse, to_yaml};
