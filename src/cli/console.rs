@@ -190,8 +190,9 @@ pub mod client {
     use std::os::fd::AsFd;
 
     use anyhow::Context;
-    use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+    use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
     use tokio::signal::unix::{SignalKind, signal};
+    use zeroize::Zeroizing;
 
     use super::*;
 
@@ -218,6 +219,34 @@ pub mod client {
             // A terminal that is gone need not be set.
             let _ = tcsetattr(stdin().as_fd(), SetArg::TCSADRAIN, &self.0);
         }
+    }
+
+    /// A password: typed twice without being shown, or the first line of a pipe.
+    pub fn read_password() -> anyhow::Result<Zeroizing<String>> {
+        if !stdin().is_terminal() {
+            return read_line();
+        }
+        let before = tcgetattr(stdin().as_fd())?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(stdin().as_fd(), SetArg::TCSADRAIN, &silent)?;
+        // As it was before, when this is dropped.
+        let _silent = Raw(before);
+        let ask = |words: &str| {
+            eprint!("{words}");
+            let line = read_line();
+            eprintln!();
+            line
+        };
+        let password = ask("Password: ")?;
+        anyhow::ensure!(ask("Again: ")? == password, "the two are not the same");
+        Ok(password)
+    }
+
+    fn read_line() -> anyhow::Result<Zeroizing<String>> {
+        let mut line = Zeroizing::new(String::new());
+        stdin().read_line(&mut line)?;
+        Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     /// Rows and columns of the terminal; 0 where nobody knows.

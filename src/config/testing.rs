@@ -51,7 +51,9 @@ pub fn config(seed: u64, size: usize) -> Config {
         http: d.maybe(|_| Http { listen: SocketAddr::new(host, port) }).unwrap_or_default(),
         users: if d.coin() { d.names(3).into_iter().map(|name| (name, user(d))).collect() } else { BTreeMap::new() },
         enable_secret: d.maybe(secret),
-        banner: d.one_of(&["", "", "Keep out", "Two\n\n  \"lines\" \\n^C of 100%: | ? !", "! a\n\tb"]).replace('\t', " "),
+        banner: d
+            .one_of(&["", "", "Keep out", "Two\n\n  \"lines\" \\n^C of 100%: | ? !", "! a\n\tb"])
+            .replace('\t', " "),
         ssh: if d.coin() { ssh(d) } else { Ssh::default() },
         servers,
         pools,
@@ -93,10 +95,13 @@ fn ssh(d: &mut Dice) -> Ssh {
         grace: d.time(limits::SSH_GRACE),
         attempts: d.number(limits::SSH_ATTEMPTS) as u8,
         idle: d.time(limits::SSH_IDLE),
-        access: [Prefix { address: address(true, 8, 0), length: 24 }, Prefix { address: address(false, 8, 0), length: 48 }]
-            .into_iter()
-            .filter(|_| d.coin())
-            .collect(),
+        access: [
+            Prefix { address: address(true, 8, 0), length: 24 },
+            Prefix { address: address(false, 8, 0), length: 48 },
+        ]
+        .into_iter()
+        .filter(|_| d.coin())
+        .collect(),
         sessions: d.number(limits::SSH_SESSIONS) as u8,
     }
 }

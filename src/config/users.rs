@@ -66,7 +66,9 @@ impl Secret {
             let mut fields: Vec<&str> = rest.split('$').collect();
             if let Some(rounds) = fields.first().and_then(|first| first.strip_prefix("rounds=")) {
                 if !rounds.parse::<u32>().is_ok_and(|rounds| (1_000..=ROUNDS_MAX).contains(&rounds)) {
-                    return Err(format!("the SHA-512 hash has too few or too many rounds; 1000 to {ROUNDS_MAX} may be"));
+                    return Err(format!(
+                        "the SHA-512 hash has too few or too many rounds; 1000 to {ROUNDS_MAX} may be"
+                    ));
                 }
                 fields.remove(0);
             }
@@ -120,18 +122,23 @@ impl SshKey {
         match kind {
             "ssh-ed25519" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => {}
             "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => {
-                return Err("RSA keys are not taken (docs/ssh.md says why); `ssh-keygen -t ed25519` makes one that is".into());
+                return Err(
+                    "RSA keys are not taken (docs/ssh.md says why); `ssh-keygen -t ed25519` makes one that is".into()
+                );
             }
             "ssh-dss" => return Err("DSA keys are broken; `ssh-keygen -t ed25519` makes one that is taken".into()),
             _ => {
                 return Err(
-                    "no public key: a line such as ssh-ed25519 AAAAC3… admin@desk, from the file that ends in .pub".into()
+                    "no public key: a line such as ssh-ed25519 AAAAC3… admin@desk, from the file that ends in .pub"
+                        .into(),
                 );
             }
         }
-        let key = ssh_key::PublicKey::from_openssh(text)
-            .map_err(|error| format!("the {kind} key cannot be read ({error}); copy the whole line of the .pub file"))?;
-        let comment = std::str::from_utf8(key.comment().as_bytes()).map_err(|_| "the comment of the key is not UTF-8")?;
+        let key = ssh_key::PublicKey::from_openssh(text).map_err(|error| {
+            format!("the {kind} key cannot be read ({error}); copy the whole line of the .pub file")
+        })?;
+        let comment =
+            std::str::from_utf8(key.comment().as_bytes()).map_err(|_| "the comment of the key is not UTF-8")?;
         if comment.len() > COMMENT_BYTES_MAX || comment.chars().any(char::is_control) {
             return Err(format!("the comment of a key is one line of at most {COMMENT_BYTES_MAX} bytes"));
         }
@@ -232,7 +239,8 @@ mod tests {
 
     #[test]
     fn what_is_no_hash_is_refused_and_never_shown() {
-        for text in ["", "swordfish", "$1$a$b", "$5$a$b", "$6$", "$6$salt$short", "$argon2i$v=19$m=8,t=1,p=1$AAAA$AAAA"] {
+        for text in ["", "swordfish", "$1$a$b", "$5$a$b", "$6$", "$6$salt$short", "$argon2i$v=19$m=8,t=1,p=1$AAAA$AAAA"]
+        {
             let error = Secret::new(text).unwrap_err();
             assert!(text.is_empty() || !error.contains(text) || text == "$6$", "{error}");
         }

@@ -148,6 +148,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ));
     info!("HTTP on http://{}/", listener.local_addr()?);
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
+    // Nobody's mail waits for a key that cannot be read: the console is the way in.
+    let ssh = match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
+        Ok(server) => Some(tokio::spawn(server.run())),
+        Err(error) => {
+            warn!("no SSH, until the next start: {error:#}");
+            None
+        }
+    };
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
     let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
@@ -227,6 +235,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     prober.abort();
     switcher.abort();
     console.abort();
+    if let Some(ssh) = ssh {
+        ssh.abort();
+    }
     let _ = stop_http.send(());
     http.await?;
     Ok(())

@@ -12,7 +12,8 @@ use std::{env, fs};
 const VERSION: &str = "0.65.1";
 const FILE: &str = "server/encrypted.rs";
 /// The arm goes before this one. Another release may have another text: then the build ends here, and somebody looks.
-const ANCHOR: &str = "            (EncryptedState::WaitingAuthRequest(_), Some((&msg::USERAUTH_REQUEST, mut r))) => {\n";
+const ANCHOR: &str =
+    "            (EncryptedState::WaitingAuthRequest(_), Some((&msg::USERAUTH_REQUEST, mut r))) => {\n";
 const ARM: &str = r#"            (EncryptedState::WaitingAuthRequest(_), Some((&msg::SERVICE_REQUEST, mut r))) => {
                 let request = map_err!(String::decode(&mut r))?;
                 map_err!(ensure_end(&r))?;

@@ -46,6 +46,8 @@ pub struct Fake {
     /// Orders that have been carried out.
     pub done: AtomicU32,
     pub panics: bool,
+    /// The configuration in force.
+    pub config: Mutex<Arc<Config>>,
 }
 
 impl Default for Fake {
@@ -63,6 +65,7 @@ impl Default for Fake {
             asked: AtomicU32::default(),
             done: AtomicU32::default(),
             panics: false,
+            config: Mutex::new(Arc::new(parse("lb.yaml", include_str!("../../lb.yaml.example")).unwrap().config)),
         }
     }
 }
@@ -78,7 +81,7 @@ impl Control for Fake {
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
-        async { Ok(Arc::new(parse("lb.yaml", include_str!("../../lb.yaml.example")).unwrap().config)) }.boxed()
+        async { Ok(self.config.lock().unwrap().clone()) }.boxed()
     }
 
     fn order(&self, order: Order) -> BoxFuture<'_, Result<OrderReport, OperationError>> {

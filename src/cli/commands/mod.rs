@@ -1,6 +1,7 @@
 //! The commands: a table of entries, each with its syntax, its help and its function.
 
 mod exec;
+mod lines;
 #[cfg(test)]
 mod manual;
 mod order;
@@ -88,7 +89,9 @@ pub enum Change {
 
 /// All commands.
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    [exec::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES].into_iter().flatten()
+    [exec::ENTRIES, lines::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES]
+        .into_iter()
+        .flatten()
 }
 
 static TABLE: LazyLock<Vec<Compiled<&'static Entry>>> = LazyLock::new(|| {
@@ -150,7 +153,7 @@ mod tests {
                 Argument::Mac => "02:00:00:00:00:01".into(),
                 Argument::Object(_) | Argument::Name => "qqq1".into(),
                 Argument::Port | Argument::Ports => "25".into(),
-                Argument::Time => "30s".into(),
+                Argument::Time | Argument::Minutes => "30s".into(),
                 Argument::Share => "10".into(),
                 Argument::Word | Argument::Line => "qqqq".into(),
             },

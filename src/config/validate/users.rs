@@ -37,7 +37,8 @@ fn ssh(config: &Config, findings: &mut Findings) {
     few(at.key("listen"), "addresses to listen at", ssh.listen.len(), limits::SSH_LISTEN_MAX, findings);
     few(at.key("access"), "networks", ssh.access.len(), limits::SSH_ACCESS_MAX, findings);
     for (index, listen) in ssh.listen.iter().enumerate() {
-        let taken = config.virtual_servers.values().any(|virtual_server| virtual_server.addresses.contains(&listen.ip()));
+        let taken = !listen.ip().is_unspecified()
+            && config.virtual_servers.values().any(|virtual_server| virtual_server.addresses.contains(&listen.ip()));
         if taken {
             let complaint = Complaint::new(format!("{} is a virtual address", listen.ip()))
                 .help("its packets go to real servers; listen at an address of this box");
@@ -59,6 +60,7 @@ fn ssh(config: &Config, findings: &mut Findings) {
 
 fn few(at: KeyPath, what: &str, count: usize, max: usize, findings: &mut Findings) {
     if count > max {
-        findings.error(at, Complaint::new(format!("{count} {what} are too many")).help(format!("at most {max} can be")));
+        findings
+            .error(at, Complaint::new(format!("{count} {what} are too many")).help(format!("at most {max} can be")));
     }
 }

@@ -12,8 +12,8 @@ use super::choice::Choice;
 use crate::config::diagnostic::Complaint;
 use crate::config::limits::Range;
 use crate::config::suggest::{did_you_mean, nearest};
-use crate::config::validate::{check_number, check_time};
 use crate::config::users::{Secret, SshKey, check_banner};
+use crate::config::validate::{check_number, check_time};
 use crate::config::{Mac, Migrate, Name, Ports, Prefix, limits, services};
 
 /// A way to write a value.
