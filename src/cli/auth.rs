@@ -28,8 +28,11 @@ pub trait Authenticator: Send + Sync {
     /// Whether the key is one of the user's. That he has the private half is for the transport to see.
     fn key<'a>(&'a self, user: &'a str, key: &'a KeyData) -> BoxFuture<'a, Option<Granted>>;
 
-    /// The password by which any user becomes an administrator; `None`: there is none, and nobody does.
-    fn enable<'a>(&'a self, user: &'a str, password: &'a str) -> BoxFuture<'a, Option<bool>>;
+    /// Whether there is a password by which this user becomes an administrator: else he is not asked for one.
+    fn has_enable<'a>(&'a self, user: &'a str) -> BoxFuture<'a, bool>;
+
+    /// Whether this is it.
+    fn enable<'a>(&'a self, user: &'a str, password: &'a str) -> BoxFuture<'a, bool>;
 
     /// Whether there is such a user, for the log: an unknown name may be a password that was typed too early.
     fn knows<'a>(&'a self, user: &'a str) -> BoxFuture<'a, bool>;
@@ -74,10 +77,14 @@ impl Authenticator for Local {
         .boxed()
     }
 
-    fn enable<'a>(&'a self, _user: &'a str, password: &'a str) -> BoxFuture<'a, Option<bool>> {
+    fn has_enable<'a>(&'a self, _user: &'a str) -> BoxFuture<'a, bool> {
+        async { self.config().await.is_some_and(|config| config.enable_secret.is_some()) }.boxed()
+    }
+
+    fn enable<'a>(&'a self, _user: &'a str, password: &'a str) -> BoxFuture<'a, bool> {
         async move {
-            let secret = self.config().await?.enable_secret.clone()?;
-            Some(secrets::is(Some(secret), password).await)
+            let secret = self.config().await.and_then(|config| config.enable_secret.clone());
+            secrets::is(secret, password).await
         }
         .boxed()
     }

@@ -430,11 +430,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         }
         // Nobody is asked who could not answer: the next line of a script is a command.
         if self.who.highest < ADMIN {
-            let may = match self.terminal.interactive {
-                true => self.knows_password().await?,
-                false => false,
-            };
-            if !may {
+            let auth = self.auth.clone();
+            let is_asked = self.terminal.interactive && auth.has_enable(&self.who.user).await;
+            if !(is_asked && self.knows_password().await?) {
                 self.refuse(&Refusal("Access denied".into()));
                 return Ok(());
             }
@@ -454,7 +452,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         self.flush().await?;
         let Some(password) = typed else { return Ok(false) };
         let auth = self.auth.clone();
-        let may = auth.enable(&self.who.user, &password).await == Some(true);
+        let may = auth.enable(&self.who.user, &password).await;
         if !may {
             tokio::time::sleep(DENIED_AFTER).await;
         }

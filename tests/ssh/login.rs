@@ -24,7 +24,7 @@ async fn the_listener_opens_with_the_first_user_and_shuts_with_the_last() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_configuration_acts_at_the_next_login() {
     let stage = Stage::new().await;
-    let denied = output(stage.ssh_as("operator", &["-o", "BatchMode=yes", "-i", &stage.path("key")])).await;
+    let denied = output(&mut stage.ssh_as("operator", &["-o", "BatchMode=yes", "-i", &stage.path("key")])).await;
     assert_eq!(denied.status.code(), Some(255));
     let line = std::fs::read_to_string(stage.dir.join("key.pub")).unwrap();
     let ssh_keys = vec![SshKey::new(&line).unwrap()];
@@ -42,7 +42,7 @@ async fn a_changed_configuration_acts_at_the_next_login() {
     stage.change(|config| drop(config.users.remove(&name("operator"))));
     assert_eq!(output(&mut operator()).await.status.code(), Some(255));
     // A key of one user is none of another.
-    let watch = output(stage.ssh_as("watch", &["-o", "BatchMode=yes", "-i", &stage.path("key")])).await;
+    let watch = output(&mut stage.ssh_as("watch", &["-o", "BatchMode=yes", "-i", &stage.path("key")])).await;
     assert_eq!(watch.status.code(), Some(255));
     // Of a password that was changed, the new one counts.
     let said = stage.python("passwords.py", &["admin", "wrong", PASSWORD]).await;

@@ -44,8 +44,9 @@ async fn sessions_that_never_read() {
         command.arg("show server session limit 10000000").stdout(Stdio::piped()).spawn().unwrap()
     };
     // What the first costs is for good, and not of a session.
-    let first = BufReader::new(start().stdout.take().unwrap()).lines().next_line();
-    timeout(PATIENCE, first).await.unwrap().unwrap();
+    let mut first = start();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
     settled(&stage).await;
     let before = resident();
     let children: Vec<_> = (0..SESSIONS).map(|_| start()).collect();

@@ -1,5 +1,6 @@
 """OpenSSH at a terminal: what a person types, and what he sees."""
 import sys
+import time
 
 import pexpect
 
@@ -7,7 +8,7 @@ port, directory, password, watch, secret = sys.argv[1:]
 
 
 def ssh(user, how, rows=24):
-    options = "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    options = "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=INFO"
     child = pexpect.spawn(f"ssh {options} {how} -p {port} {user}@127.0.0.1", timeout=20, dimensions=(rows, 80),
                           encoding="utf-8")
     child.delaybeforesend = None
@@ -39,14 +40,15 @@ child.expect("admin .*127.0.0.1")
 child.expect("lb1#$")
 # Pages are as long as the window, also after it has changed.
 child.setwinsize(10, 80)
+# The client hears of it by a signal.
+time.sleep(0.5)
 child.send("show server backup\r")
 child.expect(" --More-- ")
 assert child.before.count("\r\n") == 10, child.before
 child.send("q")
 child.expect("lb1#$")
 child.setwinsize(6, 80)
-child.send("\r")
-child.expect("lb1#$")
+time.sleep(0.5)
 child.send("show server backup\r")
 child.expect(" --More-- ")
 assert child.before.count("\r\n") == 6, child.before
