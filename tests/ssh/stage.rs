@@ -59,13 +59,14 @@ impl Stage {
             User { level, secret, ssh_keys }
         };
         let fake = Arc::new(fake);
+        let enable = crypt(ENABLE).await;
         {
             let mut config = fake.config.lock().unwrap();
             let config = Arc::make_mut(&mut config);
             config.users.clear();
             config.users.insert(name("admin"), user(15, PASSWORD, vec![key("key.pub"), key("ecdsa.pub")]));
             config.users.insert(name("watch"), user(1, WATCH, Vec::new()));
-            config.enable_secret = Some(crypt(ENABLE).await);
+            config.enable_secret = Some(enable);
             config.ssh.listen = vec!["127.0.0.1:0".parse().unwrap()];
             config.ssh.access.clear();
             change(config);
@@ -117,10 +118,12 @@ impl Stage {
         command
     }
 
-    /// A script of `tests/ssh/clients`, with Debian's own Python; what it prints.
+    /// A script of `tests/ssh/clients`, with Debian's own Python, or the one of LBD_PYTHON, which may have newer clients;
+    /// what it prints.
     pub async fn python(&self, script: &str, args: &[&str]) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ssh/clients").join(script);
-        let mut command = Command::new("/usr/bin/python3");
+        let python = std::env::var("LBD_PYTHON").unwrap_or_else(|_| "/usr/bin/python3".into());
+        let mut command = Command::new(python);
         command.arg(path).arg(self.address.port().to_string()).arg(&self.dir).args(args);
         command.env_remove("SSH_AUTH_SOCK").env("HOME", &self.dir);
         run(&mut command).await

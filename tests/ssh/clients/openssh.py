@@ -39,19 +39,19 @@ child.send("show users\r")
 child.expect("admin .*127.0.0.1")
 child.expect("lb1#$")
 # Pages are as long as the window, also after it has changed.
-child.setwinsize(10, 80)
+child.setwinsize(6, 80)
 # The client hears of it by a signal.
 time.sleep(0.5)
 child.send("show server backup\r")
 child.expect(" --More-- ")
-assert child.before.count("\r\n") == 10, child.before
+assert child.before.count("\r\n") == 6, child.before
 child.send("q")
 child.expect("lb1#$")
-child.setwinsize(6, 80)
+child.setwinsize(4, 80)
 time.sleep(0.5)
 child.send("show server backup\r")
 child.expect(" --More-- ")
-assert child.before.count("\r\n") == 6, child.before
+assert child.before.count("\r\n") == 4, child.before
 child.send("q")
 child.expect("lb1#$")
 child.send("nosuch\r")
