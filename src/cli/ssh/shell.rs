@@ -91,7 +91,12 @@ async fn run(
     let settings = seat.shared.settings().await;
     let idle = Some(settings.ssh.idle).filter(|idle| !idle.is_zero());
     let gone = || io::Error::from(io::ErrorKind::NotConnected);
-    let Ok(start) = timeout(idle.unwrap_or(STALLED), started).await.map_err(|_| gone())? else { return Err(gone()) };
+    let start = match timeout(idle.unwrap_or(STALLED), started).await {
+        Ok(Ok(start)) => start,
+        // The channel is closed again, and whoever takes its input sees that.
+        Ok(Err(_)) => return std::future::pending().await,
+        Err(_) => return Ok(1),
+    };
     let login = seat.connection.login().ok_or_else(gone)?;
     let who = Who {
         user: login.user.clone(),

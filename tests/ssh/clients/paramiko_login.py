@@ -30,5 +30,10 @@ try:
     raise SystemExit("a port was forwarded")
 except paramiko.SSHException:
     pass
+# And nothing of that has harmed the connection.
+for _ in range(3):
+    client.get_transport().open_session(timeout=10).close()
+_, out, _ = client.exec_command("show privilege", timeout=20)
+assert out.read() == b"Current privilege level is 15\n"
 client.close()
 print(took)
