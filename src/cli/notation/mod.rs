@@ -17,6 +17,7 @@ use table::{Form, LINES, Line};
 use super::grammar::argument::{self, Argument};
 use super::grammar::matcher::{Args, Compiled, Grammar, NoMatch, NoObjects, Typed, quoted, words};
 use super::grammar::syntax::{Token, compile, tokens};
+use super::redact::redact;
 use super::secrets;
 use crate::config::{Config, to_yaml};
 
@@ -283,7 +284,7 @@ impl Draft {
     /// All lines of a text; those before a line that is not understood are applied.
     pub fn apply_all<'l>(&mut self, lines: impl IntoIterator<Item = &'l str>) -> Result<(), NotApplied> {
         for (number, line) in (1..).zip(lines) {
-            self.apply(line).map_err(|why| NotApplied { number, text: line.to_owned(), why })?;
+            self.apply(line).map_err(|why| NotApplied { number, text: redact(line), why })?;
         }
         Ok(())
     }
