@@ -48,6 +48,9 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
         id: u8,
     },
+    /// Print the hash of a password, for `secret` and `enable-secret` of the configuration. The password is asked for,
+    /// or is the first line of the input.
+    Secret,
     /// The command line of the appliance, for root on the box itself: a session, or one command, `lbd console show
     /// server real`.
     Console {
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::PairKey { id } => pair_key(id),
+        Command::Secret => secret(),
         Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {
@@ -115,6 +119,12 @@ fn console(run_dir: &std::path::Path, words: &[String]) -> anyhow::Result<u8> {
 
 fn pair_key(id: u8) -> anyhow::Result<()> {
     print!("{}", *key::new_line(KeyId(id))?);
+    Ok(())
+}
+
+fn secret() -> anyhow::Result<()> {
+    let password = cli::console::client::read_password()?;
+    println!("{}", cli::secrets::hash(&password).map_err(anyhow::Error::msg)?.as_str());
     Ok(())
 }
 

@@ -258,6 +258,15 @@ async fn who_may_not_is_not_let() {
     let fake = Arc::new(Fake::default());
     let mut live = Live::new(&fake, 1, 0);
     live.until("lb1>").await;
+    live.line("enable", "Password: ").await;
+    live.type_keys("not this\r").await;
+    assert_eq!(live.until("lb1>").await, "\r\n% Access denied\r\nlb1>", "and nothing of it is shown");
+    live.line("enable", "Password: ").await;
+    live.type_keys("change me\r").await;
+    live.until("lb1#").await;
+    // Without a password nobody is asked for one.
+    fake.configuration.lock().unwrap().running.config.enable_secret = None;
+    live.line("disable", "lb1>").await;
     assert_eq!(live.line("enable", "lb1>").await, "enable\r\n% Access denied\r\n");
 }
 

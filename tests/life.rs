@@ -50,6 +50,8 @@ mod resets;
 mod restart;
 #[path = "life/scheduling.rs"]
 mod scheduling;
+#[path = "life/ssh.rs"]
+mod ssh;
 #[path = "life/timeouts.rs"]
 mod timeouts;
 #[path = "life/udp.rs"]

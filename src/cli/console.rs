@@ -134,10 +134,17 @@ async fn attend(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()>
     let terminal = Terminal { interactive: hello.interactive, rows: hello.rows, columns: hello.columns };
     let (output, shown) = duplex(FRAME_MAX);
     let session = Session::new(control, who, receive, output, terminal);
+    let cleared = session.ticket().cleared();
     let work = async {
-        match &hello.line {
-            Some(line) => session.execute(line).await,
-            None => session.run().await,
+        let session = async {
+            match &hello.line {
+                Some(line) => session.execute(line).await,
+                None => session.run().await,
+            }
+        };
+        tokio::select! {
+            ended = session => ended,
+            () = cleared.notified() => Ok(1),
         }
     };
     let (status, told) = tokio::join!(work, tell(shown, &mut write));
@@ -190,8 +197,9 @@ pub mod client {
     use std::os::fd::AsFd;
 
     use anyhow::Context;
-    use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+    use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
     use tokio::signal::unix::{SignalKind, signal};
+    use zeroize::Zeroizing;
 
     use super::*;
 
@@ -218,6 +226,34 @@ pub mod client {
             // A terminal that is gone need not be set.
             let _ = tcsetattr(stdin().as_fd(), SetArg::TCSADRAIN, &self.0);
         }
+    }
+
+    /// A password: typed twice without being shown, or the first line of a pipe.
+    pub fn read_password() -> anyhow::Result<Zeroizing<String>> {
+        if !stdin().is_terminal() {
+            return read_line();
+        }
+        let before = tcgetattr(stdin().as_fd())?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(stdin().as_fd(), SetArg::TCSADRAIN, &silent)?;
+        // As it was before, when this is dropped.
+        let _silent = Raw(before);
+        let ask = |words: &str| {
+            eprint!("{words}");
+            let line = read_line();
+            eprintln!();
+            line
+        };
+        let password = ask("Password: ")?;
+        anyhow::ensure!(ask("Again: ")? == password, "the two are not the same");
+        Ok(password)
+    }
+
+    fn read_line() -> anyhow::Result<Zeroizing<String>> {
+        let mut line = Zeroizing::new(String::new());
+        stdin().read_line(&mut line)?;
+        Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     /// Rows and columns of the terminal; 0 where nobody knows.

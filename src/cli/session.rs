@@ -15,20 +15,28 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tracing::info;
+use zeroize::Zeroizing;
 
 use self::configuring::Configuring;
+use super::auth::{Authenticator, Local};
 use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
 use super::editor::{Editor, Event};
 use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects};
 use super::keys::{Input, Key, Keys};
+use super::lines::Ticket;
 use super::pager::{MORE, Pager, Turn};
 use super::pipe::{FILTERS, Filter, Pipe};
+use super::redact::redact;
+use super::table::age;
 use crate::core::control::{Control, Editor as By, State};
 
-/// A session in which nothing is typed for so long ends.
+/// A session in which nothing is typed for so long ends, unless its transport says otherwise.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+/// From a wrong password to the answer.
+const DENIED_AFTER: Duration = Duration::from_secs(2);
 /// Parts of a long answer that wait to be shown.
 const CHUNKS: usize = 2;
 /// Bytes that are shown at once.
@@ -64,7 +72,12 @@ struct Page {
 /// See the module's documentation.
 pub struct Session<W> {
     control: Arc<dyn Control>,
+    auth: Arc<dyn Authenticator>,
     who: Who,
+    /// Its place among those who are logged in.
+    ticket: Ticket,
+    /// `None`: it does not end by itself.
+    idle_max: Option<Duration>,
     level: u8,
     hostname: String,
     editor: Editor,
@@ -99,7 +112,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     ) -> Self {
         let session = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
         Self {
+            auth: Arc::new(Local::new(control.clone())),
             control,
+            ticket: Ticket::take(&who),
+            idle_max: Some(IDLE_MAX),
             level: who.level,
             by: By { session, name: format!("{} from {}", who.user, who.from) },
             configuring: None,
@@ -115,6 +131,31 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             said_width: false,
             after_cr: false,
         }
+    }
+
+    /// Ends after so long without a key; `None`: never.
+    pub fn with_idle(self, idle_max: Option<Duration>) -> Self {
+        Self { idle_max, ..self }
+    }
+
+    /// Asks another authority than the configuration for what `enable` wants.
+    pub fn with_authenticator(self, auth: Arc<dyn Authenticator>) -> Self {
+        Self { auth, ..self }
+    }
+
+    /// Its place among those who are logged in.
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// The next key; an error when none has come for too long.
+    async fn next_key(&mut self) -> Result<Key, Elapsed> {
+        let key = match self.idle_max {
+            Some(idle_max) => timeout(idle_max, self.keys.next()).await?,
+            None => self.keys.next().await,
+        };
+        self.ticket.touch(self.level);
+        Ok(key)
     }
 
     /// One command and no more; its exit status, 1 if it was refused.
@@ -139,7 +180,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             } else if self.shown.len() > SHOWN_AT_ONCE && self.nothing_waits() {
                 self.flush().await?;
             }
-            let goes_on = match timeout(IDLE_MAX, self.keys.next()).await {
+            let goes_on = match self.next_key().await {
                 Ok(Key::Byte(byte)) => self.byte(byte).await?,
                 Ok(Key::Size(rows, columns)) => {
                     self.resize(rows, columns);
@@ -149,10 +190,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 Ok(Key::End) => !self.terminal.interactive && !self.editor.is_empty() && self.byte(b'\n').await?,
                 Err(_) => {
                     self.put_line("");
-                    self.put_line(&format!(
-                        "% Nothing was typed for {} minutes: the session ends",
-                        IDLE_MAX.as_secs() / 60
-                    ));
+                    let idle = age(self.idle_max.unwrap_or(IDLE_MAX));
+                    self.put_line(&format!("% Nothing was typed for {idle}: the session ends"));
                     false
                 }
             };
@@ -275,6 +314,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let text = line.trim();
         if !text.is_empty() {
             let outcome = if self.refused { "refused" } else { "done" };
+            let text = redact(text);
             info!("cli: {} from {}, level {level}: {text:?}: {outcome}", self.who.user, self.who.from);
         }
     }
@@ -338,7 +378,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let result = match (entry.run, state) {
             (Run::Session(change), _) => match change(&call.args) {
                 Change::Configure { local, revert } => self.configure(local, revert).await.map(|()| Vec::new()),
-                other => return Ok(self.change(other)),
+                Change::Enable => {
+                    self.enable().await?;
+                    return Ok(true);
+                }
+                change => return Ok(self.change(change)),
             },
             (Run::Show(..), None) => Err(Refusal("the daemon does not answer now".into())),
             (Run::Show(_, value), Some(state)) if call.json => {
@@ -421,10 +465,65 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         if self.terminal.interactive { self.terminal.columns } else { 0 }
     }
 
+    /// Becomes an administrator: who is none needs the password that makes everybody one.
+    async fn enable(&mut self) -> io::Result<()> {
+        if self.level >= ADMIN {
+            return Ok(());
+        }
+        // Nobody is asked who could not answer: the next line of a script is a command.
+        if self.who.highest < ADMIN {
+            let auth = self.auth.clone();
+            let is_asked = self.terminal.interactive && auth.has_enable(&self.who.user).await;
+            if !(is_asked && self.knows_password().await?) {
+                self.refuse(&Refusal("Access denied".into()));
+                return Ok(());
+            }
+        }
+        self.level = ADMIN;
+        self.ticket.touch(self.level);
+        Ok(())
+    }
+
+    async fn knows_password(&mut self) -> io::Result<bool> {
+        self.shown.extend(b"Password: ");
+        self.flush().await?;
+        self.editor.secret = true;
+        let typed = self.secret_line().await;
+        self.editor.secret = false;
+        self.put_line("");
+        self.flush().await?;
+        let Some(password) = typed else { return Ok(false) };
+        let auth = self.auth.clone();
+        let may = auth.enable(&self.who.user, &password).await;
+        if !may {
+            tokio::time::sleep(DENIED_AFTER).await;
+        }
+        Ok(may)
+    }
+
+    /// A line that is not shown; `None`: nobody types it any more.
+    async fn secret_line(&mut self) -> Option<Zeroizing<String>> {
+        let mut unseen = Vec::new();
+        loop {
+            match self.next_key().await {
+                Ok(Key::Byte(byte)) => match self.editor.feed(byte, &mut unseen) {
+                    Some(Event::Line(line) | Event::End(line)) => {
+                        self.after_cr = byte == b'\r';
+                        return Some(Zeroizing::new(line));
+                    }
+                    Some(Event::Interrupt | Event::Leave) => return None,
+                    _ => {}
+                },
+                Ok(Key::Size(rows, columns)) => self.resize(rows, columns),
+                Ok(Key::End) | Err(_) => return None,
+            }
+        }
+    }
+
     fn change(&mut self, change: Change) -> bool {
         match change {
-            Change::Enable if self.who.highest >= ADMIN => self.level = ADMIN,
-            Change::Enable => self.refuse(&Refusal("Access denied".into())),
+            // Done already: it may have to ask.
+            Change::Enable => {}
             Change::Disable => self.level = USER,
             Change::Leave => return false,
             Change::Length(rows) => (self.terminal.rows, self.said_length) = (rows, true),
@@ -433,7 +532,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Change::Configure { .. } => {}
             Change::Privilege => self.put_line(&format!("Current privilege level is {}", self.level)),
             Change::History => {
-                let lines: Vec<String> = self.editor.history().map(|line| format!("  {line}")).collect();
+                let lines: Vec<String> = self.editor.history().map(|line| format!("  {}", redact(line))).collect();
                 lines.iter().for_each(|line| self.put_line(line));
             }
             Change::Help => {
@@ -516,7 +615,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     /// The next key at `--More--`, which may be a sequence of bytes; whether more is to be shown.
     async fn key_at_more(&mut self, pager: &mut Pager) -> bool {
         loop {
-            match timeout(IDLE_MAX, self.keys.next()).await {
+            match self.next_key().await {
                 Ok(Key::Byte(b'\n' | 0)) if std::mem::take(&mut self.after_cr) => {}
                 Ok(Key::Byte(key)) => {
                     self.after_cr = key == b'\r';

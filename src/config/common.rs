@@ -1,7 +1,7 @@
 //! What the two boxes of a pair have in common, and what is of one box alone.
 //!
-//! Of one box: `hostname`, `interfaces` (its ports, MAC, own addresses), `pair` (its peer's MAC, paths, key file), `limits`
-//! and `http`. In common: everything else, and `interfaces.inside`, which floats.
+//! Of one box: `hostname`, `interfaces` (its ports, MAC, own addresses), `pair` (its peer's MAC, paths, key file), `limits`,
+//! `http` and `ssh`. In common: everything else, and `interfaces.inside`, which floats.
 
 use super::{Config, Interfaces, Name};
 
@@ -14,6 +14,10 @@ pub fn common(config: &Config) -> Config {
         pair: None,
         limits: Default::default(),
         http: Default::default(),
+        users: Default::default(),
+        enable_secret: None,
+        banner: String::new(),
+        ssh: Default::default(),
         servers: Default::default(),
         pools: Default::default(),
         virtual_servers: Default::default(),
@@ -24,8 +28,21 @@ pub fn common(config: &Config) -> Config {
 /// What both have as in `common`, what is of one box as in `own`. Whether that can work is to be checked.
 pub fn merge(common: &Config, own: &Config) -> Config {
     // Field by field: a new one must be put on one side or the other.
-    let Config { hostname, interfaces, source_nat: _, pair, limits, http, servers: _, pools: _, virtual_servers: _ } =
-        own;
+    let Config {
+        hostname,
+        interfaces,
+        source_nat: _,
+        pair,
+        limits,
+        http,
+        users: _,
+        enable_secret: _,
+        banner: _,
+        ssh,
+        servers: _,
+        pools: _,
+        virtual_servers: _,
+    } = own;
     Config {
         hostname: hostname.clone(),
         interfaces: Interfaces { inside: common.interfaces.inside.clone(), ..interfaces.clone() },
@@ -33,6 +50,10 @@ pub fn merge(common: &Config, own: &Config) -> Config {
         pair: pair.clone(),
         limits: limits.clone(),
         http: http.clone(),
+        users: common.users.clone(),
+        enable_secret: common.enable_secret.clone(),
+        banner: common.banner.clone(),
+        ssh: ssh.clone(),
         servers: common.servers.clone(),
         pools: common.pools.clone(),
         virtual_servers: common.virtual_servers.clone(),

@@ -37,7 +37,11 @@ fn nothing_of_one_box_is_common() {
     config.pair = None;
     config.limits.connections = 4096;
     config.http.listen = "127.0.0.1:1".parse().unwrap();
+    config.ssh.enabled = !config.ssh.enabled;
     assert_eq!(common(&config), before);
+    config.banner = "another".into();
+    assert_ne!(common(&config), before);
+    config.banner.clone_from(&before.banner);
     config.interfaces.inside.clear();
     config.servers.clear();
     assert_ne!(common(&config), before);

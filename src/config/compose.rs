@@ -21,6 +21,10 @@ fn says_the_same(key: &str, before: &Config, after: &Config) -> bool {
         "pair" => before.pair == after.pair,
         "limits" => before.limits == after.limits,
         "http" => before.http == after.http,
+        "users" => before.users == after.users,
+        "enable-secret" => before.enable_secret == after.enable_secret,
+        "banner" => before.banner == after.banner,
+        "ssh" => before.ssh == after.ssh,
         "servers" => before.servers == after.servers,
         // What is not said of a service comes from the profile of its pool.
         "pools" => before.pools == after.pools,

@@ -217,15 +217,66 @@ fn snippet<'a>(
     let start = text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let end = text.get(last..).and_then(|after| after.find('\n')).map_or(text.len(), |at| last + at);
     let line = marks.iter().map(|(span, _)| span.line).min().unwrap_or(1);
-    let window = text.get(start..end).unwrap_or_default();
+    // A secret may stand in the lines after its key: those before the window say whether it has one.
+    let before = text.get(..start).unwrap_or_default();
+    let context = before.rmatch_indices('\n').nth(CONTEXT_LINES).map_or(0, |(at, _)| at + 1);
+    let window = without_secrets(text.get(context..end).unwrap_or_default()).split_off(start - context);
+    let length = window.len();
     let mut snippet = Snippet::source(window).path(file).line_start(line as usize);
     for (index, (span, label)) in marks.iter().enumerate() {
         let kind = if index == 0 && label.is_none() { AnnotationKind::Primary } else { AnnotationKind::Context };
-        let from = (span.bytes.start - start).min(window.len());
-        let to = span.bytes.end.saturating_sub(start).clamp(from, window.len());
+        let from = (span.bytes.start - start).min(length);
+        let to = span.bytes.end.saturating_sub(start).clamp(from, length);
         snippet = snippet.annotation(kind.span(from..to).label(*label));
     }
     snippet
+}
+
+/// Lines before a place in which the key of a secret is looked for.
+const CONTEXT_LINES: usize = 2;
+
+/// The text, of the same length, with stars for what stands behind `secret:`: a message goes to screens and logs, and
+/// there may be a password where its hash belongs.
+fn without_secrets(text: &str) -> String {
+    const KEY: &str = "secret";
+    let mut bytes = text.as_bytes().to_vec();
+    let mut end = 0;
+    for (at, _) in text.match_indices(KEY) {
+        // The key itself, plain or in quotes, and not `secret-file` or what stands within a secret.
+        let rest = text.get(at + KEY.len()..).unwrap_or_default();
+        let after = rest.strip_prefix(['"', '\'']).unwrap_or(rest).trim_start_matches(' ');
+        if at < end || !after.starts_with(':') {
+            continue;
+        }
+        let begin = text.len() - after.len() + 1;
+        let value = text.get(begin..).unwrap_or_default();
+        end = begin + length_of_value(text, at, value);
+        for byte in bytes.iter_mut().take(end).skip(begin).filter(|byte| !byte.is_ascii_whitespace()) {
+            *byte = b'*';
+        }
+    }
+    // What is not ASCII has become stars as a whole.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// How much of what follows a key at `at` is its value.
+fn length_of_value(text: &str, at: usize, value: &str) -> usize {
+    let line = value.split_inclusive('\n').next().unwrap_or_default();
+    let trimmed = line.trim();
+    let blank = line.len() - line.trim_start().len();
+    if let Some(quote) = trimmed.chars().next().filter(|c| ['"', '\''].contains(c)) {
+        let inner = value.get(blank + 1..).unwrap_or_default();
+        return inner.find(quote).map_or(value.len(), |close| blank + 1 + close + 1);
+    }
+    if !trimmed.is_empty() && !trimmed.starts_with(['|', '>']) {
+        return line.find([',', '}']).unwrap_or(line.len());
+    }
+    // A block: the lines that are further in than that of the key.
+    let key_line = text.get(..at).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+    let indent = key_line.len() - key_line.trim_start().len();
+    let block = value.split_inclusive('\n').skip(1);
+    let inner = block.take_while(|line| line.trim().is_empty() || line.len() - line.trim_start().len() > indent);
+    line.len() + inner.map(str::len).sum::<usize>()
 }
 
 /// A configuration that is not taken. Nothing of it has any effect.
@@ -295,5 +346,28 @@ mod tests {
         let shown = diagnostic.render("lb.yaml", &text);
         assert!(shown.contains("lb.yaml:5002:1") && shown.contains("second") && shown.contains("first"), "{shown}");
         assert!(shown.lines().count() < 20, "{shown}");
+    }
+
+    #[test]
+    fn no_secret_is_in_a_message() {
+        for text in [
+            "  secret: hunter2\n",
+            "admin: {level: 99, secret: hunter2, ssh-keys: []}",
+            "enable-secret: \"hunter2, }\"\n",
+            "{\"secret\": 'hunter2'}",
+            "  secret : hunter2 # or not",
+            "  secret:\n    hunter2\n",
+            "  secret: |\n    one\n    hunter2\n",
+            "secret: \"hunter2",
+            "secret: hünter2 hunter2",
+            "a: {secret: secret:hunter2}",
+        ] {
+            let shown = without_secrets(text);
+            assert!(!shown.contains("hunter2") && shown.len() == text.len(), "{text:?}: {shown:?}");
+        }
+        for text in ["secret-file: /etc/lbd/secret\n", "  secret:\nbanner: x\n", "a secret", "servers: {secret: "] {
+            assert_eq!(without_secrets(text), text);
+        }
+        assert_eq!(without_secrets("{secret: a, level: 3}"), "{secret: *, level: 3}");
     }
 }

@@ -62,6 +62,26 @@ pub const COMMAND_WORDS_MAX: usize = 64;
 /// Networks of clients that a pool sends to another one.
 pub const MIGRATE_CLIENTS_MAX: usize = 256;
 
+/// Levels of users, as IOS has them.
+pub const LEVEL: Range = range(1, 15);
+pub const USERS_MAX: usize = 256;
+/// Public keys of one user.
+pub const SSH_KEYS_MAX: usize = 32;
+/// From the connection to the login.
+pub const SSH_GRACE: Range = range(5 * SECOND, 600 * SECOND);
+/// Wrong passwords of one connection.
+pub const SSH_ATTEMPTS: Range = range(1, 10);
+/// 0 is never.
+pub const SSH_IDLE: Range = range(0, 7 * DAY);
+/// Sessions at once.
+pub const SSH_SESSIONS: Range = range(1, 64);
+/// Addresses that the SSH listener has.
+pub const SSH_LISTEN_MAX: usize = 16;
+/// Networks of the access list.
+pub const SSH_ACCESS_MAX: usize = 256;
+/// Longest text before the login.
+pub const BANNER_BYTES_MAX: usize = 2_000;
+
 /// Of a pair: how often a heartbeat goes out.
 pub const HEARTBEAT: Range = range(20, SECOND);
 /// Besides, five heartbeats at least.

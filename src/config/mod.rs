@@ -18,6 +18,7 @@ pub(crate) mod services;
 pub mod suggest;
 #[cfg(test)]
 pub mod testing;
+pub mod users;
 pub mod validate;
 pub mod yaml;
 
@@ -27,4 +28,5 @@ pub use pair::Pair;
 pub use probe::*;
 pub use profile::{Defaults, Profile};
 pub use running::Running;
+pub use users::{Secret, Ssh, SshKey, User};
 pub use yaml::{Loaded, json_schema, load, parse, to_yaml};

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::pair::Pair;
 use super::probe::Probe;
 use super::profile::Profile;
+use super::users::{Secret, Ssh, User};
 
 /// Name of an object: 1 to 32 of `[A-Za-z0-9._-]`, so that it prints in every
 /// notation (YAML, CLI prompt, metric label) without quoting.
@@ -155,6 +156,13 @@ pub struct Config {
     pub pair: Option<Pair>,
     pub limits: Limits,
     pub http: Http,
+    /// Who may log in.
+    pub users: BTreeMap<Name, User>,
+    /// What `enable` asks for.
+    pub enable_secret: Option<Secret>,
+    /// Shown before the login; empty: nothing is.
+    pub banner: String,
+    pub ssh: Ssh,
     pub servers: BTreeMap<Name, Server>,
     pub pools: BTreeMap<Name, Pool>,
     pub virtual_servers: BTreeMap<Name, VirtualServer>,

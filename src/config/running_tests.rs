@@ -85,7 +85,7 @@ fn a_section_that_is_always_there_waits_for_its_missing_key() {
         ("interfaces/bridge", json!("br0")),
     ] {
         new = typed(&new, key, value).unwrap();
-        assert_eq!(new.config.interfaces.manage, false, "{key}");
+        assert!(!new.config.interfaces.manage, "{key}");
     }
     let complete = typed(&new, "interfaces/mac", json!("02:00:5e:00:00:01")).unwrap();
     assert_eq!((complete.inactive.len(), complete.config.interfaces.manage), (0, true));

@@ -11,6 +11,7 @@ use super::model::*;
 use super::pair::{Fence, Pair, Path};
 use super::probe::*;
 use super::profile::{Defaults, Profile};
+use super::users::{Secret, Ssh, SshKey, User};
 use crate::core::random::Random;
 
 /// A valid configuration, another one for each seed; the larger `size` (from 1), the more is in it.
@@ -48,9 +49,60 @@ pub fn config(seed: u64, size: usize) -> Config {
             fragments: d.number(limits::FRAGMENTS),
         },
         http: d.maybe(|_| Http { listen: SocketAddr::new(host, port) }).unwrap_or_default(),
+        users: if d.coin() { d.names(3).into_iter().map(|name| (name, user(d))).collect() } else { BTreeMap::new() },
+        enable_secret: d.maybe(secret),
+        banner: d
+            .one_of(&["", "", "Keep out", "Two\n\n  \"lines\" \\n^C of 100%: | ? !", "! a\n\tb"])
+            .replace('\t', " "),
+        ssh: if d.coin() { ssh(d) } else { Ssh::default() },
         servers,
         pools,
         virtual_servers,
+    }
+}
+
+fn user(d: &mut Dice) -> User {
+    let mut keys = SSH_KEYS.to_vec();
+    keys.retain(|_| d.coin());
+    User {
+        level: d.number(limits::LEVEL) as u8,
+        secret: d.maybe(secret),
+        ssh_keys: keys.into_iter().map(|key| SshKey::new(key).unwrap()).collect(),
+    }
+}
+
+fn secret(d: &mut Dice) -> Secret {
+    Secret::new(d.one_of(&SECRETS)).unwrap()
+}
+
+const SECRETS: [&str; 2] = [
+    "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21l$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "$6$0123456789abcdef$8CGkKDSyVpVlVNcs5PssRw/Tb8EgfecuA6D/zsRQFumJaU.s8KgTWWc2HfgkB7h2n1qIKiJFeSyUFrwvhILXy.",
+];
+
+const SSH_KEYS: [&str; 3] = [
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBswk1BTN5+Ml1L4mQLT3KwpIEkdEC6c9OzXRG4+u2vX",
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBB19Wemqqc9lw7aoC8CISM2Od/Lni0dPgd7GvbeMQnY5KcYdSQ9kBrGFFah5gPXWjiJxMfgNf2/552+kUuDiqH0= admin@desk",
+    "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBMQsee4X2Ra7WLedVYvjAnGKkjAFVolb5pgoeSt7CbSKVCqheEk7qIYxfRpigl+WIZyRFyY2TUPLa2cihLv5PNgayEAYDtDfE5Jwj5vsUyAX1xBsuuPGpowE16ho1XQzNQ== a \"b\" \\ ? | ! é",
+];
+
+fn ssh(d: &mut Dice) -> Ssh {
+    let listen: [SocketAddr; 2] = [(address(true, 5, 0), 22).into(), (address(false, 5, 0), port(d)).into()];
+    let default = Ssh::default();
+    Ssh {
+        enabled: d.coin(),
+        listen: if d.coin() { listen.to_vec() } else { default.listen },
+        grace: d.time(limits::SSH_GRACE),
+        attempts: d.number(limits::SSH_ATTEMPTS) as u8,
+        idle: d.time(limits::SSH_IDLE),
+        access: [
+            Prefix { address: address(true, 8, 0), length: 24 },
+            Prefix { address: address(false, 8, 0), length: 48 },
+        ]
+        .into_iter()
+        .filter(|_| d.coin())
+        .collect(),
+        sessions: d.number(limits::SSH_SESSIONS) as u8,
     }
 }
 

@@ -10,6 +10,7 @@ mod pools;
 mod probe;
 mod services;
 mod sizes;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     objects::limits(config, &mut findings);
     pair::check(config, &mut findings);
     objects::http(config, &mut findings);
+    users::check(config, &mut findings);
     objects::servers(config, &mut findings);
     pools::check_all(config, &mut findings);
     addresses::check(config, &mut findings);

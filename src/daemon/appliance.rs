@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::archive::Archive;
 use super::drains::Drains;
 use super::editing::Held;
 use super::lock;
@@ -53,7 +52,6 @@ pub struct Appliance {
     pub(super) saved: Config,
     /// What is in force becomes what it was, unless it is confirmed.
     pub(super) held: Option<Held>,
-    pub(super) archive: Archive,
     pub revision: u64,
     pub started: SystemTime,
     /// When the configuration in force was loaded.
@@ -71,7 +69,7 @@ pub struct Appliance {
     /// What both boxes of a pair have in common, and how it goes from the one to the other; none for a box alone.
     pub(super) copying: Option<Copying>,
     pub(super) path: PathBuf,
-    store: Store,
+    pub(super) store: Store,
     pub(super) dataplane: Arc<Mutex<DataPlane>>,
     executor: Executor,
     os: netlink::Handle,
@@ -104,7 +102,6 @@ impl Appliance {
         config: Config,
         path: PathBuf,
         store: Store,
-        archive: Archive,
         network: Arc<Network>,
         dataplane: Arc<Mutex<DataPlane>>,
         executor: Executor,
@@ -118,7 +115,6 @@ impl Appliance {
             saved: config.clone(),
             inactive: Vec::new(),
             held: None,
-            archive,
             config,
             revision: 1,
             started: now,

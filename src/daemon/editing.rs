@@ -172,7 +172,7 @@ impl Appliance {
             return Ok(notes);
         }
         let replacement = configfile::prepare_copy(&self.path, &self.saved, &self.config).map_err(failed)?;
-        self.archive.keep(replacement.before()).map_err(|error| failed(format!("the archive: {error:#}")))?;
+        self.store.archive.keep(replacement.before()).map_err(|error| failed(format!("the archive: {error:#}")))?;
         let backup = replacement.write(BEFORE).map_err(failed)?;
         info!("the configuration was saved as {}; the file before is {}", self.path.display(), backup.display());
         self.saved = self.config.clone();
@@ -188,14 +188,14 @@ impl Appliance {
                 if !there {
                     return Err(ConfigError::NotArchived(number));
                 }
-                self.archive.file(number)
+                self.store.archive.file(number)
             }
         };
         Ok(Arc::new(yaml::load(&path)?.config))
     }
 
     pub fn archived(&self) -> Result<Vec<Saved>, ConfigError> {
-        let found = self.archive.list();
+        let found = self.store.archive.list();
         found.map_err(|error| OperationError::Failed(format!("the archive cannot be read: {error}")).into())
     }
 }

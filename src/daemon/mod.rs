@@ -51,7 +51,6 @@ use crate::os::netlink::ProbeRoute;
 use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
-use archive::Archive;
 use control::ApplianceControl;
 use kernel::KernelSide;
 use losses::Losses;
@@ -128,7 +127,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         config,
         options.config,
         store,
-        Archive::new(&options.state_dir),
         network.borrow().clone(),
         dataplane.clone(),
         Executor::new(answers_in)?,
@@ -152,6 +150,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ));
     info!("HTTP on http://{}/", listener.local_addr()?);
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
+    // Nobody's mail waits for a key that cannot be read: the console is the way in.
+    let ssh = match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
+        Ok(server) => Some(tokio::spawn(server.run())),
+        Err(error) => {
+            warn!("no SSH, until the next start: {error:#}");
+            None
+        }
+    };
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
     let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
@@ -232,6 +238,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     prober.abort();
     switcher.abort();
     console.abort();
+    if let Some(ssh) = ssh {
+        ssh.abort();
+    }
     let _ = stop_http.send(());
     http.await?;
     Ok(())

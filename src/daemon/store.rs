@@ -1,4 +1,4 @@
-//! What the daemon keeps on disk: one instance a run directory, and the administrative state.
+//! What the daemon keeps on disk: one instance a run directory, the administrative state, and the archive.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 
+use super::archive::Archive;
 use crate::core::admin::Admin;
 use crate::os::clock;
 
 /// The directories of one daemon; holds the lock of its run directory.
 pub struct Store {
     admin: PathBuf,
+    pub archive: Archive,
     _lock: Flock<File>,
 }
 
@@ -26,7 +28,8 @@ impl Store {
                 format!("{} cannot be made{root}", dir.display())
             })?;
         }
-        Ok(Self { admin: state_dir.join("admin.json"), _lock: lock(run_dir)? })
+        let archive = Archive::new(state_dir);
+        Ok(Self { admin: state_dir.join("admin.json"), archive, _lock: lock(run_dir)? })
     }
 
     /// The administrative state of the last run; none if there was none.

@@ -2,6 +2,7 @@
 
 mod configure;
 mod exec;
+mod lines;
 #[cfg(test)]
 mod manual;
 mod order;
@@ -99,9 +100,17 @@ pub enum Change {
 
 /// All commands.
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    [exec::ENTRIES, show::ENTRIES, sessions::ENTRIES, running::ENTRIES, order::ENTRIES, configure::ENTRIES]
-        .into_iter()
-        .flatten()
+    [
+        exec::ENTRIES,
+        lines::ENTRIES,
+        show::ENTRIES,
+        sessions::ENTRIES,
+        running::ENTRIES,
+        order::ENTRIES,
+        configure::ENTRIES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 static TABLE: LazyLock<Vec<Compiled<&'static Entry>>> = LazyLock::new(|| {
@@ -163,7 +172,7 @@ mod tests {
                 Argument::Mac => "02:00:00:00:00:01".into(),
                 Argument::Object(_) | Argument::Name => "qqq1".into(),
                 Argument::Port | Argument::Ports => "25".into(),
-                Argument::Time => "30s".into(),
+                Argument::Time | Argument::Minutes => "30s".into(),
                 Argument::Share => "10".into(),
                 Argument::Word | Argument::Line => "qqqq".into(),
             },

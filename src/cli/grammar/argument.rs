@@ -35,6 +35,8 @@ pub enum Argument {
     Ports,
     /// `2s`, `500ms`, `5m`, `1h`, `1d`, or a number of seconds.
     Time,
+    /// The same, or a number of minutes.
+    Minutes,
     /// A share in per cent, with up to two digits behind the point.
     Share,
     Word,
@@ -58,6 +60,7 @@ impl Argument {
             "PORT" => Self::Port,
             "PORTS" => Self::Ports,
             "TIME" => Self::Time,
+            "MINUTES" => Self::Minutes,
             "SHARE" => Self::Share,
             "WORD" => Self::Word,
             "LINE" => Self::Line,
@@ -85,6 +88,7 @@ impl Argument {
             Self::Port => "PORT".into(),
             Self::Ports => "PORT[-PORT]".into(),
             Self::Time => "TIME".into(),
+            Self::Minutes => "MINUTES".into(),
             Self::Share => "PERCENT".into(),
             Self::Word => "WORD".into(),
             Self::Line => "LINE".into(),
@@ -111,6 +115,9 @@ impl Argument {
             Self::Time => {
                 yaml::time(&with_unit(word), ANY_TIME).map(drop).map_err(|_| expected("time, such as 2s, 500ms or 5m"))
             }
+            Self::Minutes => yaml::time(&minutes(word), ANY_TIME)
+                .map(drop)
+                .map_err(|_| expected("time, such as 10 (minutes) or 90s")),
             Self::Share => share(word).map(drop).ok_or_else(|| expected("share, 0 to 100 with two digits at most")),
             Self::Word | Self::Line => Ok(()),
         }
@@ -157,6 +164,11 @@ pub fn ports(text: &str) -> Option<Ports> {
     let (first, last) = text.split_once('-')?;
     let (first, last) = (port(first)?, port(last)?);
     (first <= last).then_some(Ports { first, last })
+}
+
+/// A time with its unit: a number by itself is one of minutes, as IOS has it.
+pub fn minutes(text: &str) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}m") } else { text.to_owned() }
 }
 
 /// A time as the file writes it: a bare number is of seconds here.

@@ -185,7 +185,8 @@ impl Reader {
 
     fn token(&self, word: &'static str) -> Result<Token, SyntaxError> {
         let is_argument = word.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit());
-        if !is_argument {
+        // A number by itself is typed as it is: `secret 9`.
+        if !is_argument || word.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Token::Keyword(word));
         }
         Argument::named(word).map(Token::Argument).ok_or(SyntaxError::UnknownArgument(self.syntax, word))

@@ -18,6 +18,8 @@ use table::{Form, LINES, Line};
 use super::grammar::argument::{self, Argument};
 use super::grammar::matcher::{Args, Compiled, Grammar, Help, NoMatch, NoObjects, Objects, Typed, quoted, words};
 use super::grammar::syntax::{Token, compile, tokens};
+use super::redact::redact;
+use super::secrets;
 use crate::config::Config;
 use crate::config::running::{Inactive, Running, tree_of};
 
@@ -125,6 +127,21 @@ fn print(mode: Mode, object: &Map<String, Value>, indent: usize, out: &mut Vec<S
                     put(format!("{name} {}", spelled(object, parts)).trim_end());
                 }
             }
+            (Form::Merged(parts), value) => {
+                for (name, object) in value.as_object().into_iter().flatten() {
+                    put(format!("{name} {}", spelled(object, parts)).trim_end());
+                }
+            }
+            (Form::Within(list), value) => {
+                let keyword = line.value.split(' ').nth(1).unwrap_or_default();
+                for (name, object) in value.as_object().into_iter().flatten() {
+                    for element in object.get(list).into_iter().flat_map(elements) {
+                        put(&format!("{name} {keyword} {}", element.as_str().unwrap_or_default()));
+                    }
+                }
+            }
+            (Form::Secret, value) => put(&format!("9 {}", word(value))),
+            (Form::Text, value) => put(&marked(value.as_str().unwrap_or_default())),
         }
     }
 }
@@ -150,6 +167,39 @@ fn spelled(value: &Value, parts: &[(&str, &str)]) -> String {
         value => Some(format!("{keyword} {}", word(value))),
     };
     parts.iter().filter_map(spell).collect::<Vec<_>>().join(" ")
+}
+
+/// A text in one line: a mark that is not in it stands before and behind each of its lines. IOS writes one line so.
+fn marked(text: &str) -> String {
+    let mark = ('!'..='~').filter(|c| c.is_ascii_punctuation() && !"!|\"\\?".contains(*c)).find(|c| !text.contains(*c));
+    // A text that has them all loses one kind of them.
+    let mark = mark.unwrap_or('^');
+    let lines: Vec<String> = text.split('\n').map(|line| line.replace(mark, " ")).collect();
+    format!("{mark}{}{mark}", lines.join(&mark.to_string()))
+}
+
+/// The text of such a line. One that begins with no mark is a text of one line.
+fn unmarked(line: &str) -> String {
+    let Some(mark) = line.chars().next().filter(char::is_ascii_punctuation) else { return line.to_owned() };
+    let inner = line.strip_prefix(mark).unwrap_or(line);
+    // `^C` is how IOS prints the key.
+    let (mark, inner) = match inner.strip_prefix('C').filter(|_| mark == '^' && line.trim_end().ends_with("^C")) {
+        Some(inner) => ("^C".to_owned(), inner),
+        None => (mark.to_string(), inner),
+    };
+    inner.strip_suffix(mark.as_str()).unwrap_or(inner).replace(mark.as_str(), "\n")
+}
+
+/// The line with hashes instead of passwords, before anything is kept of it.
+fn hashed(line: &Line, mut args: Args) -> Result<Args, NoMatch> {
+    let has_secret = matches!(line.form, Form::Secret | Form::Merged(_));
+    let at = args.0.iter().rposition(|typed| typed.is("secret")).filter(|_| has_secret);
+    // Behind a 9 it is one already.
+    if let Some(password) = at.and_then(|at| args.0.get_mut(at + 1)).filter(|typed| typed.is_value()) {
+        let secret = secrets::hash(&password.text).map_err(|why| NoMatch::Invalid { at: 0, why: Some(why) })?;
+        secret.as_str().clone_into(&mut password.text);
+    }
+    Ok(args)
 }
 
 /// What a line of the configuration does.
@@ -179,7 +229,10 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
         add(line.mode, format!("{} {}", line.words, line.value), line.help, Act::Set(line));
         // Of a list one is taken away, and never all by a line that was ended too soon.
         let value = match line.form {
-            Form::Each | Form::Objects(_) | Form::Named(_) => line.value.to_owned(),
+            Form::Each | Form::Objects(_) | Form::Named(_) | Form::Within(_) => line.value.to_owned(),
+            // The whole of it, or its password.
+            Form::Merged(_) => "NAME [secret]".into(),
+            Form::Secret | Form::Text => "[LINE]".into(),
             _ if line.value.is_empty() => String::new(),
             _ => format!("[{}]", line.value),
         };
@@ -302,7 +355,7 @@ impl Draft {
     /// All lines of a text; those before a line that is not understood are applied.
     pub fn apply_all<'l>(&mut self, lines: impl IntoIterator<Item = &'l str>) -> Result<(), NotApplied> {
         for (number, line) in (1..).zip(lines) {
-            self.apply(line).map(drop).map_err(|why| NotApplied { number, text: line.to_owned(), why })?;
+            self.apply(line).map(drop).map_err(|why| NotApplied { number, text: redact(line), why })?;
         }
         Ok(())
     }
@@ -318,6 +371,10 @@ impl Draft {
             match grammar(at.mode).find(line, &NoObjects) {
                 Ok((Act::Do, args)) => return Ok(Next::Do(args.value(0).unwrap_or_default().to_owned())),
                 Ok((act, args)) => {
+                    let args = match act {
+                        Act::Set(line) => hashed(line, args)?,
+                        _ => args,
+                    };
                     self.place = at;
                     return Ok(self.carry_out(*act, &args));
                 }
@@ -451,6 +508,28 @@ fn set(object: &mut Map<String, Value>, line: &Line, args: &Args) {
                 None => list.push(Value::Object(value)),
             }
         }
+        Form::Secret => {
+            object.insert(key.into(), typed_value(args.0.last()));
+        }
+        Form::Text => {
+            let text = args.0.last().map_or("", |typed| typed.text.as_str());
+            object.insert(key.into(), unmarked(text).into());
+        }
+        Form::Merged(parts) => {
+            let named = as_map(object.entry(key).or_insert_with(|| Value::Object(Map::new())));
+            let entry = named.entry(args.value(0).unwrap_or_default()).or_insert_with(|| Value::Object(Map::new()));
+            as_map(entry).extend(parts_of(parts, args, 1));
+        }
+        Form::Within(list) => {
+            let named = as_map(object.entry(key).or_insert_with(|| Value::Object(Map::new())));
+            let entry = named.entry(args.value(0).unwrap_or_default()).or_insert_with(|| Value::Object(Map::new()));
+            let list = as_list(as_map(entry).entry(list).or_insert_with(|| Value::Array(Vec::new())));
+            let value = args.values().skip(1).collect::<Vec<_>>().join(" ");
+            match list.iter_mut().find(|old| is_same_key(old, &value)) {
+                Some(old) => *old = value.into(),
+                None => list.push(value.into()),
+            }
+        }
         Form::Named(parts) => {
             let named = as_map(object.entry(key).or_insert_with(|| Value::Object(Map::new())));
             named.insert(args.value(0).unwrap_or_default().to_owned(), Value::Object(parts_of(parts, args, 1)));
@@ -469,7 +548,7 @@ fn unset(object: &mut Map<String, Value>, line: &Line, args: &Args) {
         Some(key) => {
             let Some(inner) = value.as_object_mut() else { return };
             let Some(value) = inner.get_mut(key) else { return };
-            if is_gone(value, line.form, wanted) {
+            if is_gone(value, line.form, wanted, args) {
                 inner.remove(key);
             }
             if inner.is_empty() && step != "persistence" {
@@ -477,7 +556,7 @@ fn unset(object: &mut Map<String, Value>, line: &Line, args: &Args) {
             }
         }
         None => {
-            if is_gone(value, line.form, wanted) {
+            if is_gone(value, line.form, wanted, args) {
                 object.remove(step);
             }
         }
@@ -485,7 +564,7 @@ fn unset(object: &mut Map<String, Value>, line: &Line, args: &Args) {
 }
 
 /// Takes what is wanted out of a value; whether nothing is left of it.
-fn is_gone(value: &mut Value, form: Form, wanted: Option<&Typed>) -> bool {
+fn is_gone(value: &mut Value, form: Form, wanted: Option<&Typed>, args: &Args) -> bool {
     let wanted_value = typed_value(wanted);
     match form {
         Form::Each => {
@@ -504,6 +583,29 @@ fn is_gone(value: &mut Value, form: Form, wanted: Option<&Typed>) -> bool {
             named.remove(wanted.map_or("", |typed| typed.text.as_str()));
             named.is_empty()
         }
+        Form::Merged(_) => {
+            let named = as_map(value);
+            let name = wanted.map_or("", |typed| typed.text.as_str());
+            if !args.has("secret") {
+                named.remove(name);
+            } else if let Some(entry) = named.get_mut(name) {
+                as_map(entry).remove("secret");
+            }
+            named.is_empty()
+        }
+        Form::Within(list) => {
+            let named = as_map(value);
+            let entry = named.get_mut(wanted.map_or("", |typed| typed.text.as_str()));
+            if let Some(entry) = entry.and_then(Value::as_object_mut) {
+                let key = args.values().skip(1).collect::<Vec<_>>().join(" ");
+                let rest = as_list(entry.entry(list).or_insert_with(|| Value::Array(Vec::new())));
+                rest.retain(|old| !is_same_key(old, &key));
+                if rest.is_empty() {
+                    entry.remove(list);
+                }
+            }
+            false
+        }
         _ => true,
     }
 }
@@ -511,6 +613,12 @@ fn is_gone(value: &mut Value, form: Form, wanted: Option<&Typed>) -> bool {
 /// To the reader of the file a number in quotes is the same.
 fn is_same(one: &Value, other: &Value) -> bool {
     word(one) == word(other)
+}
+
+/// Two lines of public keys are of one key, whatever their comments say.
+fn is_same_key(one: &Value, other: &str) -> bool {
+    let key = |text: &str| text.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>();
+    key(one.as_str().unwrap_or_default()) == key(other)
 }
 
 fn as_list(value: &mut Value) -> &mut Vec<Value> {
@@ -532,8 +640,9 @@ fn parts_of(parts: &[(&str, &str)], args: &Args, first: usize) -> Map<String, Va
         let value = if keyword.is_empty() {
             arguments.get(first).map(|typed| typed_value(Some(typed)))
         } else {
-            let at = args.0.iter().rposition(|typed| typed.is(keyword));
-            at.map(|at| match args.0.get(at + 1) {
+            let first = keyword.split(' ').next().unwrap_or_default();
+            let at = args.0.iter().rposition(|typed| typed.is(first));
+            at.map(|at| match args.0.iter().skip(at + 1).find(|next| !next.is("9")) {
                 Some(next) if next.is_value() => typed_value(Some(next)),
                 _ => Value::Bool(true),
             })
@@ -563,6 +672,7 @@ fn typed_value(typed: Option<&Typed>) -> Value {
             argument::prefix(text).map_or_else(|| text.into(), |prefix| prefix.to_string().into())
         }
         Token::Argument(Argument::Time) => argument::with_unit(text).into(),
+        Token::Argument(Argument::Minutes) => argument::minutes(text).into(),
         Token::Argument(Argument::Share) => argument::share(text)
             .map_or_else(|| text.into(), |share| format!("{}.{:02}%", share / 100, share % 100).into()),
         Token::Argument(Argument::Mac) => argument::mac(text).map_or_else(|| text.into(), |mac| mac.to_string().into()),

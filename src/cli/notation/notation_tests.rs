@@ -44,6 +44,17 @@ fn commands_that_are_typed_again_change_nothing() {
 #[test]
 fn every_command_can_be_undone() {
     for (enter, line, undo) in [
+        ("", "username admin privilege 15", "no username admin"),
+        ("username admin", "username admin secret 9 $6$", "no username admin secret"),
+        (
+            "username admin",
+            "username admin ssh-key ssh-ed25519 AAAA me at home",
+            "no username admin ssh-key ssh-ed25519 AAAA",
+        ),
+        ("", "enable secret 9 $6$", "no enable secret"),
+        ("", "banner motd #Keep out#", "no banner motd"),
+        ("", "ip ssh access-class 192.0.2.0/24", "no ip ssh access-class 192.0.2.0/24"),
+        ("", "exec-timeout 5", "no exec-timeout"),
         ("", "bridge port eth0", "no bridge port eth0"),
         ("", "server inside FD00::0:1/64", "no server inside fd00::1/64"),
         ("", "server source-nat-ip 10.1.0.9 ports 2000-2999", "no server source-nat-ip 10.1.0.9"),
@@ -141,4 +152,53 @@ fn a_line_that_is_none_changes_nothing_and_is_told_by_its_number() {
     assert_eq!(error.number, 2);
     assert_eq!(error.why, NoMatch::Invalid { at: 8, why: Some("0 is not within 1 to 1000".into()) });
     assert_eq!(draft.tree, serde_json::json!({"servers": {"mx1": {}}}));
+}
+
+/// A password that is typed is never in the tree, and a hash is taken as it is.
+#[test]
+fn a_password_is_hashed_before_it_is_kept() {
+    let mut draft = Draft::new(Value::Null);
+    draft
+        .apply_all(["bridge port eth0", "username admin privilege 15 secret sword?fish", "enable secret \"a b\""])
+        .unwrap();
+    let text = draft.tree.to_string();
+    assert!(!text.contains("sword") && !text.contains("a b"), "{text}");
+    let config = read(&draft);
+    let admin = config.users.values().next().unwrap();
+    assert!(admin.level == 15 && admin.secret.as_ref().unwrap().is("sword?fish"));
+    assert!(config.enable_secret.unwrap().is("a b"));
+    let before = draft.tree["users"]["admin"]["secret"].clone();
+    draft.apply_all(["username admin privilege 7", "username admin ssh-key ssh-ed25519 AAAA"]).unwrap();
+    assert_eq!(draft.tree["users"]["admin"]["secret"], before, "what a line does not say stays");
+    let hash = before.as_str().unwrap();
+    let Err(NoMatch::Invalid { why: Some(why), .. }) = draft.apply(&format!("username admin secret {hash}")) else {
+        panic!("a hash without its 9 was hashed again");
+    };
+    assert!(why.contains("secret 9"), "{why}");
+    draft.apply(&format!("username admin sec 9 {hash}")).unwrap();
+    assert_eq!(draft.tree["users"]["admin"]["secret"], before);
+}
+
+#[test]
+fn a_key_that_is_typed_again_is_the_same_with_another_comment() {
+    let mut draft = Draft::new(Value::Null);
+    draft
+        .apply_all(["username a ssh-key ssh-ed25519 AAAA one", "username a ssh-key ssh-ed25519 AAAA two words"])
+        .unwrap();
+    assert_eq!(draft.tree["users"]["a"]["ssh-keys"], serde_json::json!(["ssh-ed25519 AAAA two words"]));
+}
+
+#[test]
+fn a_banner_is_written_as_ios_writes_it() {
+    for (line, text) in [
+        ("banner motd #Keep out#", "Keep out"),
+        ("banner motd ^CKeep out^C", "Keep out"),
+        ("banner motd Keep out", "Keep out"),
+        ("banner motd ~one~~two # ~", "one\n\ntwo # "),
+    ] {
+        let mut draft = Draft::new(Value::Null);
+        draft.apply(line).unwrap();
+        assert_eq!(draft.tree["banner"], text, "{line}");
+        assert_eq!(unmarked(&marked(text)), text);
+    }
 }

@@ -26,6 +26,14 @@ pub enum Form {
     Objects(&'static [(&'static str, &'static str)]),
     /// Objects by their names, a line for each: the name first.
     Named(&'static [(&'static str, &'static str)]),
+    /// The same, but a line leaves what it does not say as it is.
+    Merged(&'static [(&'static str, &'static str)]),
+    /// The lists of such objects, a line for each element, the name first: words, of which the first two say which it is.
+    Within(&'static str),
+    /// The hash of a password, behind a 9.
+    Secret,
+    /// Lines of text, each between two marks that are not in it.
+    Text,
 }
 
 /// A command of a mode of the configuration.
@@ -53,10 +61,11 @@ const fn line(
     Line { mode, words, value, key, form, help }
 }
 
-use Form::{All, Each, Flag, Named, Object, Objects, One, Presence, Switch};
+use Form::{All, Each, Flag, Merged, Named, Object, Objects, One, Presence, Secret, Switch, Text, Within};
 
 const PORTS: &[(&str, &str)] = &[("", "address"), ("ports", "ports")];
 const LINK: &[(&str, &str)] = &[("", "mac"), ("port", "port"), ("vlan", "vlan")];
+const USER: &[(&str, &str)] = &[("privilege", "level"), ("secret 9", "secret")];
 const MEMBER: &[(&str, &str)] = &[("", "server"), ("port", "port"), ("weight", "weight"), ("backup", "backup")];
 const PATH: &[(&str, &str)] = &[
     ("local", "local"),
@@ -70,6 +79,31 @@ const PATH: &[(&str, &str)] = &[
 /// In the order in which they are printed.
 pub const LINES: &[Line] = &[
     line(Global, "hostname", "NAME", "hostname", One, "Name of this box"),
+    line(
+        Global,
+        "enable secret",
+        "[9] WORD",
+        "enable-secret",
+        Secret,
+        "What `enable` asks for; 9: it is a hash already",
+    ),
+    line(
+        Global,
+        "username",
+        "NAME [privilege 1-15] [secret [9] WORD]",
+        "users",
+        Merged(USER),
+        "Somebody who may log in, his level and his password; 9: it is a hash already",
+    ),
+    line(Global, "username", "NAME ssh-key WORD WORD [LINE]", "users", Within("ssh-keys"), "A public key of a user"),
+    line(Global, "banner motd", "LINE", "banner", Text, "Shown before the login: #text#, or #a line#another#"),
+    line(Global, "ip ssh server", "<on|off>", "ssh.enabled", Switch, "The SSH listener"),
+    line(Global, "ip ssh listen", "WORD", "ssh.listen", Each, "Address and port of the SSH listener"),
+    line(Global, "ip ssh time-out", "TIME", "ssh.grace", One, "From the connection to the login"),
+    line(Global, "ip ssh authentication-retries", "1-10", "ssh.attempts", One, "Wrong passwords of one connection"),
+    line(Global, "ip ssh maxsessions", "1-64", "ssh.sessions", One, "Sessions at once"),
+    line(Global, "ip ssh access-class", "PREFIX", "ssh.access", Each, "A network that may connect"),
+    line(Global, "exec-timeout", "MINUTES", "ssh.idle", One, "A session without a key ends after this; 0 for never"),
     line(Global, "bridge name", "WORD", "interfaces.bridge", One, "The bridge that the ports belong to"),
     line(Global, "bridge port", "WORD", "interfaces.ports", Each, "A port of the data plane"),
     line(Global, "bridge manage", "", "interfaces.manage", Flag, "lbd sets the bridge up"),

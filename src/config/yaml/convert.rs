@@ -9,14 +9,14 @@ use super::notation::{NameText, Notation};
 use super::places::Places;
 use super::raw::{
     RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPair, RawPath, RawPersistence,
-    RawPool, RawServer, RawService, RawSourceNat, RawTimeouts, RawUdp, RawVirtualServer,
+    RawPool, RawServer, RawService, RawSourceNat, RawSsh, RawTimeouts, RawUdp, RawUser, RawVirtualServer,
 };
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
     Check, Config, Defaults, Http, Interfaces, Limits, Link, Member, Migrate, Name, Persistence, Pool, Ports, Protocol,
-    Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer,
+    Server, Service, SourceNat, Ssh, Timeouts, UdpLife, User, VirtualServer,
 };
 
 /// What the reading brought besides the `Config`.
@@ -46,6 +46,10 @@ pub fn convert(raw: &RawConfig) -> (Config, Reading) {
         http: raw.http.0.as_ref().map_or_else(Http::default, |raw| Http {
             listen: r.read(&root.key("http").key("listen"), &raw.listen).unwrap_or(Http::default().listen),
         }),
+        users: r.named(&root.key("users"), &raw.users, |r, at, raw, _| Some(r.user(at, raw))),
+        enable_secret: r.read(&root.key("enable-secret"), &raw.enable_secret),
+        banner: r.read(&root.key("banner"), &raw.banner).unwrap_or_default(),
+        ssh: raw.ssh.0.as_ref().map_or_else(Ssh::default, |raw| r.ssh(raw)),
         servers: r.named(&root.key("servers"), &raw.servers, |r, at, raw, _| Some(r.server(at, raw))),
         virtual_servers: r.named(&root.key("virtual-servers"), &raw.virtual_servers, |r, at, raw, _| {
             Some(r.virtual_server(at, raw, &pools))
@@ -135,6 +139,31 @@ impl Reading {
             }
         }
         objects
+    }
+
+    fn user(&mut self, at: &KeyPath, raw: &RawUser) -> User {
+        User {
+            level: self.small(&at.key("level"), &raw.level).unwrap_or(User::LEVEL_DEFAULT),
+            secret: self.read(&at.key("secret"), &raw.secret),
+            ssh_keys: self.leaves(&at.key("ssh-keys"), &raw.ssh_keys),
+        }
+    }
+
+    fn ssh(&mut self, raw: &RawSsh) -> Ssh {
+        let at = KeyPath::root().key("ssh");
+        let default = Ssh::default();
+        Ssh {
+            enabled: self.read(&at.key("enabled"), &raw.enabled).unwrap_or(default.enabled),
+            listen: match &raw.listen.0 {
+                Some(_) => self.leaves(&at.key("listen"), &raw.listen),
+                None => default.listen,
+            },
+            grace: self.read(&at.key("grace"), &raw.grace).unwrap_or(default.grace),
+            attempts: self.small(&at.key("attempts"), &raw.attempts).unwrap_or(default.attempts),
+            idle: self.read(&at.key("idle"), &raw.idle).unwrap_or(default.idle),
+            access: self.leaves(&at.key("access"), &raw.access),
+            sessions: self.small(&at.key("sessions"), &raw.sessions).unwrap_or(default.sessions),
+        }
     }
 
     fn interfaces(&mut self, raw: &RawInterfaces) -> Interfaces {

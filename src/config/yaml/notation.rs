@@ -12,6 +12,7 @@ use super::choice::Choice;
 use crate::config::diagnostic::Complaint;
 use crate::config::limits::Range;
 use crate::config::suggest::{did_you_mean, nearest};
+use crate::config::users::{Secret, SshKey, check_banner};
 use crate::config::validate::{check_number, check_time};
 use crate::config::{Mac, Migrate, Name, Ports, Prefix, limits, services};
 
@@ -374,6 +375,51 @@ fn one_line(text: &str) -> Result<(), Complaint> {
         Some(_) => Err(Complaint::new(format!("{} has a control character", shown(text)))
             .help("one line of printable text can stand here")),
         None => Ok(()),
+    }
+}
+
+/// The hash of a password.
+pub struct SecretText;
+
+impl Notation for SecretText {
+    type Value = Secret;
+    fn read(text: &str) -> Result<Secret, Complaint> {
+        // The text is not shown: it may be a password that somebody has put here.
+        Secret::new(text).map_err(|wrong| {
+            Complaint::new(wrong).help("`lbd secret` makes a hash of a password, and so does `openssl passwd -6`")
+        })
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^\$(argon2id|6)\$" })
+    }
+}
+
+/// A public key, as the line of its .pub file.
+pub struct SshKeyText;
+
+impl Notation for SshKeyText {
+    type Value = SshKey;
+    fn read(text: &str) -> Result<SshKey, Complaint> {
+        SshKey::new(text).map_err(Complaint::new)
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)) AAAA" })
+    }
+}
+
+/// Lines of text that are shown before the login.
+pub struct BannerText;
+
+impl Notation for BannerText {
+    type Value = String;
+    fn read(text: &str) -> Result<String, Complaint> {
+        // As a block (`banner: |`) ends in a line break, and one line in none.
+        let text = text.trim_end_matches('\n');
+        check_banner(text).map_err(|(wrong, help)| Complaint::new(wrong).help(help))?;
+        Ok(text.to_owned())
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "maxLength": limits::BANNER_BYTES_MAX })
     }
 }
 

@@ -12,9 +12,9 @@ use serde_yaml::Spanned;
 use super::choice::{CheckWord, TlsWord, TransportWord, UdpLifeKind};
 use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{
-    Address4Text, Address6Text, AddressText, ArgumentText, FileText, InterfaceText, LineText, ListenText, MacText,
-    NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText, StatusText, Time,
-    YesNo,
+    Address4Text, Address6Text, AddressText, ArgumentText, BannerText, FileText, InterfaceText, LineText, ListenText,
+    MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText, SecretText,
+    SshKeyText, StatusText, Time, YesNo,
 };
 use crate::config::{Aim, BelowMin, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode, limits as l};
 
@@ -37,6 +37,15 @@ pub struct RawConfig {
     pub pair: Given<RawPair>,
     pub limits: Given<RawLimits>,
     pub http: Given<RawHttp>,
+    /// Users of the command line by name: who may log in.
+    #[schemars(extend("default" = {}, "maxProperties" = l::USERS_MAX))]
+    pub users: Given<Named<RawUser>>,
+    /// What `enable` asks of users below level 15, as a hash; without it they cannot become administrators.
+    pub enable_secret: Given<Leaf<SecretText>>,
+    /// Text that is shown before the login. No line may end in `>` or `#`.
+    #[schemars(extend("default" = ""))]
+    pub banner: Given<Leaf<BannerText>>,
+    pub ssh: Given<RawSsh>,
     /// Real servers by name: each is one machine, in any number of pools.
     #[schemars(extend("default" = {}))]
     pub servers: Given<Named<RawServer>>,
@@ -188,6 +197,49 @@ pub struct RawHttp {
     /// Loopback address and port, until the listener has authentication; port 0 is any free one.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub listen: Given<Leaf<ListenText>>,
+}
+
+/// Somebody who may log in. Without `secret` and `ssh-keys` nobody can as this user.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "user")]
+pub struct RawUser {
+    /// Level of privilege: 15 may do everything, the others may look.
+    #[schemars(extend("default" = 1))]
+    pub level: Given<Leaf<Number<{ l::LEVEL.min }, { l::LEVEL.max }>>>,
+    /// Hash of the password: argon2id (`lbd secret` makes one) or SHA-512 of crypt(3) (`openssl passwd -6`).
+    pub secret: Given<Leaf<SecretText>>,
+    /// Public keys, each as the line of its .pub file. Ed25519 and ECDSA.
+    #[schemars(extend("default" = [], "maxItems" = l::SSH_KEYS_MAX))]
+    pub ssh_keys: Given<Vec<Leaf<SshKeyText>>>,
+}
+
+/// The SSH listener of the command line. It is open where there is at least one user.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "ssh")]
+pub struct RawSsh {
+    /// Whether there is a listener.
+    #[schemars(extend("default" = true))]
+    pub enabled: Given<Leaf<YesNo>>,
+    /// Addresses and ports; `[::]:22` is port 22 at every address, of IPv4 too.
+    #[schemars(extend("default" = ["[::]:22"], "minItems" = 1, "maxItems" = l::SSH_LISTEN_MAX))]
+    pub listen: Given<Vec<Leaf<ListenText>>>,
+    /// From the connection to the login.
+    #[schemars(extend("default" = "60s"))]
+    pub grace: Given<Leaf<Time<{ l::SSH_GRACE.min }, { l::SSH_GRACE.max }>>>,
+    /// Wrong passwords of one connection, after which it is closed.
+    #[schemars(extend("default" = 4))]
+    pub attempts: Given<Leaf<Number<{ l::SSH_ATTEMPTS.min }, { l::SSH_ATTEMPTS.max }>>>,
+    /// A session in which nothing is typed for so long ends; 0s is never.
+    #[schemars(extend("default" = "10m"))]
+    pub idle: Given<Leaf<Time<{ l::SSH_IDLE.min }, { l::SSH_IDLE.max }>>>,
+    /// Networks that may connect; without any, all may.
+    #[schemars(extend("default" = [], "maxItems" = l::SSH_ACCESS_MAX))]
+    pub access: Given<Vec<Leaf<PrefixText>>>,
+    /// Who may be logged in at once; the last place is kept for a user of level 15.
+    #[schemars(extend("default" = 16))]
+    pub sessions: Given<Leaf<Number<{ l::SSH_SESSIONS.min }, { l::SSH_SESSIONS.max }>>>,
 }
 
 /// A real server. It has `address`, `address6`, or both.

@@ -8,7 +8,7 @@ use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::time;
 use crate::config::{
     BelowMin, Check, Config, Defaults, Http, Interfaces, Limits, Member, Migrate, Name, OnFailure, Persistence, Pool,
-    Server, Service, SourceNat, Timeouts, UdpLife, VirtualServer, XdpMode,
+    Server, Service, SourceNat, Ssh, Timeouts, UdpLife, User, VirtualServer, XdpMode,
 };
 
 /// The whole configuration, without what is left at its default.
@@ -30,6 +30,17 @@ pub fn to_yaml(config: &Config) -> String {
     if config.http != Http::default() {
         out.line(0, "http", map([Some(pair("listen", quoted(config.http.listen)))]));
     }
+    if !config.users.is_empty() {
+        out.open(0, "users");
+        config.users.iter().for_each(|(key, entry)| out.line(1, &name(key), user(entry)));
+    }
+    if let Some(secret) = &config.enable_secret {
+        out.line(0, "enable-secret", quoted(secret.as_str()));
+    }
+    if !config.banner.is_empty() {
+        out.line(0, "banner", quoted(&config.banner));
+    }
+    ssh(&config.ssh, &mut out);
     if !config.servers.is_empty() {
         out.open(0, "servers");
         config.servers.iter().for_each(|(key, entry)| out.line(1, &name(key), server(entry)));
@@ -190,6 +201,43 @@ fn limits(limits: &Limits, out: &mut Lines) {
         if value != default {
             out.line(1, key, value);
         }
+    }
+}
+
+fn user(user: &User) -> String {
+    map([
+        unless_default("level", &user.level, &User::LEVEL_DEFAULT, u8::to_string),
+        user.secret.as_ref().map(|secret| pair("secret", quoted(secret.as_str()))),
+        (!user.ssh_keys.is_empty()).then(|| pair("ssh-keys", list(user.ssh_keys.iter().map(quoted)))),
+    ])
+}
+
+fn ssh(ssh: &Ssh, out: &mut Lines) {
+    let default = Ssh::default();
+    if *ssh == default {
+        return;
+    }
+    out.open(0, "ssh");
+    if ssh.enabled != default.enabled {
+        out.line(1, "enabled", ssh.enabled);
+    }
+    if ssh.listen != default.listen {
+        out.line(1, "listen", list(ssh.listen.iter().map(quoted)));
+    }
+    if ssh.grace != default.grace {
+        out.line(1, "grace", time(ssh.grace));
+    }
+    if ssh.attempts != default.attempts {
+        out.line(1, "attempts", ssh.attempts);
+    }
+    if ssh.idle != default.idle {
+        out.line(1, "idle", time(ssh.idle));
+    }
+    if !ssh.access.is_empty() {
+        out.line(1, "access", list(ssh.access.iter().map(quoted)));
+    }
+    if ssh.sessions != default.sessions {
+        out.line(1, "sessions", ssh.sessions);
     }
 }
 

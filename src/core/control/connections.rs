@@ -16,8 +16,9 @@ use crate::core::forwarding::DestKey;
 pub const LIMIT_DEFAULT: u32 = 1_000;
 /// Most rows that can be asked for.
 pub const LIMIT_MAX: u32 = 10_000_000;
-/// Most rows in one chunk: what a walk reads from the kernel at a time.
-pub const CHUNK_ROWS_MAX: usize = 2_048;
+/// Most rows in one chunk. Several chunks wait for a face that reads slowly: with 512 rows, of some 250 bytes as a row and
+/// as a line of text, they stay under a megabyte.
+pub const CHUNK_ROWS_MAX: usize = 512;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

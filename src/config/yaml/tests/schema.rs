@@ -114,7 +114,7 @@ fn the_defaults_that_the_schema_states_are_those_of_the_model() {
     let file = |full: bool| {
         let of = |object: &str| if full { of(object) } else { String::new() };
         format!(
-            "interfaces: {{ports: [eth1]{interfaces}}}\n{top}\nlimits: {{{limits}}}\nhttp: {{{http}}}\n\
+            "interfaces: {{ports: [eth1]{interfaces}}}\n{top}\nlimits: {{{limits}}}\nhttp: {{{http}}}\nssh: {{{ssh}}}\nusers: {{a: {{{user}}}}}\n\
              source-nat: [{{address: 10.0.0.9{source}}}]\n\
              servers: {{a: {{address: 10.0.0.1{server}}}, b: {{address: 10.0.0.2{server}}}}}\n\
              pools: {{p: {{members: [{{server: a{member}}}, b], check: {{port: 25{check}}}{pool}}}}}\n\
@@ -122,9 +122,11 @@ fn the_defaults_that_the_schema_states_are_those_of_the_model() {
              t: {{port: 25, pool: p, mode: dsr{service}, persistence: {{group: g{persistence}}}, timeouts: {{{timeouts}}}}},\
              u: {{protocol: udp, port: 25, pool: p, mode: dsr, udp: {{{udp}}}}}}}}}}}\n",
             interfaces = of("interfaces"),
-            top = if full { "hostname: lb" } else { "" },
+            top = if full { "hostname: lb\nbanner: \"\"" } else { "" },
             limits = of("limits").trim_start_matches(", "),
             http = of("http").trim_start_matches(", "),
+            ssh = of("ssh").trim_start_matches(", "),
+            user = of("user").trim_start_matches(", "),
             source = of("source-nat"),
             server = of("server"),
             member = of("member"),

@@ -1,0 +1,75 @@
+//! The key by which clients know this box again: made at the first start, kept from then on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use zeroize::Zeroizing;
+
+/// Name of the file in the state directory, in OpenSSH's own form.
+const FILE: &str = "ssh_host_ed25519_key";
+
+/// The key of this box; a new one where there is none.
+pub fn open(state_dir: &Path) -> anyhow::Result<PrivateKey> {
+    let path = state_dir.join(FILE);
+    match fs::metadata(&path) {
+        Ok(metadata) => {
+            if metadata.permissions().mode() & 0o077 != 0 {
+                bail!("{} may be read by others than root; chmod 600 it, or remove it for a new key", path.display());
+            }
+            let text = Zeroizing::new(fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+            let key = PrivateKey::from_openssh(text.as_str());
+            key.with_context(|| format!("{} is no private key; remove it for a new one", path.display()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => make(&path),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn make(path: &Path) -> anyhow::Result<PrivateKey> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+    let text = key.to_openssh(LineEnding::LF)?;
+    // Whole or not at all: half a key would keep the listener shut for good.
+    let beside = PathBuf::from(format!("{}.new", path.display()));
+    let written = || -> std::io::Result<()> {
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    };
+    written().with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_root_alone_may_read_it() {
+        let dir = std::env::temp_dir().join(format!("lbd-hostkey-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let first = open(&dir).unwrap();
+        assert_eq!(open(&dir).unwrap().public_key(), first.public_key());
+        let path = dir.join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(open(&dir).unwrap_err().to_string().contains("chmod 600"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "half a ke").unwrap();
+        assert!(open(&dir).unwrap_err().to_string().contains("remove it"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,139 @@
+//! The sockets that are open, brought to what the configuration wants.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::status::Listening;
+
+/// Connections that the kernel keeps for us.
+const BACKLOG: i32 = 32;
+/// After an error that the next attempt would meet too, such as no file descriptor left.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A connection, and where it is from.
+pub type Accepted = (TcpStream, SocketAddr);
+
+struct Open {
+    at: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub struct Listeners {
+    out: mpsc::Sender<Accepted>,
+    open: BTreeMap<SocketAddr, Open>,
+    /// What could not be opened, and why: said once, tried again each time.
+    failed: BTreeMap<SocketAddr, String>,
+}
+
+impl Listeners {
+    pub fn new(out: mpsc::Sender<Accepted>) -> Self {
+        Self { out, open: BTreeMap::new(), failed: BTreeMap::new() }
+    }
+
+    /// Opens and closes; whether anything is another than before. Sessions go on without the listener they came by.
+    pub fn bring(&mut self, wanted: &[SocketAddr]) -> bool {
+        let before = (self.open.len(), self.failed.clone());
+        self.open.retain(|address, _| wanted.contains(address));
+        self.failed.retain(|address, _| wanted.contains(address));
+        let mut is_changed = before != (self.open.len(), self.failed.clone());
+        for address in wanted {
+            if self.open.contains_key(address) {
+                continue;
+            }
+            match listen(*address).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+                Ok((at, listener)) => {
+                    info!("SSH on {at}");
+                    let task = tokio::spawn(accept(listener, self.out.clone()));
+                    self.open.insert(*address, Open { at, task });
+                    self.failed.remove(address);
+                    is_changed = true;
+                }
+                Err(error) => {
+                    let why = explained(&error);
+                    if self.failed.insert(*address, why.clone()).as_ref() != Some(&why) {
+                        warn!("no SSH on {address}: {why}");
+                        is_changed = true;
+                    }
+                }
+            }
+        }
+        is_changed
+    }
+
+    pub fn listening(&self, wanted: &[SocketAddr]) -> Vec<Listening> {
+        let at = |address: &SocketAddr| match self.open.get(address) {
+            Some(open) => Ok(open.at),
+            None => Err(self.failed.get(address).cloned().unwrap_or_default()),
+        };
+        wanted.iter().map(|address| Listening { wanted: *address, at: at(address) }).collect()
+    }
+}
+
+fn explained(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has the port, the system's own sshd perhaps; say `ip ssh listen` or `ssh.listen` with \
+             another address or port, or stop that program"
+                .into()
+        }
+        io::ErrorKind::AddrNotAvailable => "this box does not have the address (now)".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match open(address) {
+        // A kernel without IPv6 has IPv4 all the same.
+        Err(error)
+            if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) && address.ip() == Ipv6Addr::UNSPECIFIED =>
+        {
+            open(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
+        }
+        other => other,
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // `[::]` takes IPv4 too, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(listener: TcpListener, out: mpsc::Sender<Accepted>) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                if out.send(accepted).await.is_err() {
+                    return;
+                }
+            }
+            // One that is gone already is none of ours; anything else may last.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                warn!("SSH accepts nobody now: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What `show ip ssh` says of the listener of this process.
+
+use std::net::SocketAddr;
+use std::sync::{LazyLock, Mutex};
+
+use crate::cli::lock;
+
+/// An address of the configuration, and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub wanted: SocketAddr,
+    /// Where it listens; else why not.
+    pub at: Result<SocketAddr, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// `SHA256:…` of the host key; `None`: there is no listener in this process.
+    pub fingerprint: Option<String>,
+    pub listening: Vec<Listening>,
+}
+
+static STATUS: LazyLock<Mutex<Status>> = LazyLock::new(Mutex::default);
+
+pub fn get() -> Status {
+    lock(&STATUS).clone()
+}
+
+pub(super) fn set(status: Status) {
+    *lock(&STATUS) = status;
+}
