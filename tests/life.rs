@@ -56,3 +56,5 @@ mod ssh;
 mod timeouts;
 #[path = "life/udp.rs"]
 mod udp;
+#[path = "life/work.rs"]
+mod work;

@@ -24,7 +24,7 @@ use self::configuring::Configuring;
 use super::auth::{Authenticator, Local};
 use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
 use super::editor::{Editor, Event};
-use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects};
+use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects, split_pipe};
 use super::keys::{Input, Key, Keys};
 use super::lines::Ticket;
 use super::pager::{MORE, Pager, Turn};
@@ -325,10 +325,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         if trimmed.is_empty() || trimmed.starts_with('!') {
             return Ok(true);
         }
-        let (text, pipe) = match line.split_once('|') {
-            Some((text, pipe)) => (text, Some(pipe)),
-            None => (line, None),
-        };
+        let (text, pipe) = split_pipe(line);
         // The state is made for whoever asks: not for what concerns the session alone, whatever names there are.
         let grammar = commands::grammar(self.level);
         let (mut state, mut found) = (None, grammar.find(text, &NoObjects));
@@ -641,7 +638,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     async fn help(&mut self, line: &str) -> io::Result<()> {
-        if let Some((_, pipe)) = line.split_once('|').filter(|_| self.configuring.is_none()) {
+        if let (_, Some(pipe)) = split_pipe(line)
+            && self.configuring.is_none()
+        {
             let word = pipe.trim();
             let lines: Vec<String> = FILTERS
                 .iter()

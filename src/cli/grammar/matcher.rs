@@ -63,6 +63,21 @@ pub fn words(line: &str) -> Vec<Word> {
     words
 }
 
+/// A command, and what stands behind the first `|` that is in no quotes.
+pub fn split_pipe(line: &str) -> (&str, Option<&str>) {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '|' if !quoted => return (line.get(..at).unwrap_or_default(), line.get(at + 1..)),
+            _ => {}
+        }
+    }
+    (line, None)
+}
+
 /// A word as it must be typed, so that [`words`] finds it again.
 pub fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('?', "\\?");

@@ -182,3 +182,11 @@ fn no_abbreviation_of_a_command_is_another_one() {
         }
     }
 }
+
+#[test]
+fn a_pipe_in_quotes_is_a_letter() {
+    assert_eq!(split_pipe("show x | include y|z"), ("show x ", Some(" include y|z")));
+    assert_eq!(split_pipe(r#"check body "a|b""#), (r#"check body "a|b""#, None));
+    assert_eq!(split_pipe(r#"show "\"|" | count x"#), (r#"show "\"|" "#, Some(" count x")));
+    assert_eq!(split_pipe(r"show \|x"), (r"show \|x", None));
+}
