@@ -10,6 +10,9 @@ use lbd::config::yaml;
 use lbd::daemon;
 use lbd::lab;
 use lbd::pair::key::{self, KeyId};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[derive(Parser)]
 #[command(name = "lbd", version, about = "Layer-4 load balancer and health checker on XDP")]
@@ -99,12 +102,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: daemon::Options) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("LBD_LOG").unwrap_or_else(|_| "info,libbpf=warn".into()),
-        )
-        .with_target(false)
-        .with_writer(std::io::stderr)
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LBD_LOG").unwrap_or_else(|_| "info,libbpf=warn".into());
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(fmt::layer().with_target(false).with_writer(std::io::stderr))
+        .with(fmt::layer().with_target(false).with_ansi(false).with_writer(cli::monitor::writer))
         .init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(daemon::run(options))
 }

@@ -348,3 +348,24 @@ async fn a_client_that_goes_away_ends_its_session() {
     drop(live.screen);
     assert!(timeout(PATIENCE, live.session).await.unwrap().unwrap().is_err());
 }
+
+#[tokio::test]
+async fn what_is_written_down_is_shown_beside_the_line_that_is_typed() {
+    use std::io::Write;
+
+    let fake = Arc::new(Fake::default());
+    let mut live = Live::new(&fake, 15, 0);
+    live.until("lb1>").await;
+    live.line("en", "lb1#").await;
+    live.line("term mon", "lb1#").await;
+    live.type_keys("show ver").await;
+    live.until("show ver").await;
+    lbd::cli::monitor::writer().write_all(b"WARN pc1: up -> down\n").unwrap();
+    let text = live.until("lb1#show ver").await;
+    assert!(text.ends_with("\rWARN pc1: up -> down\r\nlb1#show ver"), "{text:?}");
+    live.type_keys("\x15terminal no monitor\r").await;
+    live.until("terminal no monitor\r\nlb1#").await;
+    lbd::cli::monitor::writer().write_all(b"WARN pc2: up -> down\n").unwrap();
+    let text = live.line("show logging | include pc[12]", "lb1#").await;
+    assert_eq!(text, "show logging | include pc[12]\r\nWARN pc1: up -> down\r\nWARN pc2: up -> down\r\n");
+}

@@ -202,6 +202,11 @@ impl Editor {
         self.insert_all(text.chars().collect(), out);
     }
 
+    /// Characters that have been typed since the last line.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
     /// Nothing has been typed since the last line.
     pub fn is_empty(&self) -> bool {
         self.line.is_empty()

@@ -11,6 +11,7 @@ pub mod editor;
 pub mod grammar;
 mod keys;
 pub mod lines;
+pub mod monitor;
 pub mod notation;
 mod pager;
 mod pipe;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -27,6 +28,7 @@ use super::editor::{Editor, Event};
 use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects, split_pipe};
 use super::keys::{Input, Key, Keys};
 use super::lines::Ticket;
+use super::monitor;
 use super::pager::{MORE, Pager, Turn};
 use super::pipe::{FILTERS, Filter, Pipe};
 use super::redact::redact;
@@ -97,6 +99,8 @@ pub struct Session<W> {
     by: By,
     /// What is typed is the configuration.
     configuring: Option<Configuring>,
+    /// What the daemon writes down is shown.
+    monitor: Option<broadcast::Receiver<Arc<str>>>,
 }
 
 /// Sessions that there were.
@@ -119,6 +123,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             level: who.level,
             by: By { session, name: format!("{} from {}", who.user, who.from) },
             configuring: None,
+            monitor: None,
             who,
             hostname: "lb".to_owned(),
             editor: if terminal.interactive { Editor::default() } else { Editor::of_script() },
@@ -148,11 +153,46 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         &self.ticket
     }
 
+    /// The next key. What the daemon writes down meanwhile is shown, where that is wanted.
+    async fn key_or_log(&mut self) -> Key {
+        loop {
+            let told = match &mut self.monitor {
+                None => return self.keys.next().await,
+                Some(monitor) => tokio::select! {
+                    biased;
+                    key = self.keys.next() => return key,
+                    told = monitor.recv() => told,
+                },
+            };
+            let text = match told {
+                Ok(line) => line.to_string(),
+                Err(RecvError::Lagged(count)) => format!("% {count} messages came too fast for this terminal"),
+                Err(RecvError::Closed) => {
+                    self.monitor = None;
+                    continue;
+                }
+            };
+            // A password that is typed goes on being typed.
+            if self.editor.secret {
+                continue;
+            }
+            // The line that is typed makes room, and comes again below.
+            let width = self.prompt_text().len() + self.editor.len();
+            self.shown.extend(format!("\r{:width$}\r", "").into_bytes());
+            self.put_line(&text);
+            self.prompt();
+            self.editor.redraw(&mut self.shown);
+            if self.flush().await.is_err() {
+                return Key::End;
+            }
+        }
+    }
+
     /// The next key; an error when none has come for too long.
     async fn next_key(&mut self) -> Result<Key, Elapsed> {
         let key = match self.idle_max {
-            Some(idle_max) => timeout(idle_max, self.keys.next()).await?,
-            None => self.keys.next().await,
+            Some(idle_max) => timeout(idle_max, self.key_or_log()).await?,
+            None => self.key_or_log().await,
         };
         self.ticket.touch(self.level);
         Ok(key)
@@ -523,6 +563,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             Change::Enable => {}
             Change::Disable => self.level = USER,
             Change::Leave => return false,
+            // Of a script nobody looks while it is done.
+            Change::Monitor(on) => self.monitor = (on && self.terminal.interactive).then(monitor::follow),
             Change::Length(rows) => (self.terminal.rows, self.said_length) = (rows, true),
             Change::Width(columns) => (self.terminal.columns, self.said_width) = (columns, true),
             // It asks the daemon: see `carry_out`.

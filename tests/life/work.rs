@@ -132,7 +132,8 @@ fn ten_sessions_of_which_one_pastes_five_thousand_lines() {
     let mut paste = String::from("configure terminal\n");
     for n in 0..1_250 {
         let (high, low) = (n / 200, n % 200 + 1);
-        write!(paste, "server real r{n}\n ip-address 10.1.{}.{low}\n weight 5\n max-conn {}\n", 1 + high, n + 1).unwrap();
+        write!(paste, "server real r{n}\n ip-address 10.1.{}.{low}\n weight 5\n max-conn {}\n", 1 + high, n + 1)
+            .unwrap();
     }
     paste.push_str("end\n");
     let file = stage.dir().join("paste");

@@ -85,6 +85,8 @@ pub enum Change {
     Length(usize),
     /// Columns; 0: no limit.
     Width(usize),
+    /// What the daemon writes down is shown, or is not.
+    Monitor(bool),
     History,
     Privilege,
     /// How to ask for help.
