@@ -99,7 +99,15 @@ async fn help_and_completion_know_the_mode() {
     live.type_keys("server p?").await;
     let text = live.until("#server p").await;
     assert!(text.contains("pool\r\n"), "words of the modes further out: {text}");
-    live.type_keys("\x15do show priv?").await;
+    // Names of what there is.
+    live.type_keys("\x15server pool mx\r").await;
+    live.until("lb1(config-pool-mx)#").await;
+    live.type_keys("member pc2\t").await;
+    live.until("member pc2 ").await;
+    live.type_keys("weight 2\r").await;
+    let text = live.until("lb1(config-pool-mx)#").await;
+    assert!(!text.contains('%'), "{text}");
+    live.type_keys("do show priv?").await;
     let text = live.until("#do show priv").await;
     assert!(text.contains("privilege\r\n"), "{text}");
 }
@@ -112,7 +120,7 @@ async fn a_paste_is_shown_as_if_it_had_been_typed() {
     let lines =
         ["server real pc9", " ip-address 10.1.0.99", " weight 0", " weight 7", "!", "hostname lb7", "end", "show priv"];
     live.type_keys(&lines.map(|line| format!("{line}\r")).concat()).await;
-    let text = live.until("15\r\nlb1#").await;
+    let text = live.until("15\r\nlb7#").await;
     let expected = "server real pc9\r\n\
         lb1(config-rs-pc9)# ip-address 10.1.0.99\r\n\
         lb1(config-rs-pc9)# weight 0\r\n\
@@ -120,8 +128,8 @@ async fn a_paste_is_shown_as_if_it_had_been_typed() {
         lb1(config-rs-pc9)# weight 7\r\n\
         lb1(config-rs-pc9)#!\r\n\
         lb1(config-rs-pc9)#hostname lb7\r\n\
-        lb1(config)#end\r\n\
-        lb1#show priv\r\nCurrent privilege level is 15\r\nlb1#";
+        lb7(config)#end\r\n\
+        lb7#show priv\r\nCurrent privilege level is 15\r\nlb7#";
     assert_eq!(text, expected);
 }
 

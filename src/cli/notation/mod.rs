@@ -241,8 +241,15 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
         }
     }
     for (key, words, mode) in SECTIONS {
-        add(Mode::Global, format!("{words} NAME"), "An object with this name", Act::Enter(key, mode));
-        add(Mode::Global, format!("no {words} NAME"), "Remove it", Act::Remove(key));
+        // So that Tab knows those that there are.
+        let name = match mode {
+            Mode::Real => "REAL",
+            Mode::Pool => "POOL",
+            Mode::Virtual => "VIRTUAL",
+            Mode::Global | Mode::Backup | Mode::Service => "NAME",
+        };
+        add(Mode::Global, format!("{words} {name}"), "The one with this name, or a new one", Act::Enter(key, mode));
+        add(Mode::Global, format!("no {words} {name}"), "Remove it", Act::Remove(key));
     }
     add(Mode::Virtual, "service NAME".into(), "A service of the virtual server", Act::Enter("services", Mode::Service));
     add(Mode::Virtual, "no service NAME".into(), "Remove it", Act::Remove("services"));

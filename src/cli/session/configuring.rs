@@ -85,8 +85,11 @@ fn behind_do(line: &str) -> Option<&str> {
 
 /// A line after which another one may be none of the configuration.
 fn may_leave(line: &str) -> bool {
-    let line = line.trim_start();
-    ["e", "do"].iter().any(|head| line.get(..head.len()).is_some_and(|own| own.eq_ignore_ascii_case(head)))
+    begins(line, "e") || begins(line, "do")
+}
+
+fn begins(line: &str, head: &str) -> bool {
+    line.trim_start().get(..head.len()).is_some_and(|own| own.eq_ignore_ascii_case(head))
 }
 
 impl<W: AsyncWrite + Unpin> Session<W> {
@@ -119,13 +122,19 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     /// A line of the configuration; `ends`: and then its end.
     pub(super) async fn typed(&mut self, line: String, ends: bool) -> io::Result<bool> {
         let echo = std::mem::take(&mut self.shown);
-        let Some(configuring) = &mut self.configuring else { return Ok(true) };
         let leaves = may_leave(&line);
+        let renames = begins(&line, "h");
+        if renames {
+            // Prompts before it have the name before.
+            self.settle().await?;
+            self.flush().await?;
+        }
+        let Some(configuring) = &mut self.configuring else { return Ok(true) };
         configuring.waiting.push(Typed { echo, line, is_last: !ends });
         if ends {
             configuring.waiting.push(Typed { echo: Vec::new(), line: "end".into(), is_last: true });
         }
-        if ends || leaves || configuring.waiting.len() >= TOGETHER {
+        if ends || leaves || renames || configuring.waiting.len() >= TOGETHER {
             self.settle().await?;
         }
         Ok(true)
@@ -143,6 +152,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let lines: Vec<&str> = waiting.iter().map(|typed| typed.line.as_str()).collect();
         let place = configuring.place.clone();
         let outcomes = put_in_force(&*self.control, &self.by, place, &lines).await;
+        if lines.iter().any(|line| begins(line, "h"))
+            && let Ok(config) = self.control.config().await
+        {
+            self.hostname = config.hostname.to_string();
+        }
         for (typed, outcome) in waiting.iter().zip(outcomes) {
             self.shown.extend(&typed.echo);
             let before = std::mem::take(&mut self.refused);
