@@ -4,11 +4,12 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab lab-real test bench bench-probes bench-detection bench-sync bench-pair build check fuzz
+.PHONY: help lab lab-real record test bench bench-probes bench-detection bench-sync bench-pair build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
 	@echo "make lab-real the same with the true software: Exim, Courier, Apache, FreeRADIUS, BIND"
+	@echo "make record   type the documentation's sessions in the lab, and write them into docs"
 	@echo "make test     all tests, also on Debian 12's own kernel (under qemu)"
 	@echo "make bench    what a packet costs, and what a table of a million connections does"
 	@echo "make bench-probes  what it costs to ask 10,000 servers every 2 s, beside HAProxy"
@@ -28,6 +29,11 @@ lab-real:
 	@tools/setup.sh lab
 	$(CARGO) build --release
 	@if [ -t 0 ] && [ -t 1 ]; then $(RELEASE) lab --servers real --tour --stay; else $(RELEASE) lab --servers real --tour; fi
+
+record:
+	@tools/setup.sh lab
+	$(CARGO) build --release
+	$(RELEASE) lab --record docs
 
 test:
 	@tools/setup.sh test

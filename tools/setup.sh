@@ -8,10 +8,10 @@ set -eu
 
 need=${1:-build}
 build="gcc make clang libelf-dev zlib1g-dev libbpf-dev linux-libc-dev pkg-config"
-lab="iproute2 ethtool procps util-linux"
+lab="iproute2 ethtool procps util-linux openssh-client"
 # Servers, and the clients that show that they serve.
 # Clients of the command line.
-ssh="openssh-client putty-tools python3-pexpect python3-paramiko python3-netmiko ssh-audit"
+ssh="putty-tools python3-pexpect python3-paramiko python3-netmiko ssh-audit"
 real="exim4-daemon-light courier-pop courier-imap courier-authdaemon apache2 freeradius bind9 openssl swaks libnet-ssleay-perl libio-socket-inet6-perl curl freeradius-utils bind9-dnsutils"
 test="tcpdump nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $real"
 bench="nftables haproxy"

@@ -101,13 +101,6 @@ impl Api {
         Ok(members)
     }
 
-    /// `enabled`, `draining` or `disabled`.
-    pub async fn set_admin(&self, server: &str, state: &str) -> anyhow::Result<()> {
-        let body = serde_json::json!({ "state": state }).to_string();
-        self.request("PUT", &format!("/api/v1/servers/{server}/admin"), &body).await?;
-        Ok(())
-    }
-
     /// Drains a server; what is left at the deadline is reset, and `then` it may be removed.
     pub async fn drain(&self, server: &str, deadline: &str, then: &str) -> anyhow::Result<()> {
         let body = serde_json::json!({ "deadline": deadline, "then": then }).to_string();

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -15,6 +15,7 @@ use super::host::Host;
 use super::mail::{self, BALANCER, CLIENT, MailSite, OFFERS};
 use super::process::raise_file_limit;
 use super::real::{self, RealSite, packages};
+use super::record;
 use super::servers::Kind;
 use super::tell::Teller;
 use super::tour;
@@ -39,6 +40,9 @@ pub struct LabOptions {
     /// After the tour, leaves the lab up until Ctrl-C.
     #[arg(long, requires = "tour")]
     pub stay: bool,
+    /// Types the documentation's sessions at the command line, and writes them into this directory: `docs`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tour", "bare", "faults", "servers"])]
+    pub record: Option<PathBuf>,
     /// Only network and servers, without the balancer.
     #[arg(long, conflicts_with = "tour")]
     pub bare: bool,
@@ -108,6 +112,10 @@ async fn perform(options: LabOptions) -> anyhow::Result<ExitCode> {
     let mut teller = Teller::new(std::io::stderr().is_terminal());
     if options.servers == Servers::Real {
         return perform_real(options, &program, &mut teller).await;
+    }
+    if let Some(docs) = options.record {
+        record::record(&docs, &program, &mut teller).await?;
+        return Ok(ExitCode::SUCCESS);
     }
     if options.faults.is_some() {
         bail!("--faults needs real servers: add --servers real");
@@ -209,10 +217,9 @@ Play the customer (`lbd` as root, in another terminal):
 
 Be the operator:
 
-    lbd console --run-dir {}      # the command line; ? helps
+    nsenter --net=/run/netns/lbd-{id}-{CLIENT} {}      # the command line; ? helps
+    lbd console --run-dir {}      # the same without SSH
     nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl http://127.0.0.1:8080/api/v1/state
-    nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl -X PUT -H 'content-type: application/json' \\
-        -d '{{\"state\":\"draining\"}}' http://127.0.0.1:8080/api/v1/servers/pc1/admin
     nsenter --net=/run/netns/lbd-{id}-{BALANCER} tcpdump -i br0     # what XDP leaves to the bridge
 
 Pull a cable:  ip -n lbd-{id}-pc1 link set eth0 down
@@ -220,6 +227,7 @@ Configuration: {}
 Log:           {}
 
 Ctrl-C takes everything down.",
+        lab.operator.words(BALANCER),
         lab.site.dir().join("lb1-run").display(),
         lab.config_file().display(),
         balancer::log_of(&lab.site, BALANCER).display()

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::error::LabError;
+use super::operator::Operator;
 use super::process::{Process, ending};
 use super::servers::{Kind, Responder};
 use super::site::{Plan, Site};
@@ -21,6 +22,8 @@ use super::site::{Plan, Site};
 pub const CLIENT: &str = "client";
 pub const ROUTER: &str = "router";
 pub const BALANCER: &str = "lb1";
+/// The balancer's own address.
+pub const BALANCER_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The balancer's one MAC, that of its bridge.
 pub const BALANCER_MAC: &str = "02:00:00:00:01:01";
 /// Further addresses of the client, so that one machine plays many customers.
@@ -191,10 +194,16 @@ pub fn pc_address6(n: u8) -> Ipv6Addr {
 
 /// The balancer's configuration file.
 pub fn config() -> String {
+    config_with(4)
+}
+
+/// The same with so many ports towards PCs; only the first four are servers.
+fn config_with(pcs: u8) -> String {
+    let ports: String = (1..=pcs).map(|n| format!(", p{n}")).collect();
     let interfaces = format!(
         "interfaces:
   bridge: br0
-  ports: [up0, p1, p2, p3, p4]
+  ports: [up0{ports}]
   mac: \"{BALANCER_MAC}\"
   inside: [10.1.0.1/24, \"fd00:1::1/64\"]
 "
@@ -251,6 +260,8 @@ pub struct MailSite {
     servers: BTreeMap<String, Process>,
     balancer: Option<Balancer>,
     program: PathBuf,
+    pcs: u8,
+    pub operator: Operator,
     // Last: it removes what the processes above stand on.
     pub site: Site,
 }
@@ -258,10 +269,16 @@ pub struct MailSite {
 impl MailSite {
     /// Builds the site and starts a server on each PC. `program` is `lbd` itself.
     pub fn start(program: &Path) -> Result<Self, LabError> {
-        let site = Site::build(&plan(4))?;
-        let mut this = Self { servers: BTreeMap::new(), balancer: None, program: program.into(), site };
-        for pc in ["pc1", "pc2", "pc3", "pc4"] {
-            this.start_server(pc)?;
+        Self::start_with(program, 4)
+    }
+
+    /// The same with so many PCs. Those after the fourth are none of the balancer's servers yet.
+    pub fn start_with(program: &Path, pcs: u8) -> Result<Self, LabError> {
+        let site = Site::build(&plan(pcs))?;
+        let operator = Operator::new(&site, CLIENT, &[(BALANCER, BALANCER_ADDRESS)])?;
+        let mut this = Self { servers: BTreeMap::new(), balancer: None, program: program.into(), pcs, operator, site };
+        for n in 1..=pcs {
+            this.start_server(&format!("pc{n}"))?;
         }
         Ok(this)
     }
@@ -287,9 +304,14 @@ impl MailSite {
         self.site.dir().join("lb1.yaml")
     }
 
+    /// The configuration that it begins with.
+    pub fn config(&self) -> String {
+        config_with(self.pcs) + &self.operator.section()
+    }
+
     pub fn write_config(&self) -> Result<(), LabError> {
         let path = self.config_file();
-        std::fs::write(&path, config()).map_err(LabError::file("write", path))
+        std::fs::write(&path, self.config()).map_err(LabError::file("write", path))
     }
 
     /// Starts `lbd run` on lb1.

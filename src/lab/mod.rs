@@ -8,6 +8,8 @@
 //! - [`pair`] is the same cluster with two balancers;
 //! - [`servers`] are small mail servers that name themselves, [`real`] is the site with the true ones;
 //! - [`balancer`] runs `lbd` in it;
+//! - [`operator`] is its administrator, [`typist`] types for him at its command line, and
+//!   [`record`] keeps what he sees for the documentation;
 //! - [`customer`] plays the customers and counts who answered;
 //! - [`tour`] shows it all, and checks every word that it says.
 
@@ -19,13 +21,16 @@ pub mod customer;
 pub mod error;
 pub mod host;
 pub mod mail;
+pub mod operator;
 pub mod pair;
 pub mod process;
 pub mod real;
+mod record;
 pub mod servers;
 pub mod site;
 pub mod tell;
 pub mod tour;
+pub mod typist;
 
 pub use command::{LabOptions, run};
 pub use error::LabError;

@@ -21,6 +21,7 @@ pub mod rounds;
 pub mod trial;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,14 @@ use super::api::Api;
 use super::balancer::Balancer;
 use super::error::LabError;
 use super::mail::{self, ECHOES, OFFERS, ROUTER};
+use super::operator::Operator;
 use super::process::{Process, ending};
 use super::site::{Plan, Site};
+use super::typist::Typist;
 use crate::core::random::Random;
 
 pub const BOXES: [&str; 2] = ["lb1", "lb2"];
+pub const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 3)];
 pub const MACS: [&str; 2] = ["02:00:00:00:01:01", "02:00:00:00:01:02"];
 /// A machine on the balancers' own segment.
 pub const NEWCOMER: &str = "newcomer";
@@ -126,6 +130,7 @@ pub struct PairSite {
     program: PathBuf,
     /// The serial line between the boxes.
     pub line: Line,
+    pub operator: Operator,
     // Last: it removes what the processes above stand on.
     pub site: Site,
 }
@@ -135,8 +140,10 @@ impl PairSite {
     pub fn start(program: &Path, pair: [&str; 2]) -> Result<Self, LabError> {
         let site = Site::build(&plan())?;
         let line = Line::lay(&site.dir())?;
+        // The boxes have no way to the client's network: he sits at the router.
+        let operator = Operator::new(&site, ROUTER, &[0, 1].map(|index| (BOXES[index], ADDRESSES[index])))?;
         let (servers, balancers) = (BTreeMap::new(), BTreeMap::new());
-        let mut this = Self { servers, balancers, program: program.into(), line, site };
+        let mut this = Self { servers, balancers, program: program.into(), line, operator, site };
         for pc in ["pc1", "pc2", "pc3", "pc4"] {
             let process = mail::start_server(&this.site, pc, program, &mail::served_by(pc))?;
             this.servers.insert(pc.into(), process);
@@ -151,6 +158,21 @@ impl PairSite {
                 .map_err(LabError::file("write", path))?;
         }
         Ok(this)
+    }
+
+    /// The boxes, not started yet, have their administrator.
+    pub fn let_operator_in(&self) -> Result<(), LabError> {
+        for index in [0, 1] {
+            let path = self.config_file(index);
+            let text = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
+            std::fs::write(&path, text + &self.operator.section()).map_err(LabError::file("write", path))?;
+        }
+        Ok(())
+    }
+
+    /// At the prompt of a box.
+    pub fn log_in(&self, index: usize) -> anyhow::Result<Typist> {
+        Typist::log_in(&self.site, &self.operator, BOXES[index.min(1)])
     }
 
     /// A box is off, and in its place there is another one, off still, that knows nothing: no bridge, no data plane, nothing

@@ -72,6 +72,11 @@ impl Process {
         self.child.stdout.take()
     }
 
+    /// The child's side of a pipe, if its standard input was piped; once.
+    pub fn take_stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(kill(Pid::from_raw(self.pid()), signal)?)
     }

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use super::typist::Exchange;
+
 /// Speaks, and remembers whether all of it was so.
 #[derive(Debug)]
 pub struct Teller {
@@ -27,6 +29,14 @@ impl Teller {
         println!("{text}");
         // A reader at the end of a pipe follows as it happens.
         let _ = io::stdout().flush();
+    }
+
+    /// What was typed at a command line, and what it answered.
+    pub fn show(&mut self, exchange: &Exchange) {
+        self.say(&format!("   {}", exchange.line()));
+        for line in &exchange.answer {
+            self.say(format!("   {line}").trim_end());
+        }
     }
 
     /// Says what was measured, and whether it is as it should be.

@@ -10,7 +10,8 @@ const HEAD: &str = "\
 `lbd console` on the box itself, as root: a session at a terminal, one command (`lbd console show server real`, with exit
 status 1 if it is refused), or a script from a pipe. It is the appliance's own socket, `console.sock` in the run directory,
 which root alone may open. Over the network the same is behind SSH, for users with levels: [ssh.md](ssh.md). What is typed goes to the
-log, with who typed it and whether it was done. The configuration can be shown here (`show running-config`) and not changed yet: that is in the file.
+log, with who typed it and whether it was done. The configuration is shown by `show running-config` and typed in
+`configure terminal` ([running-config.md](running-config.md)). Whoever comes from a ServerIron begins with [first-hour.md](first-hour.md).
 
 Words may be abbreviated as long as they are of one command alone. `?` says what may come next, also within a word; Tab
 completes; the keys are those of emacs; Ctrl-C ends what runs; Ctrl-] leaves a session whose daemon hangs. Behind `|` stand `begin`, `count`, `exclude`, `include`,

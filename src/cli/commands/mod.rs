@@ -2,6 +2,8 @@
 
 mod configure;
 mod exec;
+#[cfg(test)]
+mod first_hour;
 mod lines;
 #[cfg(test)]
 mod manual;

@@ -31,7 +31,8 @@ pub fn open(state_dir: &Path) -> anyhow::Result<PrivateKey> {
     }
 }
 
-fn make(path: &Path) -> anyhow::Result<PrivateKey> {
+/// A new key at this path, which root alone may read.
+pub fn make(path: &Path) -> anyhow::Result<PrivateKey> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));

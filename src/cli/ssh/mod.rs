@@ -13,7 +13,7 @@ mod ahead;
 mod algorithms;
 mod connection;
 mod gate;
-mod hostkey;
+pub mod hostkey;
 mod listeners;
 mod login;
 mod shell;

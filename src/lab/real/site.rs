@@ -13,7 +13,8 @@ use super::machine::Machine;
 use super::{apache, bind, courier, exim, freeradius, store};
 use crate::lab::balancer::Balancer;
 use crate::lab::error::LabError;
-use crate::lab::mail::{self, BALANCER, BALANCER_MAC, SOURCE_NAT};
+use crate::lab::mail::{self, BALANCER, BALANCER_ADDRESS, BALANCER_MAC, CLIENT, SOURCE_NAT};
+use crate::lab::operator::Operator;
 use crate::lab::servers::RADIUS_SECRET;
 use crate::lab::site::Site;
 
@@ -299,6 +300,7 @@ pub struct RealSite {
     machines: BTreeMap<String, Machine>,
     balancer: Option<Balancer>,
     lbd: PathBuf,
+    pub operator: Operator,
     // Last: it removes what the programs above stand on.
     pub site: Site,
 }
@@ -315,8 +317,9 @@ impl RealSite {
             plan.ip(pc, &format!("addr add {}/128 dev lo nodad", offer.vip(Mode::Dsr, true)));
         }
         let site = Site::build(&plan)?;
+        let operator = Operator::new(&site, CLIENT, &[(BALANCER, BALANCER_ADDRESS)])?;
         let dir = site.dir();
-        let mut this = Self { machines: BTreeMap::new(), balancer: None, lbd: lbd.into(), site };
+        let mut this = Self { machines: BTreeMap::new(), balancer: None, lbd: lbd.into(), operator, site };
         let certificate = Certificate::make(&dir)?;
         let mail = dir.join("mail");
         store::create(&mail)?;
@@ -401,7 +404,7 @@ impl RealSite {
             std::fs::set_permissions(&path, only_root).map_err(LabError::file("set the mode of", &path))?;
         }
         let path = self.config_file();
-        std::fs::write(&path, config(&dir)).map_err(LabError::file("write", path))
+        std::fs::write(&path, config(&dir) + &self.operator.section()).map_err(LabError::file("write", path))
     }
 
     /// Starts `lbd run` on lb1.

@@ -246,12 +246,14 @@ Play the customer (as root, in another terminal; {user}'s password is {password}
 
 Be the operator:
 
+    {client} {}      # the command line; ? helps
     nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl http://127.0.0.1:8080/api/v1/state
 
 Configuration: {}
 Logs:          {}/*.log and pc*/*.log there
 
 Ctrl-C takes everything down.",
+        site.operator.words(BALANCER),
         site.config_file().display(),
         site.site.dir().display()
     );

@@ -15,7 +15,7 @@ impl Stage<'_> {
         let held = self.client.run(move || customer::hold(open)).await?.map_err(anyhow::Error::msg)?;
         let on_pc2 = held.iter().filter(|one| one.server == "pc2").count();
         self.teller.claim(on_pc2 > 50, &format!("200 mailboxes are open, {on_pc2} of them on pc2"));
-        self.api.set_admin("pc2", "draining").await?;
+        self.types("server drain pc2", "pc2: enabled -> draining")?;
         let told = Instant::now();
         let crowd = Visit::new(Kind::Imap, target).times(CROWD);
         let tally = self.visit("while pc2 drains", crowd).await?;
@@ -39,7 +39,8 @@ impl Stage<'_> {
             counted == on_pc2 as u64,
             &format!("the balancer itself counts {counted} mailbox connections on pc2"),
         );
-        self.api.set_admin("pc2", "enabled").await?;
+        self.types("show server drain", "draining")?;
+        self.types("server enable pc2", "pc2: draining -> enabled")?;
         let crowd = Visit::new(Kind::Imap, target).times(CROWD);
         let tally = self.visit("with pc2 again", crowd).await?;
         let fair = ["pc2", "pc4"].iter().all(|server| FAIR.contains(&tally.of(server)));
@@ -61,7 +62,7 @@ impl Stage<'_> {
         let open = Visit::new(Kind::Imap, target).times(100);
         let held = self.client.run(move || customer::hold(open)).await?.map_err(anyhow::Error::msg)?;
         let on_pc4 = held.iter().filter(|one| one.server == "pc4").count();
-        self.api.drain("pc4", "2s", "remove").await?;
+        self.types("server drain pc4 deadline 2s remove", "pc4: enabled -> draining")?;
         let told = Instant::now();
         let (held, alive) = self.client.run(move || customer::check(held, Duration::from_secs(5))).await?;
         self.teller.claim(
@@ -82,7 +83,8 @@ impl Stage<'_> {
             ),
         );
         let text = std::fs::read_to_string(self.lab.config_file())?;
-        let comment = mail::config().lines().next().unwrap_or_default().to_owned();
+        self.types("show server real", "pc2")?;
+        let comment = self.lab.config().lines().next().unwrap_or_default().to_owned();
         self.teller.claim(
             !text.contains("pc4") && text.contains(&comment),
             "the configuration file names pc4 nowhere, and has kept its comment",
@@ -90,7 +92,7 @@ impl Stage<'_> {
         let crowd = Visit::new(Kind::Imap, target).times(CROWD);
         let tally = self.visit("without pc4", crowd).await?;
         self.teller.claim(tally.of("pc2") == CROWD, &format!("{CROWD} new customers: {}", spread(&tally)));
-        self.reconfigure(&mail::config()).await?;
+        self.reconfigure(&self.lab.config()).await?;
         self.wait_for("pc4").await?;
         self.teller.say("   pc4 is put back into the file, and is in service again.");
         Ok(())
@@ -101,7 +103,7 @@ impl Stage<'_> {
         /// 750 are expected; six standard deviations either way.
         const THREE_QUARTERS: std::ops::RangeInclusive<usize> = 668..=832;
         self.teller.scene("Weights: pc4 becomes three times as strong as pc2");
-        let before = mail::config();
+        let before = self.lab.config();
         let address = format!("  pc4: {{address: {}, ", mail::pc_address(4));
         anyhow::ensure!(before.contains(&address), "the lab's configuration has no server pc4");
         self.reconfigure(&before.replace(&address, &format!("{address}weight: 3, "))).await?;

@@ -14,7 +14,7 @@ const MOVED: std::ops::RangeInclusive<usize> = 13..=87;
 impl Stage<'_> {
     pub(super) async fn migrate(&mut self) -> anyhow::Result<()> {
         self.teller.scene(&format!("Migration: {SHARE} % of the mailbox customers move from pc2 to pc4"));
-        let before = mail::config();
+        let before = self.lab.config();
         let old = "  imap:\n    members: [pc2, pc4]\n";
         anyhow::ensure!(before.contains(old), "the lab's configuration has no pool `imap` with pc2 and pc4");
         let new = format!(

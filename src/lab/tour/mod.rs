@@ -20,6 +20,7 @@ use super::host::Host;
 use super::mail::{BALANCER, CLIENT, MailSite, OFFERS, Offer};
 use super::servers::Kind;
 use super::tell::{Teller, draw};
+use super::typist::Typist;
 
 /// What is waited for, such as a server that comes back, has this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,13 +35,16 @@ struct Stage<'a> {
     teller: &'a mut Teller,
     client: Host,
     api: Api,
+    /// At the prompt of the balancer.
+    typist: Typist,
 }
 
 /// Plays all scenes; true if all that was said is so.
 pub async fn tour(lab: &mut MailSite, program: &Path, teller: &mut Teller) -> anyhow::Result<bool> {
     let client = lab.site.host(CLIENT)?.clone();
     let api = Api::new(lab.site.host(BALANCER)?.clone());
-    let mut stage = Stage { lab, teller, client, api };
+    let typist = Typist::log_in(&lab.site, &lab.operator, BALANCER)?;
+    let mut stage = Stage { lab, teller, client, api, typist };
     stage.balance().await?;
     stage.stop_a_server().await?;
     stage.break_a_server().await?;
@@ -76,6 +80,15 @@ impl Stage<'_> {
             anyhow::ensure!(start.elapsed() < PATIENCE, "{otherwise} after {PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
+    }
+
+    /// Types a command at the balancer's prompt, and shows it with its answer, in which there must be this.
+    fn types(&mut self, line: &str, awaited: &str) -> anyhow::Result<()> {
+        let exchange = self.typist.types(line)?;
+        self.teller.show(&exchange);
+        let answered = !exchange.is_refused() && exchange.answer.iter().any(|line| line.contains(awaited));
+        self.teller.claim(answered, &format!("the command line takes that, and says {awaited:?}"));
         Ok(())
     }
 

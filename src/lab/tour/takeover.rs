@@ -36,6 +36,7 @@ struct Scene<'a> {
 pub async fn play(program: &Path, teller: &mut Teller) -> anyhow::Result<()> {
     teller.scene("Two balancers: one owns the addresses, the other one is a switch, and ready");
     let mut lab = PairSite::start(program, ["", ""])?;
+    lab.let_operator_in()?;
     lab.start_balancer(0)?;
     lab.start_balancer(1)?;
     let begun = Instant::now();
@@ -130,12 +131,17 @@ impl Scene<'_> {
     }
 
     async fn hand_over(&mut self, owner: usize, held: Vec<Held>) -> anyhow::Result<Vec<Held>> {
+        let mut typist = self.lab.log_in(owner)?;
+        let mut exchange = None;
         let seen = self
             .watch(async |lab| {
-                lab.api(owner)?.hand_over().await?;
+                exchange = Some(typist.types("server switchover")?);
                 lab.until_owns(1 - owner, PATIENCE).await
             })
             .await?;
+        if let Some(exchange) = exchange {
+            self.teller.show(&exchange);
+        }
         let (held, after) = self.check(held).await?;
         let failed = seen[0].failed + seen[1].failed;
         self.teller.claim(
