@@ -135,7 +135,8 @@ impl Scene<'_> {
         let mut exchange = None;
         let seen = self
             .watch(async |lab| {
-                exchange = Some(typist.types("server switchover")?);
+                let told = exchange.insert(typist.types("server switchover")?);
+                anyhow::ensure!(!told.is_refused(), "{}: {}", told.line(), told.answer.join(" "));
                 lab.until_owns(1 - owner, PATIENCE).await
             })
             .await?;
