@@ -4,6 +4,7 @@
 //! configuration in force, anew each time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -12,6 +13,9 @@ use russh::keys::ssh_key::public::KeyData;
 use super::secrets;
 use crate::config::{Config, Name, User};
 use crate::core::control::Control;
+
+/// How long a failed login or `enable` takes, whoever it was and however it failed.
+pub const DENIED_AFTER: Duration = Duration::from_secs(2);
 
 /// What a login has brought.
 #[derive(Clone, Debug, PartialEq, Eq)]

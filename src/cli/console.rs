@@ -134,20 +134,7 @@ async fn attend(stream: UnixStream, control: Arc<dyn Control>) -> io::Result<()>
     let terminal = Terminal { interactive: hello.interactive, rows: hello.rows, columns: hello.columns };
     let (output, shown) = duplex(FRAME_MAX);
     let session = Session::new(control, who, receive, output, terminal);
-    let cleared = session.ticket().cleared();
-    let work = async {
-        let session = async {
-            match &hello.line {
-                Some(line) => session.execute(line).await,
-                None => session.run().await,
-            }
-        };
-        tokio::select! {
-            ended = session => ended,
-            () = cleared.notified() => Ok(1),
-        }
-    };
-    let (status, told) = tokio::join!(work, tell(shown, &mut write));
+    let (status, told) = tokio::join!(session.serve(hello.line.as_deref()), tell(shown, &mut write));
     reader.abort();
     told?;
     send_frame(&mut write, EXIT, &[status?]).await

@@ -1,5 +1,7 @@
 //! Lines as they may be written down: without passwords and their hashes.
 
+use super::grammar::matcher::begins;
+
 /// Instead of a secret.
 const INSTEAD: &str = "<removed>";
 /// Words of commands behind which a secret stands.
@@ -33,10 +35,6 @@ pub fn redact(line: &str) -> String {
         }
     }
     if out.last() == Some(&INSTEAD) { out.join(" ") } else { line.to_owned() }
-}
-
-fn begins(whole: &str, beginning: &str) -> bool {
-    whole.get(..beginning.len()).is_some_and(|head| head.eq_ignore_ascii_case(beginning))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use tracing::info;
 use zeroize::Zeroizing;
 
 use self::configuring::Configuring;
-use super::auth::{Authenticator, Local};
+use super::auth::{Authenticator, DENIED_AFTER, Local};
 use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
 use super::editor::{Editor, Event};
 use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects, split_pipe};
@@ -37,8 +37,6 @@ use crate::core::control::{Control, Editor as By, State};
 
 /// A session in which nothing is typed for so long ends, unless its transport says otherwise.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-/// From a wrong password to the answer.
-const DENIED_AFTER: Duration = Duration::from_secs(2);
 /// Parts of a long answer that wait to be shown.
 const CHUNKS: usize = 2;
 /// Bytes that are shown at once.
@@ -148,9 +146,19 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         Self { auth, ..self }
     }
 
-    /// Its place among those who are logged in.
-    pub fn ticket(&self) -> &Ticket {
-        &self.ticket
+    /// One command, or all that is typed; its exit status. Ends, with 1, when an administrator clears its line.
+    pub async fn serve(self, line: Option<&str>) -> io::Result<u8> {
+        let cleared = self.ticket.cleared();
+        let session = async {
+            match line {
+                Some(line) => self.execute(line).await,
+                None => self.run().await,
+            }
+        };
+        tokio::select! {
+            ended = session => ended,
+            () = cleared.notified() => Ok(1),
+        }
     }
 
     /// The next key. What the daemon writes down meanwhile is shown, where that is wanted.

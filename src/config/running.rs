@@ -9,6 +9,8 @@
 //!          └─────> objects that lack something  ──────────────┴──tree──> what is shown, and typed on
 //! ```
 
+use std::cell::LazyCell;
+
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostic;
@@ -52,7 +54,8 @@ impl Running {
     /// What a tree says, after `before`. Refused, if something in it is wrong, or if what is in force would come to
     /// lack something.
     pub fn read(tree: &Value, before: &Self) -> Result<Self, Refused> {
-        let in_force = tree_of(&before.config);
+        // Only for what lacks something: a line that is right needs none of it.
+        let in_force = LazyCell::new(|| tree_of(&before.config));
         let mut effective = tree.clone();
         let mut inactive: Vec<Inactive> = Vec::new();
         loop {

@@ -373,8 +373,9 @@ impl<'t, C> Grammar<'t, C> {
     }
 }
 
-fn begins(keyword: &str, beginning: &str) -> bool {
-    keyword.get(..beginning.len()).is_some_and(|head| head.eq_ignore_ascii_case(beginning))
+/// Whether a text begins so, as commands are compared.
+pub fn begins(text: &str, beginning: &str) -> bool {
+    text.get(..beginning.len()).is_some_and(|head| head.eq_ignore_ascii_case(beginning))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A line means the same wherever it stands in its object: order is not compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A line below the lines that it belongs to.
 type Placed<'l> = Vec<&'l str>;
@@ -14,17 +14,16 @@ pub fn between(from: &[String], to: &[String]) -> Vec<String> {
     let (in_from, in_to): (BTreeSet<&Placed>, BTreeSet<&Placed>) = (from.iter().collect(), to.iter().collect());
     let gone = from.iter().filter(|line| !in_to.contains(line)).map(|line| ('-', line));
     let new = to.iter().filter(|line| !in_from.contains(line)).map(|line| ('+', line));
-    // What is of one object stands together, what is gone first.
     let mut changed: Vec<(char, &Placed)> = gone.chain(new).collect();
-    let object = |line: &Placed| line.first().copied().unwrap_or_default().to_owned();
-    let order: Vec<String> = from.iter().chain(&to).map(object).collect();
-    let rank = |line: &Placed| order.iter().position(|other| *other == object(line));
-    let mut ranked: Vec<(Option<usize>, char, &Placed)> =
-        changed.drain(..).map(|(sign, line)| (rank(line), sign, line)).collect();
-    ranked.sort_by_key(|(rank, _, _)| *rank);
+    // What is of one object stands together where it stood first, what is gone before what is new.
+    let mut places: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    for (place, line) in from.iter().chain(&to).enumerate() {
+        places.entry(line.first().copied()).or_insert(place);
+    }
+    changed.sort_by_key(|(_, line)| places.get(&line.first().copied()));
     let mut out = Vec::new();
     let mut above: Vec<&str> = Vec::new();
-    for (_, sign, line) in ranked {
+    for (sign, line) in changed {
         let Some((last, head)) = line.split_last() else { continue };
         let common = head.iter().zip(&above).take_while(|(own, shown)| own == shown).count();
         for (depth, context) in head.iter().enumerate().skip(common) {

@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 
 use super::{Refusal, Session};
 use crate::cli::commands;
-use crate::cli::grammar::matcher::{Help, NoMatch, Objects};
+use crate::cli::grammar::matcher::{Help, NoMatch, Objects, begins};
 use crate::cli::notation::{Draft, Next, Place};
 use crate::config::Running;
 use crate::core::control::editing::told;
@@ -85,11 +85,13 @@ fn behind_do(line: &str) -> Option<&str> {
 
 /// A line after which another one may be none of the configuration.
 fn may_leave(line: &str) -> bool {
+    let line = line.trim_start();
     begins(line, "e") || begins(line, "do")
 }
 
-fn begins(line: &str, head: &str) -> bool {
-    line.trim_start().get(..head.len()).is_some_and(|own| own.eq_ignore_ascii_case(head))
+/// A line that may be about the hostname, which the prompt has.
+fn may_rename(line: &str) -> bool {
+    begins(line.trim_start(), "h")
 }
 
 impl<W: AsyncWrite + Unpin> Session<W> {
@@ -123,7 +125,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     pub(super) async fn typed(&mut self, line: String, ends: bool) -> io::Result<bool> {
         let echo = std::mem::take(&mut self.shown);
         let leaves = may_leave(&line);
-        let renames = begins(&line, "h");
+        let renames = may_rename(&line);
         if renames {
             // Prompts before it have the name before.
             self.settle().await?;
@@ -152,7 +154,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let lines: Vec<&str> = waiting.iter().map(|typed| typed.line.as_str()).collect();
         let place = configuring.place.clone();
         let outcomes = put_in_force(&*self.control, &self.by, place, &lines).await;
-        if lines.iter().any(|line| begins(line, "h"))
+        if lines.iter().any(|line| may_rename(line))
             && let Ok(config) = self.control.config().await
         {
             self.hostname = config.hostname.to_string();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use russh::keys::PublicKey;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
@@ -253,6 +253,3 @@ impl Handler for Client {
         session.channel_failure(channel)
     }
 }
-
-/// How long a failed login takes, whoever it was and however it failed.
-pub const DENIED_AFTER: Duration = Duration::from_secs(2);

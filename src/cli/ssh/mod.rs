@@ -31,7 +31,7 @@ use self::gate::Gate;
 pub use self::gate::Limits as GateLimits;
 use self::listeners::Listeners;
 use self::status::Status;
-use super::auth::{Authenticator, Local};
+use super::auth::{Authenticator, DENIED_AFTER, Local};
 use super::commands::ADMIN;
 use super::lock;
 use crate::config::Ssh;
@@ -54,7 +54,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { gate: GateLimits::default(), denied_after: login::DENIED_AFTER }
+        Self { gate: GateLimits::default(), denied_after: DENIED_AFTER }
     }
 }
 

@@ -110,22 +110,10 @@ async fn run(
     let session = Session::new(seat.shared.control.clone(), who, keys, output, terminal)
         .with_idle(idle)
         .with_authenticator(seat.shared.auth.clone());
-    let cleared = session.ticket().cleared();
-    let work = async {
-        let session = async {
-            match &start.line {
-                Some(line) => session.execute(line).await,
-                None => session.run().await,
-            }
-        };
-        tokio::select! {
-            ended = session => ended,
-            () = cleared.notified() => Ok(1),
-        }
-    };
     // A command by itself speaks as to a pipe; a terminal, if there is one, wants more at the end of a line.
     let wants_returns = start.terminal.is_some() && start.line.is_some();
-    let (status, told) = tokio::join!(work, tell(shown, write, wants_returns, is_stuck));
+    let (status, told) =
+        tokio::join!(session.serve(start.line.as_deref()), tell(shown, write, wants_returns, is_stuck));
     told?;
     // Without output, an error of the session is that it could not show it.
     status
