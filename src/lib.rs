@@ -6,6 +6,7 @@ pub mod config;
 pub mod core;
 pub mod daemon;
 pub mod dataplane;
+pub mod files;
 #[cfg(test)]
 mod golden;
 pub mod health;

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::store;
 use crate::core::control::Saved;
+use crate::files;
 
 /// So many are kept.
 const KEPT: usize = 10;
@@ -52,7 +52,7 @@ impl Archive {
         fs::create_dir_all(&self.dir)?;
         let before = self.list()?;
         let number = before.last().map_or(1, |last| last.number.saturating_add(1));
-        store::replace_private(&self.file(number), bytes)?;
+        files::replace_private(&self.file(number), bytes)?;
         for old in before.iter().take((before.len() + 1).saturating_sub(KEPT)) {
             fs::remove_file(self.file(old.number))?;
         }

@@ -9,7 +9,7 @@ use crate::config::edit::{self, EditError};
 use crate::config::{Config, Loaded, Refused, yaml};
 use crate::core::admin::Subject;
 
-use super::store;
+use crate::files;
 
 /// Why the file was left as it is; in words that an operator can act on.
 #[derive(Debug, thiserror::Error)]
@@ -94,11 +94,11 @@ impl Replacement {
         let mut backup = path.as_os_str().to_owned();
         backup.push(suffix);
         let backup = PathBuf::from(backup);
-        store::replace(&backup, &self.before, Some(&like)).map_err(|error| unwritable(format!("{error:#}")))?;
+        files::replace(&backup, &self.before, Some(&like)).map_err(|error| unwritable(format!("{error:#}")))?;
         if fs::read(path).map_err(|error| unwritable(error.to_string()))? != self.before {
             return Err(FileError::Changed { path: path.clone() });
         }
-        store::replace(path, self.after.as_bytes(), Some(&like)).map_err(|error| unwritable(format!("{error:#}")))?;
+        files::replace(path, self.after.as_bytes(), Some(&like)).map_err(|error| unwritable(format!("{error:#}")))?;
         Ok(backup)
     }
 }

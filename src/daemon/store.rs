@@ -1,8 +1,6 @@
 //! What the daemon keeps on disk: one instance a run directory, the administrative state, and the archive.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -10,6 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::archive::Archive;
 use crate::core::admin::Admin;
+use crate::files;
 use crate::os::clock;
 
 /// The directories of one daemon; holds the lock of its run directory.
@@ -43,39 +42,8 @@ impl Store {
 
     /// Keeps the administrative state.
     pub fn keep_admin(&self, admin: &Admin) -> anyhow::Result<()> {
-        replace(&self.admin, admin.to_json()?.as_bytes(), None)
+        files::replace(&self.admin, admin.to_json()?.as_bytes(), None)
     }
-}
-
-/// Replaces a file: written beside, synced, renamed, so that after a crash it is the one or the other as a whole.
-/// With the owner and the permissions of `like`.
-pub fn replace(path: &Path, bytes: &[u8], like: Option<&fs::Metadata>) -> anyhow::Result<()> {
-    written(path, bytes, |file| {
-        let Some(like) = like else { return Ok(()) };
-        file.set_permissions(like.permissions())?;
-        std::os::unix::fs::fchown(file, Some(like.uid()), Some(like.gid()))?;
-        Ok(())
-    })
-}
-
-/// The same, for nobody but its owner to read.
-pub fn replace_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    written(path, bytes, |file| Ok(file.set_permissions(fs::Permissions::from_mode(0o600))?))
-}
-
-fn written(path: &Path, bytes: &[u8], prepare: impl FnOnce(&File) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file = File::create(&beside).with_context(|| format!("{} cannot be written", beside.display()))?;
-    prepare(&file)?;
-    file.write_all(bytes).with_context(|| format!("{} cannot be written", beside.display()))?;
-    file.sync_all()?;
-    fs::rename(&beside, path).with_context(|| format!("{} cannot be replaced", path.display()))?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Takes the lock of a run directory; refuses if a daemon has it.

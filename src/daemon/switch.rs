@@ -9,10 +9,11 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::appliance::Appliance;
-use super::{lock, store};
+use super::lock;
 use crate::config::Interfaces;
 use crate::core::gates::{Gate, Gates};
 use crate::core::network::{IfIndex, Link, Network};
+use crate::files;
 use crate::os::bridge::{Bridge, Outcome, Record, Wanted};
 
 /// Addresses are not watched: what somebody has removed is added again within this time.
@@ -62,7 +63,7 @@ impl Switch {
         let path = self.path.clone();
         let keep = |record: &Record| {
             let bytes = serde_json::to_vec(record).map_err(|error| error.to_string())?;
-            tokio::task::block_in_place(|| store::replace(&path, &bytes, None)).map_err(|error| format!("{error:#}"))
+            tokio::task::block_in_place(|| files::replace(&path, &bytes, None)).map_err(|error| format!("{error:#}"))
         };
         let outcome = self.bridge.reconcile(&wanted, &self.gates, &mut self.record, keep).await;
         if !outcome.done.is_empty() {

@@ -1,15 +1,17 @@
 //! The key by which clients know this box again: made at the first start, kept from then on.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use zeroize::Zeroizing;
+
+use crate::files;
 
 /// Name of the file in the state directory, in OpenSSH's own form.
 const FILE: &str = "ssh_host_ed25519_key";
@@ -38,19 +40,7 @@ pub fn make(path: &Path) -> anyhow::Result<PrivateKey> {
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
     let text = key.to_openssh(LineEnding::LF)?;
     // Whole or not at all: half a key would keep the listener shut for good.
-    let beside = PathBuf::from(format!("{}.new", path.display()));
-    let written = || -> std::io::Result<()> {
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    written().with_context(|| format!("{} cannot be written", path.display()))?;
+    files::replace_private(path, text.as_bytes())?;
     Ok(key)
 }
 

@@ -16,7 +16,8 @@ use crate::config::{Config, to_yaml, yaml};
 use crate::core::control::pair::Side;
 use crate::core::control::{OperationError, PairConfigState};
 use crate::daemon::appliance::Appliance;
-use crate::daemon::{configfile, lock, store};
+use crate::daemon::{configfile, lock};
+use crate::files;
 use crate::os::clock;
 use crate::pair::copy::{Arrived, Copier, DOCUMENT_BYTES_MAX, Hash, Held, Lineage, Report, Revision, Standing};
 
@@ -139,7 +140,7 @@ impl Copying {
     fn keep(&self, next: Option<&Held>) -> anyhow::Result<()> {
         let saved = self.saved.as_ref().map(Kept::of);
         let on_disk = OnDisk { version: VERSION, held: Kept::of(&self.held), next: next.map(Kept::of), saved };
-        store::replace(&self.path, &serde_json::to_vec(&on_disk)?, None)
+        files::replace(&self.path, &serde_json::to_vec(&on_disk)?, None)
     }
 
     fn keep_or_warn(&self) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::store;
+use crate::files;
 use crate::os::clock;
 use crate::pair::heartbeat::Incarnation;
 
@@ -30,7 +30,7 @@ pub fn next(state_dir: &Path, goes_on: bool) -> anyhow::Result<Incarnation> {
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
     let next = after(before, goes_on);
-    store::replace(&path, &serde_json::to_vec(&next)?, None)?;
+    files::replace(&path, &serde_json::to_vec(&next)?, None)?;
     Ok(Incarnation { boot: next.boot, start: next.start })
 }
 
@@ -45,7 +45,7 @@ pub fn of_peer(state_dir: &Path) -> Incarnation {
 /// Keeps it for the next start.
 pub fn keep_of_peer(state_dir: &Path, life: Incarnation) -> anyhow::Result<()> {
     let counters = Counters { boot: life.boot, start: life.start };
-    store::replace(&peer_file(state_dir), &serde_json::to_vec(&counters)?, None)
+    files::replace(&peer_file(state_dir), &serde_json::to_vec(&counters)?, None)
 }
 
 fn peer_file(state_dir: &Path) -> std::path::PathBuf {
