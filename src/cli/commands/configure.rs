@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{ADMIN, Call, Change, Entry, Refusal, Run, USER};
+use super::running::ended;
+use super::{ADMIN, Call, Change, Entry, Refusal, Run, USER, noted};
 use crate::cli::grammar::matcher::Args;
 use crate::cli::notation::{self, difference};
 use crate::cli::table::age;
@@ -122,17 +123,13 @@ fn minutes(args: &Args) -> Option<Duration> {
 }
 
 fn order(call: Call, order: ConfigOrder) -> Done {
-    async move { Ok(noted(call.control.config_order(call.by, order).await?)) }.boxed()
-}
-
-fn noted(notes: Vec<String>) -> Vec<String> {
-    notes.into_iter().map(|note| format!("Note: {note}")).collect()
+    async move { Ok(noted(&call.control.config_order(call.by, order).await?).collect()) }.boxed()
 }
 
 /// In the words that programs wait for.
 async fn save(call: Call) -> Result<Vec<String>, Refusal> {
     let notes = call.control.config_order(call.by, ConfigOrder::Save).await?;
-    Ok(["Building configuration...".to_owned()].into_iter().chain(noted(notes)).chain(["[OK]".to_owned()]).collect())
+    Ok(["Building configuration...".to_owned()].into_iter().chain(noted(&notes)).chain(["[OK]".to_owned()]).collect())
 }
 
 async fn reload(call: Call) -> Result<Vec<String>, Refusal> {
@@ -144,26 +141,23 @@ async fn reload(call: Call) -> Result<Vec<String>, Refusal> {
     } else {
         format!("Revision {after} is in force")
     };
-    Ok([first].into_iter().chain(noted(notes)).collect())
+    Ok([first].into_iter().chain(noted(&notes)).collect())
 }
 
 async fn replace(call: Call) -> Result<Vec<String>, Refusal> {
     let Some(number) = call.args.after("archive") else {
-        return Ok(noted(call.control.config_order(call.by, ConfigOrder::Load).await?));
+        return order(call, ConfigOrder::Load).await;
     };
     let config = call.control.on_disk(Which::Archived(number.parse()?)).await?;
     let revision = call.control.running().await?.revision;
     let running = Running::of((*config).clone());
     let report = call.control.configure(control::Change { running, revision, by: call.by }).await?;
-    Ok(noted(report.notes))
+    Ok(noted(&report.notes).collect())
 }
 
 async fn startup(call: Call) -> Result<Vec<String>, Refusal> {
-    let mut lines = notation::render(&*call.control.on_disk(Which::Startup).await?);
-    lines.push("end".into());
-    let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
-    lines.insert(0, format!("Using {bytes} bytes"));
-    Ok(lines)
+    let (lines, bytes) = ended(notation::render(&*call.control.on_disk(Which::Startup).await?));
+    Ok([format!("Using {bytes} bytes")].into_iter().chain(lines).collect())
 }
 
 async fn archive(call: Call) -> Result<Vec<String>, Refusal> {

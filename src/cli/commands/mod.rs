@@ -102,6 +102,11 @@ pub enum Change {
     },
 }
 
+/// What the operator should know of what was done.
+fn noted(notes: &[String]) -> impl Iterator<Item = String> {
+    notes.iter().map(|note| format!("Note: {note}"))
+}
+
 /// All commands.
 fn entries() -> impl Iterator<Item = &'static Entry> {
     [

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{ADMIN, Call, Entry, Refusal, Run};
+use super::{ADMIN, Call, Entry, Refusal, Run, noted};
 use crate::cli::grammar::argument;
 use crate::config::limits::DRAIN_DEADLINE;
 use crate::config::yaml;
@@ -144,7 +144,7 @@ fn told(report: &OrderReport) -> Vec<String> {
     if report.deadline_at.is_some() {
         lines.push("What is left at the deadline is reset; `show server drain` says when".into());
     }
-    lines.extend(report.notes.iter().map(|note| format!("Note: {note}")));
+    lines.extend(noted(&report.notes));
     lines
 }
 

@@ -28,13 +28,18 @@ fn running(call: Call, lines: Lines) -> BoxFuture<'static, Result<(), Refusal>> 
             let tree = serde_json::to_string_pretty(&running.tree())?;
             return Ok(lines.send(tree.lines().map(str::to_owned).collect()).await?);
         }
-        let mut text = notation::render_running(&running);
-        text.push("end".into());
-        let bytes: usize = text.iter().map(|line| line.len() + 1).sum();
+        let (text, bytes) = ended(notation::render_running(&running));
         // Three lines above it: tools cut off as many.
         let head =
             ["Building configuration...".to_owned(), String::new(), format!("Current configuration : {bytes} bytes")];
         Ok(lines.send(head.into_iter().chain(text).collect()).await?)
     }
     .boxed()
+}
+
+/// A configuration with the line that ends it, and its size in bytes.
+pub fn ended(mut lines: Vec<String>) -> (Vec<String>, usize) {
+    lines.push("end".into());
+    let bytes = lines.iter().map(|line| line.len() + 1).sum();
+    (lines, bytes)
 }

@@ -170,7 +170,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 Ok(Next::Leave) => self.configuring = None,
                 Ok(Next::Do(line)) => {
                     self.flush().await?;
-                    // Whoever leaves the session by it leaves the configuration first.
+                    // `do exit` leaves nothing: the configuration is left first.
                     Box::pin(self.line(&line)).await?;
                 }
             }
