@@ -11,14 +11,16 @@ use tokio::sync::{mpsc, watch};
 
 use super::appliance::Appliance;
 use super::drains::Course;
+use super::history::History;
 use super::lock;
-use super::losses::Losses;
 use super::pair::Access;
+use super::port_counts::PortCounts;
+use super::promptness::Promptness;
 use super::state;
 use crate::config::{Config, Protocol};
 use crate::core::control::{
-    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, InForce,
-    OperationError, Order, OrderReport, PairOrder, ReloadError, ReloadReport, Saved, State, Which,
+    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, HistoryState,
+    InForce, Logins, OperationError, Order, OrderReport, PairOrder, ReloadError, ReloadReport, Saved, State, Which,
 };
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
@@ -34,7 +36,10 @@ const CHUNKS: usize = 2;
 pub struct ApplianceControl {
     appliance: Arc<Mutex<Appliance>>,
     dataplane: Arc<Mutex<DataPlane>>,
-    losses: watch::Receiver<Losses>,
+    port_counts: watch::Receiver<PortCounts>,
+    promptness: Arc<Promptness>,
+    logins: Logins,
+    history: Arc<Mutex<History>>,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
@@ -53,11 +58,13 @@ impl ApplianceControl {
     pub fn new(
         appliance: Arc<Mutex<Appliance>>,
         dataplane: Arc<Mutex<DataPlane>>,
-        losses: watch::Receiver<Losses>,
+        port_counts: watch::Receiver<PortCounts>,
+        promptness: Arc<Promptness>,
+        history: Arc<Mutex<History>>,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
     ) -> Self {
-        Self { appliance, dataplane, losses, kick, pair }
+        Self { appliance, dataplane, port_counts, promptness, logins: Logins::default(), history, kick, pair }
     }
 }
 
@@ -65,15 +72,24 @@ impl Control for ApplianceControl {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
             // A copy: the sender must not wait until the state is made.
-            let losses = self.losses.borrow().clone();
+            let counts = self.port_counts.borrow().clone();
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
                 let pair = self.pair.as_ref().and_then(|pair| pair.state(&appliance));
-                state::compose(&appliance, &dataplane, &losses, pair).map(Arc::new).map_err(failed)
+                let of_daemon = state::OfDaemon { promptness: &self.promptness, logins: &self.logins };
+                state::compose(&appliance, &dataplane, &counts, of_daemon, pair).map(Arc::new).map_err(failed)
             })
         }
         .boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
+        async { Ok(lock(&self.history).state()) }.boxed()
+    }
+
+    fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {

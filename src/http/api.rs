@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::guard::guard;
 use super::problem::{Problem, quoted};
-use super::{BODY_BYTES_MAX, Limits, body, metrics, orders, query, stream};
+use super::{BODY_BYTES_MAX, Limits, body, metrics, orders, page, query, stream};
 use crate::config::suggest::nearest;
 use crate::core::control::{self, Control, OperationError, ReloadReport, word::Word};
 
@@ -28,10 +28,11 @@ pub struct App {
     operating: Arc<Semaphore>,
 }
 
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 18] = [
     "/metrics",
     "/healthz",
     "/api/v1/state",
+    "/api/v1/history",
     "/api/v1/connections",
     "/api/v1/config/reload",
     "/api/v1/servers/{server}/admin",
@@ -53,6 +54,7 @@ pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
         metrics_path,
         health_path,
         state_path,
+        history_path,
         connections_path,
         reload_path,
         admin_path,
@@ -65,6 +67,7 @@ pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
         .route(metrics_path, get(metrics))
         .route(health_path, get(health))
         .route(state_path, get(state))
+        .route(history_path, get(history))
         .route(connections_path, get(connections))
         .route(reload_path, post(reload))
         .route(admin_path, put(orders::admin))
@@ -81,6 +84,7 @@ pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
             .route(disable, post(orders::disable));
     }
     router
+        .merge(page::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -102,6 +106,10 @@ async fn health(State(app): State<App>) -> Result<Response, Problem> {
 
 async fn state(State(app): State<App>) -> Result<Response, Problem> {
     Ok(Json(&*app.state().await?).into_response())
+}
+
+async fn history(State(app): State<App>) -> Result<Response, Problem> {
+    Ok(Json(app.wait(app.control.history()).await??).into_response())
 }
 
 async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {

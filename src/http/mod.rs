@@ -19,6 +19,7 @@ mod guard;
 mod listen;
 mod metrics;
 mod orders;
+mod page;
 mod problem;
 mod query;
 mod stall;
