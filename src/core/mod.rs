@@ -9,6 +9,7 @@ pub mod hash;
 pub mod marks;
 pub mod moment;
 pub mod network;
+pub mod pcapng;
 pub mod plan;
 pub mod random;
 pub mod schedule_probes;

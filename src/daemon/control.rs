@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::appliance::Appliance;
+use super::capture::Captures;
 use super::drains::Course;
+use super::explain::Explain;
 use super::history::History;
 use super::lock;
 use super::pair::Access;
@@ -19,8 +22,9 @@ use super::promptness::Promptness;
 use super::state;
 use crate::config::{Config, Protocol};
 use crate::core::control::{
-    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, HistoryState,
-    InForce, Logins, OperationError, Order, OrderReport, PairOrder, ReloadError, ReloadReport, Saved, State, Which,
+    CHUNK_ROWS_MAX, CaptureOrder, CapturePiece, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control,
+    Editor, Explanation, Filter, HistoryState, InForce, Logins, OperationError, Order, OrderReport, PacketQuestion,
+    PairOrder, ReloadError, ReloadReport, Saved, State, TopOrder, TopRow, Which,
 };
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
@@ -44,6 +48,8 @@ pub struct ApplianceControl {
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
     pair: Option<Access>,
+    explain: Arc<Explain>,
+    captures: Arc<Captures>,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -63,8 +69,22 @@ impl ApplianceControl {
         history: Arc<Mutex<History>>,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
+        state_dir: &Path,
     ) -> Self {
-        Self { appliance, dataplane, port_counts, promptness, logins: Logins::default(), history, kick, pair }
+        let explain = Arc::new(Explain::new(appliance.clone(), dataplane.clone()));
+        let captures = Captures::new(appliance.clone(), dataplane.clone(), state_dir.join("captures"));
+        Self {
+            appliance,
+            dataplane,
+            port_counts,
+            promptness,
+            logins: Logins::default(),
+            history,
+            kick,
+            pair,
+            explain,
+            captures: Arc::new(captures),
+        }
     }
 }
 
@@ -164,6 +184,33 @@ impl Control for ApplianceControl {
             pair.order(order)
         }
         .boxed()
+    }
+
+    fn explain(&self, question: PacketQuestion) -> BoxFuture<'_, Result<Explanation, OperationError>> {
+        let explain = self.explain.clone();
+        async move { tokio::task::spawn_blocking(move || explain.answer(&question)).await.map_err(failed)? }.boxed()
+    }
+
+    fn capture(
+        &self,
+        by: Editor,
+        order: CaptureOrder,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<CapturePiece>, OperationError>> {
+        let (out, pieces) = mpsc::channel(CHUNKS);
+        let captures = self.captures.clone();
+        // Ends by itself when the reader has gone.
+        tokio::task::spawn_blocking(move || captures.capture(&by, &order, &out));
+        async { Ok(pieces) }.boxed()
+    }
+
+    fn top(&self, by: Editor, order: TopOrder) -> BoxFuture<'_, Result<Vec<TopRow>, OperationError>> {
+        let (out, rows) = tokio::sync::oneshot::channel();
+        let captures = self.captures.clone();
+        tokio::task::spawn_blocking(move || {
+            let top = captures.top(&by, &order, || !out.is_closed());
+            let _ = out.send(top);
+        });
+        async { rows.await.map_err(failed)? }.boxed()
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>> {

@@ -13,11 +13,13 @@
 
 mod appliance;
 mod archive;
+mod capture;
 mod configfile;
 mod control;
 mod drains;
 mod dsr;
 mod editing;
+mod explain;
 mod history;
 mod housekeeping;
 mod kernel;
@@ -157,6 +159,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         history.clone(),
         kick_in,
         pair.as_ref().map(Pair::access),
+        &options.state_dir,
     ));
     info!("HTTP on http://{}/", listener.local_addr()?);
     let console = tokio::spawn(cli::console::serve(console, control.clone()));

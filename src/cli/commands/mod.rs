@@ -1,7 +1,9 @@
 //! The commands: a table of entries, each with its syntax, its help and its function.
 
+mod capture;
 mod configure;
 mod exec;
+mod explain;
 #[cfg(test)]
 mod first_hour;
 mod lines;
@@ -116,6 +118,8 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         sessions::ENTRIES,
         running::ENTRIES,
         order::ENTRIES,
+        explain::ENTRIES,
+        capture::ENTRIES,
         configure::ENTRIES,
     ]
     .into_iter()
