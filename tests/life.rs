@@ -38,6 +38,8 @@ mod layout;
 mod machine;
 #[path = "life/maintenance.rs"]
 mod maintenance;
+#[path = "life/metrics.rs"]
+mod metrics;
 #[path = "life/persistence.rs"]
 mod persistence;
 #[path = "life/questions.rs"]

@@ -1,0 +1,39 @@
+//! The status page in headless Chromium, beside the balancer of the lab. Needs root, and Debian's `chromium`, `chromium-driver` and
+//! `python3-selenium`. With `LBD_PICTURES=docs/images` its pictures go there (`make pictures`).
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use lbd::lab::mail::{BALANCER, MailSite};
+
+const LBD: &str = env!("CARGO_BIN_EXE_lbd");
+
+#[test]
+fn the_page_shows_the_site_live_to_everybody_and_survives_a_restart_of_the_daemon() {
+    let mut lab = MailSite::start(Path::new(LBD)).unwrap();
+    lab.start_balancer().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pictures = std::env::var_os("LBD_PICTURES").map_or_else(|| lab.site.dir().join("pictures"), PathBuf::from);
+    std::fs::create_dir_all(&pictures).unwrap();
+    let errors = lab.site.dir().join("page.log");
+    let mut command = lab.site.host(BALANCER).unwrap().command("python3");
+    command.arg(root.join("tests/page/page.py")).arg("http://127.0.0.1:8080/").arg(&pictures);
+    command.env("HOME", lab.site.dir()).env("SE_AVOID_STATS", "true");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(&errors).unwrap());
+    let mut script = lab.site.start(BALANCER, command).unwrap();
+    let mut answers = script.take_stdin().unwrap();
+    let mut asked = 0;
+    for line in BufReader::new(script.take_stdout().unwrap()).lines() {
+        match line.unwrap().as_str() {
+            "kill pc1" => _ = lab.server("pc1").unwrap().kill().unwrap(),
+            "kill balancer" => _ = lab.balancer().unwrap().process().kill().unwrap(),
+            "start balancer" => _ = lab.start_balancer().unwrap(),
+            other => panic!("what does it want? {other}"),
+        }
+        answers.write_all(b"done\n").unwrap();
+        asked += 1;
+    }
+    let status = script.stop().unwrap();
+    assert!(status.success() && asked == 3, "{status:?}: {}", std::fs::read_to_string(&errors).unwrap());
+}
