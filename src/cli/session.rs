@@ -438,7 +438,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             (Run::Show(text, _), Some(state)) => {
                 text(state, &call.args, if filter.is_some() { 0 } else { self.width() })
             }
-            (Run::Do(act), _) => tokio::select! {
+            (Run::Do(act) | Run::Ask(act), _) => tokio::select! {
                 result = act(call) => result,
                 () = self.keys.interrupted() => {
                     Err(Refusal("interrupted: what was ordered may be done all the same".into()))

@@ -49,6 +49,8 @@ pub enum Run {
     Show(fn(&State, &Args, usize) -> Shown, fn(&State, &Args) -> Value),
     /// It does something, or shows what is not of the state.
     Do(fn(Call) -> BoxFuture<'static, Result<Vec<String>, Refusal>>),
+    /// The same, as JSON too.
+    Ask(fn(Call) -> BoxFuture<'static, Result<Vec<String>, Refusal>>),
     /// It shows what may have no end in sight; it ends when nobody takes its lines any more.
     Stream(fn(Call, Lines) -> BoxFuture<'static, Result<(), Refusal>>),
 }
