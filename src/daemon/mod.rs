@@ -42,6 +42,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::access;
 use crate::cli;
 use crate::config::yaml;
 use crate::core::gates::{Gate, Gates};
@@ -108,7 +109,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         warn!("the switch is not as configured: {problem}");
     }
     let (network, os) = kernel.spawn(netlink::watch(netlink::Options::default())).await??;
-    let listener = http::bind(config.http.listen).await?;
     let console = cli::console::bind(&options.run_dir).context("the console's socket")?;
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
@@ -151,7 +151,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         pair.as_ref().map(Pair::access),
         &options.state_dir,
     ));
-    info!("HTTP on http://{}/", listener.local_addr()?);
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
     // Nobody's mail waits for a key that cannot be read: the console is the way in.
     let ssh = match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
@@ -163,7 +162,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
-    let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
+    let users = Arc::new(access::auth::Local::new(control.clone()));
+    let http = tokio::spawn(http::Server::new(control, users, http::Limits::default()).run(shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = kernel.spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));

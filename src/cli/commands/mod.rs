@@ -13,6 +13,7 @@ mod order;
 mod running;
 mod sessions;
 mod show;
+mod tokens;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -26,9 +27,7 @@ use super::grammar::matcher::{Args, Compiled, Grammar, Objects};
 use super::grammar::syntax::compile;
 use crate::core::control::{Control, Editor, State};
 
-/// Levels of privilege: the one of a new session, and the one that may do everything.
-pub const USER: u8 = 1;
-pub const ADMIN: u8 = 15;
+pub use crate::access::{ADMIN, VIEWER as USER};
 
 /// A command of the table.
 pub struct Entry {
@@ -123,6 +122,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         explain::ENTRIES,
         capture::ENTRIES,
         configure::ENTRIES,
+        tokens::ENTRIES,
     ]
     .into_iter()
     .flatten()
