@@ -101,7 +101,7 @@ fn a_capture_has_both_ways_with_their_fate_and_no_word_of_the_customers_unless_a
     let words = |bytes: &[u8]| bytes.windows(4).any(|four| four == b"says");
     assert!(!words(&file("some")), "headers only");
 
-    done(&stage, "capture more host 192.0.2.25 port 7 protocol tcp packets 200 whole seconds 20\n");
+    done(&stage, "capture more host 192.0.2.25 port 7 protocol tcp seconds 20 packets 200 whole\n");
     assert!((200..=201).contains(&read(&stage, "more", "tcp").len()));
     assert!(words(&file("more")), "as was asked for");
     assert!(stage.log().contains("captures packets for"), "it is written down who captures");
