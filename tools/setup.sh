@@ -15,7 +15,7 @@ ssh="putty-tools python3-pexpect python3-paramiko python3-netmiko ssh-audit"
 real="exim4-daemon-light courier-pop courier-imap courier-authdaemon apache2 freeradius bind9 openssl swaks libnet-ssleay-perl libio-socket-inet6-perl curl freeradius-utils bind9-dnsutils"
 # A browser that looks at the status page.
 page="chromium chromium-driver python3-selenium fonts-liberation"
-test="tcpdump nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $page $real"
+test="tcpdump tshark nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $page $real"
 bench="nftables haproxy"
 case $need in
 build) packages=$build ;;

@@ -7,6 +7,7 @@ pub mod common;
 pub mod compose;
 pub mod diagnostic;
 pub mod edit;
+pub mod http;
 pub mod limits;
 pub mod model;
 pub mod pair;
@@ -23,6 +24,7 @@ pub mod validate;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Refused, Severity};
+pub use http::{Date, Http, HttpTls, Token, TokenHash};
 pub use model::*;
 pub use pair::Pair;
 pub use probe::*;

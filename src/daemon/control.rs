@@ -37,13 +37,18 @@ const RESET_LOOK: Duration = Duration::from_millis(20);
 /// Chunks of connections on their way to a face.
 const CHUNKS: usize = 2;
 
+/// What runs beside the loop, and keeps what faces ask for.
+pub struct Kept {
+    pub port_counts: watch::Receiver<PortCounts>,
+    pub promptness: Arc<Promptness>,
+    pub history: Arc<Mutex<History>>,
+}
+
 pub struct ApplianceControl {
     appliance: Arc<Mutex<Appliance>>,
     dataplane: Arc<Mutex<DataPlane>>,
-    port_counts: watch::Receiver<PortCounts>,
-    promptness: Arc<Promptness>,
+    kept: Kept,
     logins: Logins,
-    history: Arc<Mutex<History>>,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
@@ -64,9 +69,7 @@ impl ApplianceControl {
     pub fn new(
         appliance: Arc<Mutex<Appliance>>,
         dataplane: Arc<Mutex<DataPlane>>,
-        port_counts: watch::Receiver<PortCounts>,
-        promptness: Arc<Promptness>,
-        history: Arc<Mutex<History>>,
+        kept: Kept,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
         state_dir: &Path,
@@ -76,10 +79,8 @@ impl ApplianceControl {
         Self {
             appliance,
             dataplane,
-            port_counts,
-            promptness,
+            kept,
             logins: Logins::default(),
-            history,
             kick,
             pair,
             explain,
@@ -92,12 +93,12 @@ impl Control for ApplianceControl {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
             // A copy: the sender must not wait until the state is made.
-            let counts = self.port_counts.borrow().clone();
+            let counts = self.kept.port_counts.borrow().clone();
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
                 let pair = self.pair.as_ref().and_then(|pair| pair.state(&appliance));
-                let of_daemon = state::OfDaemon { promptness: &self.promptness, logins: &self.logins };
+                let of_daemon = state::OfDaemon { promptness: &self.kept.promptness, logins: &self.logins };
                 state::compose(&appliance, &dataplane, &counts, of_daemon, pair).map(Arc::new).map_err(failed)
             })
         }
@@ -105,7 +106,7 @@ impl Control for ApplianceControl {
     }
 
     fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
-        async { Ok(lock(&self.history).state()) }.boxed()
+        async { Ok(lock(&self.kept.history).state()) }.boxed()
     }
 
     fn logins(&self) -> &Logins {

@@ -44,6 +44,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::access;
 use crate::cli;
 use crate::config::yaml;
 use crate::core::gates::{Gate, Gates};
@@ -55,7 +56,7 @@ use crate::os::netlink::ProbeRoute;
 use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
-use control::ApplianceControl;
+use control::{ApplianceControl, Kept};
 use history::History;
 use kernel::KernelSide;
 use pair::{News, Pair};
@@ -112,7 +113,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         warn!("the switch is not as configured: {problem}");
     }
     let (network, os) = kernel.spawn(netlink::watch(netlink::Options::default())).await??;
-    let listener = http::bind(config.http.listen).await?;
     let console = cli::console::bind(&options.run_dir).context("the console's socket")?;
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
@@ -154,14 +154,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let control = Arc::new(ApplianceControl::new(
         appliance.clone(),
         dataplane.clone(),
-        port_counts,
-        promptness.clone(),
-        history.clone(),
+        Kept { port_counts, promptness: promptness.clone(), history },
         kick_in,
         pair.as_ref().map(Pair::access),
         &options.state_dir,
     ));
-    info!("HTTP on http://{}/", listener.local_addr()?);
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
     // Nobody's mail waits for a key that cannot be read: the console is the way in.
     let ssh = match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
@@ -173,7 +170,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
-    let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
+    let users = Arc::new(access::auth::Local::new(control.clone()));
+    let http = tokio::spawn(http::Server::new(control, users, http::Limits::default()).run(shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = kernel.spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));

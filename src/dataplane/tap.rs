@@ -92,7 +92,11 @@ impl Tap {
             until: monotonic_ns().saturating_add(nanos(filter.time)),
             host,
             host_mask,
-            services: [0, 1].map(|place| filter.services.get(place).copied().unwrap_or(DEST_NONE)),
+            // One alone stands in both places: what is of no service is of none that was asked for.
+            services: [0, 1].map(|place| {
+                let number = filter.services.get(place).or(filter.services.first());
+                number.copied().unwrap_or(DEST_NONE)
+            }),
             what,
             port: filter.port.unwrap_or(0).to_be(),
             protocol: filter.protocol.map_or(0, |protocol| protocol_number(protocol) as u8),

@@ -27,7 +27,7 @@ async fn the_state_is_told_as_json_in_the_words_of_the_configuration() {
 async fn a_daemon_that_answers_is_healthy_and_one_that_does_not_is_not() {
     let server = start(Fake::default()).await;
     let answer = get(server.address, "/healthz").await;
-    assert_eq!((answer.status, answer.text()), (200, r#"{"role":"active","status":"ok"}"#));
+    assert_eq!((answer.status, answer.text()), (200, r#"{"status":"ok","role":"active"}"#));
 
     let hanging = Fake { delay: Duration::from_secs(3600), ..Fake::default() };
     let server = start_with(hanging, Limits { answer: Duration::from_millis(100), ..Limits::default() }).await;

@@ -37,7 +37,7 @@ pub const ENTRIES: &[Entry] = &[
             "10000 if not said",
             "With mail and passwords, not only headers",
         ],
-        run: Run::Do(|call| capture(call).boxed()),
+        run: Run::Ask(|call| capture(call).boxed()),
     },
     Entry {
         level: ADMIN,
@@ -51,7 +51,7 @@ pub const ENTRIES: &[Entry] = &[
             "At most so many clients",
             "10 if not said",
         ],
-        run: Run::Do(|call| top(call).boxed()),
+        run: Run::Ask(|call| top(call).boxed()),
     },
 ];
 

@@ -27,7 +27,7 @@ pub const ENTRIES: &[Entry] = &[Entry {
         "In by another port of the switch than the first uplink",
         "Its name",
     ],
-    run: Run::Do(|call| explain(call).boxed()),
+    run: Run::Ask(|call| explain(call).boxed()),
 }];
 
 async fn explain(call: Call) -> Result<Vec<String>, Refusal> {

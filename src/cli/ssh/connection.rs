@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Shared;
-use super::gate::Refused;
 use super::login::Client;
+use crate::access::gate::Refused;
 use crate::cli::lock;
 
 /// Whoever finds no place at once waits for so long: tools come in crowds, and each is through in a moment.

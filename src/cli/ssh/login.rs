@@ -15,7 +15,7 @@ use super::algorithms::methods;
 use super::connection::{Connection, Login};
 use super::shell::{self, Start};
 use super::{Place, Shared};
-use crate::cli::auth::Granted;
+use crate::access::auth::Granted;
 use crate::cli::lock;
 use crate::core::control::Door;
 

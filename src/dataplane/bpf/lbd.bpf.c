@@ -180,7 +180,7 @@ int lbd_xdp(struct xdp_md *ctx)
 	int verdict = serve(ctx);
 
 	if (IS_TAPPED)
-		tap_tell(ctx, verdict);
+		tap_tell(verdict);
 	return verdict;
 }
 

@@ -37,10 +37,19 @@ static __always_inline __u32 headers_end(struct xdp_md *ctx, const struct pkt *p
 	return p->l4;
 }
 
+/* Pointers to packets are 64 bits wide, and must stay so until one is taken from the other. */
+static __always_inline __u32 frame_bytes(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	asm volatile("" : "+r"(data), "+r"(end));
+	return end - data;
+}
+
 /* Keeps the frame as it has come, if the filter may want it. */
 STEP int tap_keep(struct xdp_md *ctx, struct pkt *p)
 {
-	__u32 zero = 0, length = ctx->data_end - ctx->data, kept;
+	__u32 zero = 0, length = frame_bytes(ctx), kept;
 	struct tap_filter *f = bpf_map_lookup_elem(&tap_filter, &zero);
 	struct tapped *t = bpf_map_lookup_elem(&tapped, &zero);
 
@@ -79,7 +88,7 @@ static __always_inline void tap_count_talker(const struct fate *f, __u32 bytes)
 }
 
 /* Tells of the frame that was kept, now that its fate is known. */
-STEP int tap_tell(struct xdp_md *ctx, int verdict)
+STEP int tap_tell(int verdict)
 {
 	__u32 zero = 0, kept;
 	struct tap_filter *filter = bpf_map_lookup_elem(&tap_filter, &zero);
@@ -87,7 +96,6 @@ STEP int tap_tell(struct xdp_md *ctx, int verdict)
 	struct fate *f = the_fate();
 	__u64 *lost;
 
-	(void)ctx;
 	if (!filter || !t || !f || !t->kept)
 		return 0;
 	kept = t->kept;
