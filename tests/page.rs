@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use lbd::access::secrets;
+use lbd::lab::balancer::Balancer;
 use lbd::lab::mail::{BALANCER, MailSite};
 
 const LBD: &str = env!("CARGO_BIN_EXE_lbd");
@@ -12,7 +14,11 @@ const LBD: &str = env!("CARGO_BIN_EXE_lbd");
 #[test]
 fn the_page_shows_the_site_live_to_everybody_and_survives_a_restart_of_the_daemon() {
     let mut lab = MailSite::start(Path::new(LBD)).unwrap();
-    lab.start_balancer().unwrap();
+    let secret = secrets::hash("correct horse").unwrap();
+    let config = format!("{}  webmaster: {{level: 15, secret: \"{}\"}}\n", lab.config(), secret.as_str());
+    std::fs::write(lab.config_file(), config).unwrap();
+    let start = |lab: &MailSite| Balancer::start(&lab.site, BALANCER, Path::new(LBD), &lab.config_file()).unwrap();
+    let mut balancer = start(&lab);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pictures = std::env::var_os("LBD_PICTURES").map_or_else(|| lab.site.dir().join("pictures"), PathBuf::from);
     std::fs::create_dir_all(&pictures).unwrap();
@@ -27,8 +33,8 @@ fn the_page_shows_the_site_live_to_everybody_and_survives_a_restart_of_the_daemo
     for line in BufReader::new(script.take_stdout().unwrap()).lines() {
         match line.unwrap().as_str() {
             "kill pc1" => _ = lab.server("pc1").unwrap().kill().unwrap(),
-            "kill balancer" => _ = lab.balancer().unwrap().process().kill().unwrap(),
-            "start balancer" => _ = lab.start_balancer().unwrap(),
+            "kill balancer" => _ = balancer.process().kill().unwrap(),
+            "start balancer" => balancer = start(&lab),
             other => panic!("what does it want? {other}"),
         }
         answers.write_all(b"done\n").unwrap();

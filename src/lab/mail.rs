@@ -321,11 +321,6 @@ impl MailSite {
         Ok(self.balancer.insert(balancer))
     }
 
-    /// The balancer that was started last.
-    pub fn balancer(&mut self) -> Result<&mut Balancer, LabError> {
-        self.balancer.as_mut().ok_or_else(|| LabError::NoHost(BALANCER.into()))
-    }
-
     /// An error with the end of its log, if the balancer has ended.
     pub fn balancer_runs(&mut self) -> Result<(), LabError> {
         self.balancer.as_mut().map_or(Ok(()), Balancer::runs)

@@ -147,6 +147,43 @@ def a_server_dies():
     assert "down" in text("#glance"), text("#glance")
 
 
+def log_in(password):
+    form = driver.find_element(By.ID, "login")
+    for name, typed in [("user", "webmaster"), ("password", password)]:
+        field = form.find_element(By.NAME, name)
+        field.clear()
+        field.send_keys(typed)
+    form.find_element(By.NAME, "password").send_keys(Keys.ENTER)
+
+
+def orders_after_a_login():
+    until("a login is offered", lambda: driver.find_elements(By.ID, "login"))
+    log_in("wrong")
+    until("a wrong password is told", lambda: driver.execute_script(
+        "const field = document.querySelector('#login [name=password]'); return field && field.validationMessage"))
+    assert not driver.find_elements(By.CSS_SELECTOR, "button[data-order]")
+    log_in("correct horse")
+    until("logged in", lambda: driver.find_elements(By.ID, "logout"))
+    # Another page of the same browser has the cookie, and not the token.
+    status = driver.execute_async_script("""const done = arguments[0];
+        fetch('/api/v1/servers/pc2/drain', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'}).then((a) => done(a.status))""")
+    assert status == 403, status
+    for what, told in [("Drain", "draining"), ("Enable", "up")]:
+        button = until(what, lambda: driver.find_elements(By.CSS_SELECTOR, f"button[aria-label='{what} pc2']"))[0]
+        driver.execute_script("arguments[0].focus()", button)
+        ActionChains(driver).send_keys(Keys.ENTER).perform()
+        until("it asks", lambda: driver.execute_script("return document.getElementById('ask').open"))
+        yes = driver.find_element(By.ID, "ask-yes")
+        assert yes.text == what, yes.text
+        driver.execute_script("arguments[0].focus()", yes)
+        ActionChains(driver).send_keys(Keys.ENTER).perform()
+        until(f"it is {told}", lambda: told in health("pc2") and (what == "Drain" or "draining" not in health("pc2")))
+        assert "pc2" in text("#said"), text("#said")
+    driver.find_element(By.ID, "logout").click()
+    until("logged out", lambda: driver.find_elements(By.ID, "login"))
+    until("nothing is to be ordered", lambda: not driver.find_elements(By.CSS_SELECTOR, "button[data-order]"))
+
+
 def the_daemon_goes_and_comes_back():
     do("kill balancer")
     until("it is told", lambda: "no answer" in text("#link"))
@@ -179,6 +216,7 @@ try:
     screen(390, 844, True)
     readable("a phone in the dark")
     screen(1280, 1000, False)
+    orders_after_a_login()
     nothing_from_elsewhere()
     the_daemon_goes_and_comes_back()
 finally:

@@ -321,12 +321,16 @@ function announce() {
 // -- what comes from the daemon ---------------------------------------------------------
 
 function heard() {
+  // A daemon that was restarted knows no session from before.
+  if (state && isSilent()) whoAmI();
   heardAt = performance.now();
   showLink();
 }
 
+const isSilent = () => heardAt === 0 || performance.now() - heardAt > STALE_MS;
+
 function showLink() {
-  const silent = heardAt === 0 || performance.now() - heardAt > STALE_MS;
+  const silent = isSilent();
   document.body.classList.toggle('stale', silent && state !== null);
   const link = byId('link');
   const words = silent ? '▼ no answer from the daemon; trying again' : '▲ live';
@@ -392,7 +396,7 @@ function listen() {
 }
 
 function lost() {
-  heardAt = Math.min(heardAt, performance.now() - STALE_MS + POLL_MS);
+  heardAt = Math.min(heardAt, performance.now() - STALE_MS - 1);
   showLink();
 }
 
