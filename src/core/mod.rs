@@ -15,5 +15,6 @@ pub mod random;
 pub mod schedule_probes;
 pub mod scheduler;
 pub mod synced;
+pub mod tally;
 pub mod target;
 pub mod vip_claims;

@@ -14,15 +14,17 @@ use super::appliance::Appliance;
 use super::capture::Captures;
 use super::drains::Course;
 use super::explain::Explain;
+use super::history::History;
 use super::lock;
-use super::losses::Losses;
 use super::pair::Access;
+use super::port_counts::PortCounts;
+use super::promptness::Promptness;
 use super::state;
 use crate::config::{Config, Protocol};
 use crate::core::control::{
     CHUNK_ROWS_MAX, CaptureOrder, CapturePiece, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control,
-    Editor, Explanation, Filter, InForce, OperationError, Order, OrderReport, PacketQuestion, PairOrder, ReloadError,
-    ReloadReport, Saved, State, TopOrder, TopRow, Which,
+    Editor, Explanation, Filter, HistoryState, InForce, Logins, OperationError, Order, OrderReport, PacketQuestion,
+    PairOrder, ReloadError, ReloadReport, Saved, State, TopOrder, TopRow, Which,
 };
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
@@ -35,10 +37,18 @@ const RESET_LOOK: Duration = Duration::from_millis(20);
 /// Chunks of connections on their way to a face.
 const CHUNKS: usize = 2;
 
+/// What tasks of the daemon see and count, for the state.
+pub struct Observed {
+    pub port_counts: watch::Receiver<PortCounts>,
+    pub promptness: Arc<Promptness>,
+    pub history: Arc<Mutex<History>>,
+}
+
 pub struct ApplianceControl {
     appliance: Arc<Mutex<Appliance>>,
     dataplane: Arc<Mutex<DataPlane>>,
-    losses: watch::Receiver<Losses>,
+    observed: Observed,
+    logins: Logins,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
@@ -59,14 +69,23 @@ impl ApplianceControl {
     pub fn new(
         appliance: Arc<Mutex<Appliance>>,
         dataplane: Arc<Mutex<DataPlane>>,
-        losses: watch::Receiver<Losses>,
+        observed: Observed,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
         state_dir: &Path,
     ) -> Self {
         let explain = Arc::new(Explain::new(appliance.clone(), dataplane.clone()));
         let captures = Captures::new(appliance.clone(), dataplane.clone(), state_dir.join("captures"));
-        Self { appliance, dataplane, losses, kick, pair, explain, captures: Arc::new(captures) }
+        Self {
+            appliance,
+            dataplane,
+            observed,
+            logins: Logins::default(),
+            kick,
+            pair,
+            explain,
+            captures: Arc::new(captures),
+        }
     }
 }
 
@@ -74,15 +93,24 @@ impl Control for ApplianceControl {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
             // A copy: the sender must not wait until the state is made.
-            let losses = self.losses.borrow().clone();
+            let counts = self.observed.port_counts.borrow().clone();
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
                 let pair = self.pair.as_ref().and_then(|pair| pair.state(&appliance));
-                state::compose(&appliance, &dataplane, &losses, pair).map(Arc::new).map_err(failed)
+                let of_daemon = state::OfDaemon { promptness: &self.observed.promptness, logins: &self.logins };
+                state::compose(&appliance, &dataplane, &counts, of_daemon, pair).map(Arc::new).map_err(failed)
             })
         }
         .boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
+        async { Ok(lock(&self.observed.history).state()) }.boxed()
+    }
+
+    fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {

@@ -133,6 +133,8 @@ pub struct SweepStatistics {
     pub completed: u64,
     /// Connections removed by them.
     pub removed: u64,
+    /// Connections and flows forgotten because their destination was down.
+    pub reset: u64,
     /// Of the latest complete walk, its pauses included.
     pub last_duration: std::time::Duration,
 }
@@ -431,7 +433,9 @@ impl DataPlane {
 
     /// The frames of a batch have been sent: its entries go.
     pub fn reset_done(&mut self, batch: ResetBatch) -> Result<(), DataPlaneError> {
-        self.resets.done(&self.loaded, batch).inspect_err(|_| self.resets.abandon())
+        let gone = self.resets.done(&self.loaded, batch).inspect_err(|_| self.resets.abandon())?;
+        self.sweeps.reset += u64::from(gone);
+        Ok(())
     }
 
     /// How far the reset of a server's connections has come, the latest; `None` if there was none.

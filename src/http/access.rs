@@ -79,7 +79,12 @@ pub struct Access {
 }
 
 impl Access {
-    pub fn new(control: Arc<dyn Control>, auth: Arc<dyn Authenticator>, gate: GateLimits, denied_after: Duration) -> Self {
+    pub fn new(
+        control: Arc<dyn Control>,
+        auth: Arc<dyn Authenticator>,
+        gate: GateLimits,
+        denied_after: Duration,
+    ) -> Self {
         Self {
             control,
             auth,
@@ -141,7 +146,7 @@ impl Access {
         let hash = token::hash(text);
         // All of them, whichever it is.
         let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
-        let Some((name, token)) = settings.http.tokens.iter().filter(is_it).last() else {
+        let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
             self.failed(from, "a token that there is not");
             return Err(unauthorized("there is no such token"));
         };
@@ -158,7 +163,8 @@ impl Access {
 
     fn session(&self, cookie: &str, settings: &Settings) -> Option<Session> {
         let session = lock(&self.sessions).find(cookie, Instant::now())?;
-        let is_as_before = Name::new(&session.user).ok().and_then(|name| settings.users.get(&name)) == Some(&session.entry);
+        let is_as_before =
+            Name::new(&session.user).ok().and_then(|name| settings.users.get(&name)) == Some(&session.entry);
         if !is_as_before {
             lock(&self.sessions).end(cookie);
         }

@@ -17,7 +17,11 @@ fn operations() -> BTreeMap<String, BTreeMap<String, Value>> {
 }
 
 fn example(path: &str) -> String {
-    path.replace("{server}", "pc2").replace("{pool}", "mx").replace("{number}", "99").replace("{token}", "t").replace("{which}", "9")
+    path.replace("{server}", "pc2")
+        .replace("{pool}", "mx")
+        .replace("{number}", "99")
+        .replace("{token}", "t")
+        .replace("{which}", "9")
 }
 
 #[tokio::test]

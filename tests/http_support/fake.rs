@@ -50,6 +50,7 @@ pub struct Fake {
     /// Orders that have been carried out.
     pub done: AtomicU32,
     pub panics: bool,
+    pub logins: Logins,
 }
 
 /// What there is of a configuration; its rules are those of the daemon, in few lines.
@@ -84,6 +85,7 @@ impl Default for Fake {
             asked: AtomicU32::default(),
             done: AtomicU32::default(),
             panics: false,
+            logins: Logins::default(),
         }
     }
 }
@@ -96,6 +98,14 @@ impl Control for Fake {
             Ok(Arc::new(self.state.lock().unwrap().clone()))
         }
         .boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
+        async { Ok(sample::history()) }.boxed()
+    }
+
+    fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {

@@ -8,6 +8,8 @@ pub mod capture;
 pub mod connections;
 pub mod editing;
 pub mod explain;
+pub mod history;
+pub mod logins;
 pub mod order;
 pub mod pair;
 pub mod shortage;
@@ -18,6 +20,8 @@ pub use capture::{CaptureOrder, CapturePiece, CaptureReport, TopOrder, TopRow};
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use editing::{Change, ConfigError, ConfigOrder, Editor, Hold, InForce, Saved, Which};
 pub use explain::{Explanation, PacketQuestion};
+pub use history::{HistoryState, ServerHistory};
+pub use logins::{Door, LoginState, Logins};
 pub use order::{Action, Order, OrderReport};
 pub use pair::{PairConfigState, PairHealthState, PairOrder, PairState, PathState, PeerState, SyncState};
 pub use shortage::Shortage;
@@ -38,6 +42,12 @@ use crate::config::{Config, Refused};
 pub trait Control: Send + Sync + 'static {
     /// What is true now: read when asked, never an older copy.
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>>;
+
+    /// What the servers have done in the last half hour.
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>>;
+
+    /// Where logins are counted.
+    fn logins(&self) -> &Logins;
 
     /// The configuration in force.
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>>;
