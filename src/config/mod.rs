@@ -8,6 +8,7 @@ pub mod compose;
 pub mod diagnostic;
 pub mod edit;
 pub mod limits;
+pub mod logging;
 pub mod model;
 pub mod pair;
 pub mod probe;
@@ -23,6 +24,7 @@ pub mod validate;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Refused, Severity};
+pub use logging::{AgentAddress, Facility, LogServer, LogSeverity, LogTransport, Logging, Snmp};
 pub use model::*;
 pub use pair::Pair;
 pub use probe::*;

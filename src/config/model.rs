@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::logging::{Logging, Snmp};
 use super::pair::Pair;
 use super::probe::Probe;
 use super::profile::Profile;
@@ -163,6 +164,9 @@ pub struct Config {
     /// Shown before the login; empty: nothing is.
     pub banner: String,
     pub ssh: Ssh,
+    pub logging: Logging,
+    /// `None`: no agent is asked to take this box's objects.
+    pub snmp: Option<Snmp>,
     pub servers: BTreeMap<Name, Server>,
     pub pools: BTreeMap<Name, Pool>,
     pub virtual_servers: BTreeMap<Name, VirtualServer>,

@@ -4,6 +4,7 @@
 //! turns into a place. All findings are reported, not only the first.
 
 mod addresses;
+mod logging;
 mod objects;
 mod pair;
 mod pools;
@@ -37,6 +38,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     pair::check(config, &mut findings);
     objects::http(config, &mut findings);
     users::check(config, &mut findings);
+    logging::check(config, &mut findings);
     objects::servers(config, &mut findings);
     pools::check_all(config, &mut findings);
     addresses::check(config, &mut findings);

@@ -7,19 +7,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::appliance::Appliance;
 use super::drains::Course;
+use super::events::Events;
 use super::lock;
 use super::losses::Losses;
 use super::pair::Access;
 use super::state;
 use crate::config::{Config, Protocol};
+use crate::core::control::pair::Side;
 use crate::core::control::{
     CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, InForce,
     OperationError, Order, OrderReport, PairOrder, ReloadError, ReloadReport, Saved, State, Which,
 };
+use crate::core::events::{Event, EventFilter, EventPage, What};
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
 use crate::dataplane::{DataPlane, DataPlaneError};
@@ -39,6 +42,7 @@ pub struct ApplianceControl {
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
     pair: Option<Access>,
+    events: Events,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -57,7 +61,8 @@ impl ApplianceControl {
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
     ) -> Self {
-        Self { appliance, dataplane, losses, kick, pair }
+        let events = lock(&appliance).events.clone();
+        Self { appliance, dataplane, losses, kick, pair, events }
     }
 }
 
@@ -140,6 +145,7 @@ impl Control for ApplianceControl {
     fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
         async move {
             let pair = self.pair.as_ref().ok_or(OperationError::NoPair)?;
+            self.events.record(What::PairOrder { order: words(order).to_owned() });
             if let PairOrder::TakeConfig(side) = order {
                 tokio::task::block_in_place(|| lock(&self.appliance).choose_config(side))?;
                 let _ = self.kick.try_send(());
@@ -176,6 +182,28 @@ impl Control for ApplianceControl {
             let _ = out.blocking_send(end);
         });
         async { Ok(rows) }.boxed()
+    }
+
+    fn events(&self, filter: EventFilter) -> BoxFuture<'_, Result<EventPage, OperationError>> {
+        async move { Ok(tokio::task::block_in_place(|| self.events.page(&filter))) }.boxed()
+    }
+
+    fn follow_events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.follow()
+    }
+
+    fn happened(&self, what: What) {
+        self.events.record(what);
+    }
+}
+
+fn words(order: PairOrder) -> &'static str {
+    match order {
+        PairOrder::HandOver => "the other box shall own",
+        PairOrder::Maintenance(true) => "this box shall own nothing",
+        PairOrder::Maintenance(false) => "this box may own again",
+        PairOrder::TakeConfig(Side::Own) => "the configuration of this box counts",
+        PairOrder::TakeConfig(Side::Peer) => "the configuration of the other box counts",
     }
 }
 

@@ -1,17 +1,18 @@
 //! Composes what faces show, from plan, health and the data plane's counters.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::appliance::Appliance;
 use super::control::unix;
 use super::drains;
 use super::losses::Losses;
+use crate::config::yaml::choice::Choice;
 use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::state::*;
-use crate::core::control::{PairState, State};
+use crate::core::control::{LogServerState, LoggingState, PairState, State};
 use crate::core::forwarding::{DestKey, ServiceKey};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{next_in_doubt, next_probe};
@@ -19,7 +20,7 @@ use crate::core::target::{self, Target};
 use crate::core::vip_claims;
 use crate::dataplane::reasons::REASONS;
 use crate::dataplane::{ConnectionCounts, DataPlane, DataPlaneError, Traffic as Counted};
-use crate::os::clock;
+use crate::os::{clock, log};
 
 /// A table fuller than this is told in the warnings, per cent.
 const TABLE_ALARM_PERCENT: u64 = 80;
@@ -96,8 +97,23 @@ pub fn compose(
             })
             .collect(),
         pair,
+        logging: logging(appliance),
         warnings,
     })
+}
+
+fn logging(appliance: &Appliance) -> LoggingState {
+    let servers = log::syslog::status().into_iter().map(|outlet| LogServerState {
+        address: SocketAddr::new(outlet.server.address, outlet.server.port),
+        transport: Choice::word(outlet.server.transport),
+        severity: Choice::word(outlet.server.severity),
+        connected: outlet.connected,
+        sent: outlet.sent,
+        lost: outlet.lost,
+        queued: outlet.queued,
+        trouble: outlet.trouble,
+    });
+    LoggingState { servers: servers.collect(), events_unwritten: appliance.events.unwritten() }
 }
 
 fn pool_state(config: &Config, name: &Name, pool: &Pool) -> PoolState {

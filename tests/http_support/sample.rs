@@ -4,7 +4,9 @@ use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::state::*;
-use lbd::core::control::{PairConfigState, PairHealthState, PairState, PathState, PeerState, State, SyncState};
+use lbd::core::control::{
+    LoggingState, PairConfigState, PairHealthState, PairState, PathState, PeerState, State, SyncState,
+};
 use lbd::core::forwarding::Family;
 
 pub fn state() -> State {
@@ -90,6 +92,7 @@ pub fn state() -> State {
             },
         ],
         pair: Some(pair()),
+        logging: LoggingState::default(),
         warnings: vec![
             "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
         ],

@@ -1,6 +1,7 @@
 //! The commands: a table of entries, each with its syntax, its help and its function.
 
 mod configure;
+mod events;
 mod exec;
 #[cfg(test)]
 mod first_hour;
@@ -113,6 +114,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         exec::ENTRIES,
         lines::ENTRIES,
         show::ENTRIES,
+        events::ENTRIES,
         sessions::ENTRIES,
         running::ENTRIES,
         order::ENTRIES,

@@ -66,6 +66,15 @@ use Form::{All, Each, Flag, Merged, Named, Object, Objects, One, Presence, Secre
 const PORTS: &[(&str, &str)] = &[("", "address"), ("ports", "ports")];
 const LINK: &[(&str, &str)] = &[("", "mac"), ("port", "port"), ("vlan", "vlan")];
 const USER: &[(&str, &str)] = &[("privilege", "level"), ("secret 9", "secret")];
+const LOG_SERVER: &[(&str, &str)] = &[
+    ("", "address"),
+    ("transport", "transport"),
+    ("port", "port"),
+    ("facility", "facility"),
+    ("severity", "severity"),
+    ("ca-file", "ca-file"),
+    ("name", "name"),
+];
 const MEMBER: &[(&str, &str)] = &[("", "server"), ("port", "port"), ("weight", "weight"), ("backup", "backup")];
 const PATH: &[(&str, &str)] = &[
     ("local", "local"),
@@ -120,6 +129,16 @@ pub const LINES: &[Line] = &[
     line(Global, "server limit persistence", "1024-4194304", "limits.persistence", One, "Clients bound to a server"),
     line(Global, "server limit fragments", "256-262144", "limits.fragments", One, "Fragmented datagrams on the way"),
     line(Global, "ip http listen", "WORD", "http.listen", One, "Address and port of the HTTP listener"),
+    line(
+        Global,
+        "logging host",
+        "IP [transport WORD] [port PORT] [facility WORD] [severity WORD] [ca-file WORD] [name WORD]",
+        "logging.servers",
+        Objects(LOG_SERVER),
+        "A syslog server; transport udp, tcp or tls; what is as bad as the severity (info), or worse",
+    ),
+    line(Global, "logging source-address", "IP", "logging.source", One, "The address that the log comes from"),
+    line(Global, "snmp-server agentx", "WORD", "snmp.agentx", One, "The system's SNMP agent: a socket, or tcp:IP:PORT"),
     line(Backup, "peer-mac", "MAC", "peer-mac", One, "The MAC of the other box"),
     line(Backup, "key-file", "WORD", "key-file", One, "File of the key that both share"),
     line(Backup, "priority", "0-255", "priority", One, "The greater should own"),

@@ -6,6 +6,7 @@
 //! has its own answer and its own errors.
 pub mod connections;
 pub mod editing;
+pub mod logging;
 pub mod order;
 pub mod pair;
 pub mod shortage;
@@ -14,6 +15,7 @@ pub mod word;
 
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use editing::{Change, ConfigError, ConfigOrder, Editor, Hold, InForce, Saved, Which};
+pub use logging::{LogServerState, LoggingState};
 pub use order::{Action, Order, OrderReport};
 pub use pair::{PairConfigState, PairHealthState, PairOrder, PairState, PathState, PeerState, SyncState};
 pub use shortage::Shortage;
@@ -24,9 +26,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::admin::AdminState;
+use super::events::{Event, EventFilter, EventPage, What};
 use crate::config::{Config, Refused};
 
 /// The daemon, as a face sees it. An answer that takes long is the caller's to give up on: dropping a
@@ -66,6 +69,15 @@ pub trait Control: Send + Sync + 'static {
     /// its reader and a million rows are never a million rows in memory; it stops when the receiver is
     /// dropped. It ends with `Chunk::End`: a channel that closes without is a walk that broke off.
     fn connections(&self, filter: Filter) -> BoxFuture<'_, Result<mpsc::Receiver<Chunk>, OperationError>>;
+
+    /// What has happened, as far as it is remembered.
+    fn events(&self, filter: EventFilter) -> BoxFuture<'_, Result<EventPage, OperationError>>;
+
+    /// What happens from now on. Whoever is slow misses some, and is told how many.
+    fn follow_events(&self) -> broadcast::Receiver<Arc<Event>>;
+
+    /// Something has happened at the face itself: somebody has logged in, or was not let in.
+    fn happened(&self, what: What);
 }
 
 /// What a reload came to.
