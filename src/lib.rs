@@ -15,3 +15,4 @@ pub mod http;
 pub mod lab;
 pub mod os;
 pub mod pair;
+pub mod snmp;

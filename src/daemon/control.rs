@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::appliance::Appliance;
 use super::capture::Captures;
 use super::drains::Course;
+use super::events::Events;
 use super::explain::Explain;
 use super::history::History;
 use super::lock;
@@ -21,11 +22,13 @@ use super::port_counts::PortCounts;
 use super::promptness::Promptness;
 use super::state;
 use crate::config::{Config, Protocol};
+use crate::core::control::pair::Side;
 use crate::core::control::{
     CHUNK_ROWS_MAX, CaptureOrder, CapturePiece, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control,
     Editor, Explanation, Filter, HistoryState, InForce, Logins, OperationError, Order, OrderReport, PacketQuestion,
     PairOrder, ReloadError, ReloadReport, Saved, State, TopOrder, TopRow, Which,
 };
+use crate::core::events::{Event, EventFilter, EventPage, What};
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
 use crate::dataplane::{DataPlane, DataPlaneError};
@@ -37,8 +40,8 @@ const RESET_LOOK: Duration = Duration::from_millis(20);
 /// Chunks of connections on their way to a face.
 const CHUNKS: usize = 2;
 
-/// What runs beside the loop, and keeps what faces ask for.
-pub struct Kept {
+/// What tasks of the daemon see and count, for the state.
+pub struct Observed {
     pub port_counts: watch::Receiver<PortCounts>,
     pub promptness: Arc<Promptness>,
     pub history: Arc<Mutex<History>>,
@@ -47,7 +50,7 @@ pub struct Kept {
 pub struct ApplianceControl {
     appliance: Arc<Mutex<Appliance>>,
     dataplane: Arc<Mutex<DataPlane>>,
-    kept: Kept,
+    observed: Observed,
     logins: Logins,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
@@ -55,6 +58,7 @@ pub struct ApplianceControl {
     pair: Option<Access>,
     explain: Arc<Explain>,
     captures: Arc<Captures>,
+    events: Events,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -69,22 +73,24 @@ impl ApplianceControl {
     pub fn new(
         appliance: Arc<Mutex<Appliance>>,
         dataplane: Arc<Mutex<DataPlane>>,
-        kept: Kept,
+        observed: Observed,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
         state_dir: &Path,
     ) -> Self {
         let explain = Arc::new(Explain::new(appliance.clone(), dataplane.clone()));
         let captures = Captures::new(appliance.clone(), dataplane.clone(), state_dir.join("captures"));
+        let events = lock(&appliance).events.clone();
         Self {
             appliance,
             dataplane,
-            kept,
+            observed,
             logins: Logins::default(),
             kick,
             pair,
             explain,
             captures: Arc::new(captures),
+            events,
         }
     }
 }
@@ -93,12 +99,12 @@ impl Control for ApplianceControl {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
             // A copy: the sender must not wait until the state is made.
-            let counts = self.kept.port_counts.borrow().clone();
+            let counts = self.observed.port_counts.borrow().clone();
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
                 let pair = self.pair.as_ref().and_then(|pair| pair.state(&appliance));
-                let of_daemon = state::OfDaemon { promptness: &self.kept.promptness, logins: &self.logins };
+                let of_daemon = state::OfDaemon { promptness: &self.observed.promptness, logins: &self.logins };
                 state::compose(&appliance, &dataplane, &counts, of_daemon, pair).map(Arc::new).map_err(failed)
             })
         }
@@ -106,7 +112,7 @@ impl Control for ApplianceControl {
     }
 
     fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
-        async { Ok(lock(&self.kept.history).state()) }.boxed()
+        async { Ok(lock(&self.observed.history).state()) }.boxed()
     }
 
     fn logins(&self) -> &Logins {
@@ -177,6 +183,7 @@ impl Control for ApplianceControl {
     fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
         async move {
             let pair = self.pair.as_ref().ok_or(OperationError::NoPair)?;
+            self.events.record(What::PairOrder { order: words(order).to_owned() });
             if let PairOrder::TakeConfig(side) = order {
                 tokio::task::block_in_place(|| lock(&self.appliance).choose_config(side))?;
                 let _ = self.kick.try_send(());
@@ -240,6 +247,28 @@ impl Control for ApplianceControl {
             let _ = out.blocking_send(end);
         });
         async { Ok(rows) }.boxed()
+    }
+
+    fn events(&self, filter: EventFilter) -> BoxFuture<'_, Result<EventPage, OperationError>> {
+        async move { Ok(tokio::task::block_in_place(|| self.events.page(&filter))) }.boxed()
+    }
+
+    fn follow_events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.follow()
+    }
+
+    fn happened(&self, what: What) {
+        self.events.record(what);
+    }
+}
+
+fn words(order: PairOrder) -> &'static str {
+    match order {
+        PairOrder::HandOver => "the other box shall own",
+        PairOrder::Maintenance(true) => "this box shall own nothing",
+        PairOrder::Maintenance(false) => "this box may own again",
+        PairOrder::TakeConfig(Side::Own) => "the configuration of this box counts",
+        PairOrder::TakeConfig(Side::Peer) => "the configuration of the other box counts",
     }
 }
 

@@ -22,7 +22,7 @@ use super::problem::{Problem, quoted};
 use super::routes::routes;
 use super::{BODY_BYTES_MAX, Limits, body, metrics, openapi, page, query, stream};
 use crate::config::suggest::nearest;
-use crate::core::control::{self, Control, HistoryState, OperationError, ReloadReport, word::Word};
+use crate::core::control::{self, Control, OperationError, ReloadReport, word::Word};
 
 #[derive(Clone)]
 pub struct App {
@@ -98,8 +98,8 @@ pub async fn state(State(app): State<App>) -> Result<Response, Problem> {
     Ok(Json(&*app.state().await?).into_response())
 }
 
-pub async fn history(State(app): State<App>) -> Result<Json<HistoryState>, Problem> {
-    Ok(Json(app.wait(app.control.history()).await??))
+pub async fn history(State(app): State<App>) -> Result<Response, Problem> {
+    Ok(Json(app.wait(app.control.history()).await??).into_response())
 }
 
 pub async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {

@@ -13,8 +13,11 @@ use proptest::test_runner::TestRunner;
 use super::frame::*;
 use super::site::*;
 
-/// The contents of every map that can be read, those of all CPUs.
-fn contents(maps: &SharedMaps) -> BTreeMap<String, Vec<(Vec<u8>, Vec<Vec<u8>>)>> {
+/// A key, and its values of all CPUs.
+type Entry = (Vec<u8>, Vec<Vec<u8>>);
+
+/// The contents of every map that can be read.
+fn contents(maps: &SharedMaps) -> BTreeMap<String, Vec<Entry>> {
     let readable = |kind: MapType| kind != MapType::RingBuf;
     let mut all = BTreeMap::new();
     for (name, map) in maps.iter().filter(|(_, map)| readable(map.map_type())) {
