@@ -103,6 +103,12 @@ def what_is_there():
     assert not driver.find_elements(By.CSS_SELECTOR, "button[data-order]")
 
 
+def customers_come():
+    do("connect")
+    until("they are counted", lambda: driver.execute_script(
+        "const d = document.querySelector('#glance dd'); return d && Number(d.textContent)") == 90)
+
+
 def nothing_from_elsewhere():
     loaded = driver.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert loaded and all(name.startswith(URL) or name.startswith("data:") for name in loaded), loaded
@@ -206,6 +212,7 @@ try:
     what_is_there()
     errors = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE" and "/api/v1/" not in entry["message"]]
     assert not errors, errors
+    customers_come()
     by_keyboard_and_for_screen_readers()
     history_is_drawn()
     a_server_dies()

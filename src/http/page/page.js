@@ -155,7 +155,7 @@ function sparkline(name) {
     `${count(known[known.length - 1])} now; ${down}`;
   const title = svg('title', {});
   title.textContent = words;
-  return svg('svg', { class: 'spark', viewBox: `-0.5 0 ${width + 1} 30`, preserveAspectRatio: 'none', role: 'img', 'aria-label': words },
+  return svg('svg', { class: 'spark', viewBox: `0 0 ${width} 30`, preserveAspectRatio: 'none', role: 'img', 'aria-label': words },
     title, ...bars, svg('path', { d: path }));
 }
 
