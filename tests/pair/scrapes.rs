@@ -58,3 +58,33 @@ fn scrapes_without_a_pause_delay_no_heartbeat() {
     }
     assert_eq!(stage.settled(), owner);
 }
+
+/// How long ago the other box was heard, and its data plane answered, as this one tells.
+fn silence(stage: &Stage, index: usize) -> (f64, f64) {
+    let told = |pointer: &str| stage.says(index, pointer).as_f64().unwrap_or(f64::INFINITY);
+    (told("/peer/heard_seconds"), told("/peer_answered_seconds"))
+}
+
+/// What the alerts LbdDaemonDead and LbdBoxDead are told by.
+#[test]
+fn a_dead_daemon_is_told_from_a_dead_box_by_what_its_data_plane_answers() {
+    let mut stage = Stage::new();
+    let dead = stage.settled();
+    let other = 1 - dead;
+    stage.kill(dead);
+    stage.until_owns(other);
+    stage.until("it is silent for long, and its data plane is not", |stage| {
+        let (heard, answered) = silence(stage, other);
+        heard > 5.0 && answered < 5.0
+    });
+    // Its data plane went on; now there is no way to it any more.
+    stage
+        .site
+        .site
+        .ip(BOXES[dead], "link set up0 down\nlink set x0 down\nlink set p1 down\nlink set p2 down\n")
+        .unwrap();
+    stage.until("neither is heard", |stage| {
+        let (heard, answered) = silence(stage, other);
+        heard > 5.0 && answered > 5.0
+    });
+}

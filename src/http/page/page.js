@@ -372,6 +372,7 @@ let source = null;
 
 // Events where they are offered, else by asking again and again.
 function listen() {
+  if (source) return;
   source = new EventSource('/api/v1/changes');
   source.addEventListener('snapshot', (event) => {
     state = JSON.parse(event.data);
@@ -529,6 +530,7 @@ document.addEventListener('submit', async (event) => {
       session = { offered: true, user: body.user, level: body.level, csrf: body.csrf };
       drawAccount();
       draw();
+      listen();
     } else {
       form.elements.password.value = '';
       form.elements.password.setCustomValidity(body ? body.detail : 'The login was refused.');
