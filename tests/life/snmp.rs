@@ -127,6 +127,23 @@ fn walks_by_v2c_and_v3_say_what_the_state_says() {
 }
 
 #[test]
+fn the_module_loads_in_net_snmp_and_names_what_is_served() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dirs = format!("{}:{}", root.join("tests/snmp_modules").display(), root.join("docs/snmp").display());
+    let translate = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("snmptranslate");
+        let output = command.args(["-M", &dirs, "-m", "LBD-MIB"]).args(arguments).output();
+        let output = output.unwrap_or_else(|e| panic!("snmptranslate: {e}; `tools/setup.sh test` installs it"));
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(translate(&["-On", "LBD-MIB::lbdMemberHealth"]), format!("{ROOT}.1.6.1.6"));
+    assert_eq!(translate(&["-On", "LBD-MIB::lbdOwnerBecame"]), format!("{ROOT}.0.5"));
+    let row = format!("{ROOT}.1.6.1.6{}{}.4{}", index("v"), index("echo"), index("pc1"));
+    assert_eq!(translate(&[&row]), "LBD-MIB::lbdMemberHealth.\"v\".\"echo\".ipv4.\"pc1\"");
+}
+
+#[test]
 fn traps_tell_of_health_and_links() {
     let mut stage = Stage::new(2, &echo(2, "nat"));
     let _agent = agent(&stage);
