@@ -1,6 +1,7 @@
 //! `lbd`: a layer-4 load balancer and health checker for the front of a mail cluster.
 //!
 //! `docs/architecture.md` is the map of this crate.
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod core;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use lbd::access;
 use lbd::cli;
-use lbd::config::yaml;
+use lbd::config::{Date, Name, yaml};
 use lbd::daemon;
 use lbd::lab;
 use lbd::os::log;
@@ -52,6 +53,17 @@ enum Command {
     /// Print the hash of a password, for `secret` and `enable-secret` of the configuration. The password is asked for,
     /// or is the first line of the input.
     Secret,
+    /// Make a token for a program that asks the HTTP interface. It is printed once, with what the configuration has of it.
+    Token {
+        /// What it is called in the configuration, and in the log of what is done with it.
+        name: String,
+        /// 0 reads the metrics, 1 looks, 7 orders about servers and the pair, 15 does everything.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=15))]
+        level: u8,
+        /// The last day on which it is good, in UTC, such as 2027-01-31.
+        #[arg(long, value_parser = Date::new)]
+        expires: Option<Date>,
+    },
     /// The command line of the appliance, for root on the box itself: a session, or one command, `lbd console show
     /// server real`.
     Console {
@@ -94,6 +106,7 @@ fn main() -> ExitCode {
             print!("{}", lbd::snmp::module());
             Ok(())
         }
+        Command::Token { name, level, expires } => token(&name, level, expires),
         Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {
@@ -125,7 +138,17 @@ fn pair_key(id: u8) -> anyhow::Result<()> {
 
 fn secret() -> anyhow::Result<()> {
     let password = cli::console::client::read_password()?;
-    println!("{}", cli::secrets::hash(&password).map_err(anyhow::Error::msg)?.as_str());
+    println!("{}", access::secrets::hash(&password).map_err(anyhow::Error::msg)?.as_str());
+    Ok(())
+}
+
+fn token(name: &str, level: u8, expires: Option<Date>) -> anyhow::Result<()> {
+    let name = Name::new(name).map_err(anyhow::Error::msg)?;
+    let (token, hash) = access::token::new().map_err(anyhow::Error::msg)?;
+    let expires = expires.map_or(String::new(), |day| format!(", expires: {day}"));
+    println!("{}", *token);
+    println!("# Nobody can show it again. In the configuration, under `tokens` of `http`:");
+    println!("# {name}: {{hash: \"{hash}\", level: {level}{expires}}}");
     Ok(())
 }
 

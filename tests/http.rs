@@ -1,6 +1,12 @@
 //! The HTTP listener over real TCP, with a daemon that is a fake.
 #[path = "http/abuse.rs"]
 mod abuse;
+#[path = "http/access.rs"]
+mod access;
+#[path = "http/changes.rs"]
+mod changes;
+#[path = "http/description.rs"]
+mod description;
 #[path = "http/documents.rs"]
 mod documents;
 #[path = "http/operations.rs"]

@@ -2,9 +2,8 @@
 //!
 //! `grammar` knows what may be typed, `commands` has the table of it and the functions behind, `session` brings both
 //! together with a line editor and a pager, on any transport. `console` is one: a Unix socket for root on this box; `ssh` is the
-//! way in over the network. `auth` says who may.
+//! way in over the network.
 
-pub mod auth;
 mod commands;
 pub mod console;
 pub mod editor;
@@ -16,16 +15,10 @@ pub mod notation;
 mod pager;
 mod pipe;
 pub mod redact;
-pub mod secrets;
 pub mod session;
 pub mod ssh;
 mod table;
 
 pub use keys::Input;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks, also after a panic elsewhere: what is counted goes on with what is there.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::access::lock;

@@ -9,7 +9,6 @@ mod configuring;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -22,7 +21,6 @@ use tracing::info;
 use zeroize::Zeroizing;
 
 use self::configuring::Configuring;
-use super::auth::{Authenticator, DENIED_AFTER, Local};
 use super::commands::{self, ADMIN, Call, Change, Entry, Refusal, Run, USER};
 use super::editor::{Editor, Event};
 use super::grammar::matcher::{Args, Help, NoMatch, NoObjects, Objects, split_pipe};
@@ -33,7 +31,9 @@ use super::pager::{MORE, Pager, Turn};
 use super::pipe::{FILTERS, Filter, Pipe};
 use super::redact::redact;
 use super::table::age;
-use crate::core::control::{Control, Editor as By, State};
+use crate::access::auth::{Authenticator, DENIED_AFTER, Local};
+use crate::access::next_editor;
+use crate::core::control::{Control, Door, Editor as By, State};
 use crate::core::events::What;
 
 /// A session in which nothing is typed for so long ends, unless its transport says otherwise.
@@ -102,9 +102,6 @@ pub struct Session<W> {
     monitor: Option<broadcast::Receiver<Arc<str>>>,
 }
 
-/// Sessions that there were.
-static SESSIONS: AtomicU64 = AtomicU64::new(0);
-
 impl<W: AsyncWrite + Unpin> Session<W> {
     pub fn new(
         control: Arc<dyn Control>,
@@ -113,7 +110,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         output: W,
         terminal: Terminal,
     ) -> Self {
-        let session = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = next_editor();
         Self {
             auth: Arc::new(Local::new(control.clone())),
             control,
@@ -439,7 +436,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             (Run::Show(text, _), Some(state)) => {
                 text(state, &call.args, if filter.is_some() { 0 } else { self.width() })
             }
-            (Run::Do(act), _) => tokio::select! {
+            (Run::Do(act) | Run::Ask(act), _) => tokio::select! {
                 result = act(call) => result,
                 () = self.keys.interrupted() => {
                     Err(Refusal("interrupted: what was ordered may be done all the same".into()))
@@ -544,7 +541,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let Some(password) = typed else { return Ok(false) };
         let auth = self.auth.clone();
         let may = auth.enable(&self.who.user, &password).await;
-        if !may {
+        if may {
+            self.control.logins().accepted(Door::Enable);
+        } else {
+            self.control.logins().refused(Door::Enable);
             tokio::time::sleep(DENIED_AFTER).await;
         }
         Ok(may)

@@ -1,9 +1,9 @@
 //! What the two boxes of a pair have in common, and what is of one box alone.
 //!
 //! Of one box: `hostname`, `interfaces` (its ports, MAC, own addresses), `pair` (its peer's MAC, paths, key file), `limits`,
-//! `http`, `ssh`, `snmp` and `logging.source`. In common: everything else, and `interfaces.inside`, which floats.
+//! `http`, `ssh`, `snmp` and `logging.source`. In common: everything else, and `interfaces.inside`, which floats, and `http.tokens`.
 
-use super::{Config, Interfaces, Logging, Name};
+use super::{Config, Http, Interfaces, Logging, Name};
 
 /// The part that both boxes have; what is of one box is at its default.
 pub fn common(config: &Config) -> Config {
@@ -53,7 +53,7 @@ pub fn merge(common: &Config, own: &Config) -> Config {
         source_nat: common.source_nat.clone(),
         pair: pair.clone(),
         limits: limits.clone(),
-        http: http.clone(),
+        http: Http { tokens: common.http.tokens.clone(), ..http.clone() },
         users: common.users.clone(),
         enable_secret: common.enable_secret.clone(),
         banner: common.banner.clone(),

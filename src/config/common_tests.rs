@@ -36,7 +36,7 @@ fn nothing_of_one_box_is_common() {
     config.interfaces.mac = None;
     config.pair = None;
     config.limits.connections = 4096;
-    config.http.listen = "127.0.0.1:1".parse().unwrap();
+    config.http.listen = vec!["127.0.0.1:1".parse().unwrap()];
     config.ssh.enabled = !config.ssh.enabled;
     assert_eq!(common(&config), before);
     config.banner = "another".into();

@@ -98,6 +98,15 @@ pub const PATHS_MAX: usize = 8;
 /// Routers that an owner must reach.
 pub const GATEWAYS_MAX: usize = 8;
 
+/// Addresses that the HTTP listener listens at.
+pub const HTTP_LISTEN_MAX: usize = 16;
+/// Networks of `http.allow`, and of `from` of a token.
+pub const HTTP_ALLOW_MAX: usize = 64;
+/// Tokens of the HTTP interface: each request with one is held against all of them.
+pub const TOKENS_MAX: usize = 64;
+/// Level of privilege of a token.
+pub const TOKEN_LEVEL: Range = Range { min: 0, max: 15 };
+
 /// Longest interface name: IFNAMSIZ less its NUL (linux/if.h).
 pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
 

@@ -7,6 +7,7 @@ pub mod common;
 pub mod compose;
 pub mod diagnostic;
 pub mod edit;
+pub mod http;
 pub mod limits;
 pub mod logging;
 pub mod model;
@@ -24,6 +25,7 @@ pub mod validate;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Refused, Severity};
+pub use http::{Date, Http, HttpTls, Token, TokenHash};
 pub use logging::{AgentAddress, Facility, LogServer, LogSeverity, LogTransport, Logging, Snmp};
 pub use model::*;
 pub use pair::Pair;

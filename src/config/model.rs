@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::http::Http;
 use super::logging::{Logging, Snmp};
 use super::pair::Pair;
 use super::probe::Probe;
@@ -235,18 +236,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { connections: 262_144, embryonic: 65_536, persistence: 65_536, fragments: 8_192 }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Http {
-    /// Loopback only, until the listener has authentication. Default 127.0.0.1:8080; port 0 is any free one.
-    pub listen: SocketAddr,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)) }
     }
 }
 

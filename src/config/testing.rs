@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::http::{Date, Http, HttpTls, Token, TokenHash};
 use super::limits::{self, Range};
 use super::logging::*;
 use super::model::*;
@@ -49,7 +50,7 @@ pub fn config(seed: u64, size: usize) -> Config {
             persistence: d.number(limits::PERSISTENCE),
             fragments: d.number(limits::FRAGMENTS),
         },
-        http: d.maybe(|_| Http { listen: SocketAddr::new(host, port) }).unwrap_or_default(),
+        http: d.maybe(|d| http(d, SocketAddr::new(host, port))).unwrap_or_default(),
         users: if d.coin() { d.names(3).into_iter().map(|name| (name, user(d))).collect() } else { BTreeMap::new() },
         enable_secret: d.maybe(secret),
         banner: d
@@ -67,6 +68,28 @@ pub fn config(seed: u64, size: usize) -> Config {
         servers,
         pools,
         virtual_servers,
+    }
+}
+
+fn http(d: &mut Dice, local: SocketAddr) -> Http {
+    let is_open = d.coin();
+    let networks =
+        [Prefix { address: address(true, 8, 0), length: 24 }, Prefix { address: address(false, 8, 0), length: 48 }];
+    let some = |d: &mut Dice| networks.iter().filter(|_| d.coin()).copied().collect::<Vec<_>>();
+    let outside: SocketAddr = (address(false, 5, 0), 8443).into();
+    let tls = HttpTls { certificate: "/etc/lbd/http \"1\".crt".into(), key: "/etc/lbd/http.key".into() };
+    let tokens = d.names(3).into_iter().enumerate().map(|(index, name)| {
+        let expires = d.maybe(|d| Date::new(d.one_of(&["2027-01-31", "9999-12-31", "0001-01-01"])).unwrap());
+        let hash = TokenHash([index as u8; 32]);
+        (name, Token { hash, level: d.number(limits::TOKEN_LEVEL) as u8, expires, from: some(d) })
+    });
+    let tokens = tokens.collect();
+    Http {
+        listen: if is_open { vec![local, outside] } else { vec![local] },
+        tls: (is_open || d.coin()).then_some(tls),
+        allow: if is_open { networks.to_vec() } else { some(d) },
+        require_token: d.coin(),
+        tokens,
     }
 }
 

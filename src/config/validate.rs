@@ -4,6 +4,7 @@
 //! turns into a place. All findings are reported, not only the first.
 
 mod addresses;
+mod http;
 mod logging;
 mod objects;
 mod pair;
@@ -36,7 +37,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     objects::interfaces(config, &mut findings);
     objects::limits(config, &mut findings);
     pair::check(config, &mut findings);
-    objects::http(config, &mut findings);
+    http::check(config, &mut findings);
     users::check(config, &mut findings);
     logging::check(config, &mut findings);
     objects::servers(config, &mut findings);

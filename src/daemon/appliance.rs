@@ -18,7 +18,7 @@ use super::store::Store;
 use crate::config::diagnostic::Refused;
 use crate::config::running::Inactive;
 use crate::config::yaml;
-use crate::config::{Config, Http, Limits, Mac};
+use crate::config::{Config, Limits, Mac};
 use crate::core::admin::Admin;
 use crate::core::check::{Change, State};
 use crate::core::control::ReloadReport;
@@ -96,7 +96,7 @@ pub struct Appliance {
     /// Of a pair's two boxes this one owns the addresses; the pair's thread announces them then.
     owner: bool,
     /// What is read at start only, as it is in force.
-    at_start: (Http, Limits),
+    at_start: Limits,
     /// The first plan has been applied.
     pub begun: bool,
     start: Moment,
@@ -117,7 +117,7 @@ impl Appliance {
         let now = SystemTime::now();
         Ok(Self {
             health: Health::new(&targets(&config), clock::now()),
-            at_start: (config.http.clone(), config.limits.clone()),
+            at_start: config.limits.clone(),
             saved: config.clone(),
             inactive: Vec::new(),
             held: None,
@@ -310,10 +310,10 @@ impl Appliance {
     /// Another configuration, which has been checked; what an operator should know of it.
     pub(super) fn bring_into_force(&mut self, config: Config) -> Vec<String> {
         let mut notes = Vec::new();
-        if (&config.http, &config.limits) == (&self.at_start.0, &self.at_start.1) {
+        if config.limits == self.at_start {
             self.alarms.remove("restart");
         } else {
-            let note = "`http` and `limits` are read at start only: restart lbd for the new values";
+            let note = "`limits` are read at start only: restart lbd for the new values";
             self.alarms.insert("restart", note.to_owned());
             notes.push(note.to_owned());
         }

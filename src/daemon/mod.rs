@@ -13,6 +13,7 @@
 
 mod appliance;
 mod archive;
+mod capture;
 mod changes;
 mod configfile;
 mod control;
@@ -20,11 +21,14 @@ mod drains;
 mod dsr;
 mod editing;
 mod events;
+mod explain;
+mod history;
 mod housekeeping;
 mod kernel;
-mod losses;
 mod pair;
+mod port_counts;
 mod port_gates;
+mod promptness;
 mod state;
 mod store;
 mod switch;
@@ -42,6 +46,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::access;
 use crate::cli;
 use crate::config::yaml;
 use crate::core::events::What;
@@ -56,11 +61,13 @@ use crate::os::{clock, log, netlink};
 use crate::snmp;
 use appliance::Appliance;
 use changes::Changes;
-use control::ApplianceControl;
+use control::{ApplianceControl, Observed};
 use events::Events;
+use history::History;
 use kernel::KernelSide;
-use losses::Losses;
 use pair::{News, Pair};
+use port_counts::PortCounts;
+use promptness::Promptness;
 use store::Store;
 use switch::Switch;
 
@@ -116,7 +123,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         warn!("the switch is not as configured: {problem}");
     }
     let (network, os) = kernel.spawn(netlink::watch(netlink::Options::default())).await??;
-    let listener = http::bind(config.http.listen).await?;
     let console = cli::console::bind(&options.run_dir).context("the console's socket")?;
     store.admin()?;
     // Last of what is likely to fail, because it leaves something behind.
@@ -150,16 +156,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut pair = Pair::start(&appliance, &dataplane, gates, &options.state_dir)?;
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
-    let (losses_out, losses) = watch::channel(Losses::default());
-    let reader = kernel.spawn(losses::keep(appliance.clone(), os.clone(), losses_out));
+    let (counts_out, port_counts) = watch::channel(PortCounts::default());
+    let reader = kernel.spawn(port_counts::keep(appliance.clone(), os.clone(), counts_out));
+    let promptness = Arc::new(Promptness::default());
+    let measuring = tokio::spawn(promptness::measure(promptness.clone()));
+    let history = Arc::new(Mutex::new(History::default()));
+    let historian = tokio::spawn(history::keep(history.clone(), appliance.clone(), dataplane.clone()));
     let control = Arc::new(ApplianceControl::new(
         appliance.clone(),
         dataplane.clone(),
-        losses,
+        Observed { port_counts, promptness: promptness.clone(), history: history.clone() },
         kick_in,
         pair.as_ref().map(Pair::access),
+        &options.state_dir,
     ));
-    info!("HTTP on http://{}/", listener.local_addr()?);
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
     // Nobody's mail waits for a key that cannot be read: the console is the way in.
     let ssh = match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
@@ -172,7 +182,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let snmp = tokio::spawn(snmp::keep(control.clone()));
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
-    let http = tokio::spawn(http::serve(listener, control, http::Limits::default(), shutdown));
+    let users = Arc::new(access::auth::Local::new(control.clone()));
+    let http = tokio::spawn(http::Server::new(control, users, http::Limits::default()).run(shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = kernel.spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
@@ -233,6 +244,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wake) => {}
         }
+        let begun = clock::now();
         if let Some(pair) = &mut pair {
             pair.tell_links(&lock(&appliance));
         }
@@ -246,12 +258,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             pair.follow(&mut lock(&appliance));
         }
         changes.look(&lock(&appliance), pair.as_ref());
+        promptness.turned(clock::now().since(begun));
     }
     if let Some(pair) = &mut pair {
         pair.leave().await;
     }
     events.record(What::Stopping {});
     reader.abort();
+    measuring.abort();
+    historian.abort();
     learner.abort();
     prober.abort();
     switcher.abort();

@@ -1,131 +1,139 @@
-//! The routes: each asks `Control` and puts its answer into words.
+//! What all routes have in common: how the daemon is asked, and what is answered where there is no route.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
-use axum::{Json, Router, middleware};
-use serde::Deserialize;
-use serde_json::json;
-use tokio::sync::Semaphore;
+use axum::{Extension, Json, Router, middleware};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::access::{Access, Who};
+use super::admit::{identify, nobody};
+use super::changes::Changes;
 use super::guard::guard;
 use super::problem::{Problem, quoted};
-use super::{BODY_BYTES_MAX, Limits, body, metrics, orders, query, stream};
+use super::routes::routes;
+use super::{BODY_BYTES_MAX, Limits, body, metrics, openapi, page, query, stream};
 use crate::config::suggest::nearest;
 use crate::core::control::{self, Control, OperationError, ReloadReport, word::Word};
 
 #[derive(Clone)]
 pub struct App {
     pub control: Arc<dyn Control>,
+    pub access: Arc<Access>,
+    pub changes: Arc<Changes>,
     pub limits: Limits,
     /// One operation at a time, and none that nobody waits for any more behind it.
     operating: Arc<Semaphore>,
 }
 
-const ROUTES: [&str; 17] = [
-    "/metrics",
-    "/healthz",
-    "/api/v1/state",
-    "/api/v1/connections",
-    "/api/v1/config/reload",
-    "/api/v1/servers/{server}/admin",
-    "/api/v1/servers/{server}",
-    "/api/v1/servers/{server}/enable",
-    "/api/v1/servers/{server}/drain",
-    "/api/v1/servers/{server}/disable",
-    "/api/v1/pools/{pool}/members/{server}",
-    "/api/v1/pools/{pool}/members/{server}/enable",
-    "/api/v1/pools/{pool}/members/{server}/drain",
-    "/api/v1/pools/{pool}/members/{server}/disable",
-    "/api/v1/pair/handover",
-    "/api/v1/pair/maintenance",
-    "/api/v1/pair/config",
-];
-
-pub fn router(control: Arc<dyn Control>, limits: Limits) -> Router {
-    let [
-        metrics_path,
-        health_path,
-        state_path,
-        connections_path,
-        reload_path,
-        admin_path,
-        subjects @ ..,
-        handover_path,
-        maintenance_path,
-        pair_config_path,
-    ] = ROUTES;
-    let mut router = Router::new()
-        .route(metrics_path, get(metrics))
-        .route(health_path, get(health))
-        .route(state_path, get(state))
-        .route(connections_path, get(connections))
-        .route(reload_path, post(reload))
-        .route(admin_path, put(orders::admin))
-        .route(handover_path, post(orders::hand_over))
-        .route(maintenance_path, put(orders::maintenance))
-        .route(pair_config_path, post(orders::choose_config));
-    let [server @ .., _, _, _, _] = subjects;
-    let [_, _, _, _, member @ ..] = subjects;
-    for [itself, enable, drain, disable] in [server, member] {
-        router = router
-            .route(itself, delete(orders::remove))
-            .route(enable, post(orders::enable))
-            .route(drain, post(orders::drain))
-            .route(disable, post(orders::disable));
-    }
+/// The router of the table, with what stands around all of it.
+pub fn router(control: Arc<dyn Control>, access: Arc<Access>, limits: Limits, stopping: watch::Receiver<()>) -> Router {
+    let changes = Arc::new(Changes::new(control.clone(), stopping));
+    let app = App { control, access, changes, limits, operating: Arc::new(Semaphore::new(1)) };
+    let router = routes().iter().fold(Router::new(), |router, route| router.route(route.path, route.handler()));
     router
+        .merge(page::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), identify))
         .layer(middleware::from_fn(guard))
-        .with_state(App { control, limits, operating: Arc::new(Semaphore::new(1)) })
+        .with_state(app)
 }
 
-async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     let state = app.state().await?;
     let text =
         metrics::text(&state).map_err(|error| Problem::internal(format!("the metrics are malformed: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+    Ok(([(axum::http::header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 
-async fn health(State(app): State<App>) -> Result<Response, Problem> {
+/// That it is alive.
+#[derive(Serialize, JsonSchema)]
+pub struct Health {
+    /// ok.
+    status: &'static str,
+    /// What this box does in the pair: active or standby.
+    role: &'static str,
+}
+
+pub async fn health(State(app): State<App>) -> Result<Json<Health>, Problem> {
     let state = app.state().await?;
-    Ok(json(json!({ "status": "ok", "role": state.role.word() })))
+    Ok(Json(Health { status: "ok", role: state.role.word() }))
 }
 
-async fn state(State(app): State<App>) -> Result<Response, Problem> {
+/// Which program it is.
+#[derive(Serialize, JsonSchema)]
+pub struct Version {
+    version: String,
+    hostname: String,
+    /// When the daemon started, Unix time.
+    started_at: u64,
+    uptime_seconds: u64,
+}
+
+pub async fn version(State(app): State<App>) -> Result<Json<Version>, Problem> {
+    let state = app.state().await?;
+    Ok(Json(Version {
+        version: state.version.clone(),
+        hostname: state.hostname.clone(),
+        started_at: state.started_at,
+        uptime_seconds: state.uptime_seconds,
+    }))
+}
+
+pub async fn description() -> Json<Value> {
+    Json(openapi::document())
+}
+
+pub async fn state(State(app): State<App>) -> Result<Response, Problem> {
     Ok(Json(&*app.state().await?).into_response())
 }
 
-async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub async fn history(State(app): State<App>) -> Result<Response, Problem> {
+    Ok(Json(app.wait(app.control.history()).await??).into_response())
+}
+
+pub async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let (filter, format) = query::connections(&uri)?;
     let rows = app.wait(app.control.connections(filter)).await??;
     stream::respond(rows, format, app.limits.answer).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an empty object, {}")]
-struct ReloadOrder {}
+pub async fn events(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let filter = query::events(&uri)?;
+    Ok(Json(app.wait(app.control.events(filter)).await??).into_response())
+}
 
-async fn reload(State(app): State<App>, request: Request) -> Result<Json<ReloadReport>, Problem> {
+pub async fn changes(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    app.changes.listen(last, app.limits.answer).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an empty object, {}")]
+pub struct ReloadOrder {}
+
+pub async fn reload(State(app): State<App>, request: Request) -> Result<Json<ReloadReport>, Problem> {
     let ReloadOrder {} = body::json(request, &app.limits, Some(ReloadOrder {})).await?;
     let control = Arc::clone(&app.control);
     Ok(Json(app.operate(async move { control.reload().await }).await??))
 }
 
 impl App {
-    async fn state(&self) -> Result<Arc<control::State>, Problem> {
+    pub async fn state(&self) -> Result<Arc<control::State>, Problem> {
         Ok(self.wait(self.control.state()).await??)
     }
 
-    async fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, Problem> {
+    pub async fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, Problem> {
         timeout(self.limits.answer, answer).await.map_err(|_| no_answer(self.limits.answer, ""))
     }
 
@@ -158,22 +166,26 @@ fn no_answer(patience: Duration, consequence: &str) -> Problem {
     Problem::unavailable(format!("the daemon did not answer within {} s{consequence}", patience.as_secs_f32()))
 }
 
-fn json(value: serde_json::Value) -> Response {
-    Json(value).into_response()
-}
-
-async fn no_such_path(uri: Uri) -> Problem {
+async fn no_such_path(Extension(who): Extension<Who>, uri: Uri) -> Problem {
+    if who.level.is_none() {
+        return nobody();
+    }
+    let mut paths: Vec<&str> = routes().iter().map(|route| route.path).collect();
+    paths.dedup();
     let path = uri.path();
-    let near = (path.len() <= 64).then(|| nearest(path, ROUTES)).flatten();
+    let near = (path.len() <= 64).then(|| nearest(path, paths.iter().copied())).flatten();
     let guess = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
     let problem = Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}{guess}", quoted(path)));
     match near {
         Some(near) => problem.with("suggestion", near),
-        None => problem.with("expected", ROUTES.to_vec()),
+        None => problem.with("expected", paths),
     }
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Problem {
+async fn no_such_method(Extension(who): Extension<Who>, method: Method, uri: Uri) -> Problem {
+    if who.level.is_none() {
+        return nobody();
+    }
     let detail =
         format!("{} does not go with {}; the Allow header says what does", quoted(method.as_str()), uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)

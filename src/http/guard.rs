@@ -1,4 +1,5 @@
-//! What keeps web pages out, as long as being on this machine is all the authentication there is.
+//! What keeps web pages out of the loopback listener, where being on this machine may be all the authentication there is.
+//! Outside loopback whoever asks must say who he is, by what no page of somebody else's has.
 //!
 //! A browser on this machine runs pages from anywhere. Such a page can reach a loopback port in two ways.
 //! - By its own name, which it lets resolve to 127.0.0.1 (DNS rebinding): then `Host` is that name, and
@@ -14,6 +15,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::access::Came;
 use super::problem::{Problem, quoted};
 
 /// Middleware around everything.
@@ -28,12 +30,15 @@ pub async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// One `Host`, and one that names this machine; likewise what a proxy-style request line names.
+/// One `Host`, and on loopback one that names this machine; likewise what a proxy-style request line names.
 fn check_host(request: &Request) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Problem::bad_request("a request needs exactly one Host header").with("key", "Host"));
     };
+    if request.extensions().get::<Came>().is_some_and(|came| !came.local) {
+        return Ok(());
+    }
     let line = request.uri().authority().map(Authority::as_str);
     match [host.to_str().ok(), line.or(Some("localhost"))].into_iter().all(|name| name.is_some_and(is_loopback)) {
         true => Ok(()),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::Uri;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::api::App;
-use super::body;
-use super::problem::{Problem, quoted};
+use super::problem::Problem;
+use super::{body, query};
 use crate::config::limits::DRAIN_DEADLINE;
 use crate::config::yaml;
 use crate::core::admin::{AdminState, Then};
@@ -23,31 +23,39 @@ type Answer = Result<Json<OrderReport>, Problem>;
 /// `server`, and `pool` where the order is about a member.
 type Names = Result<Path<HashMap<String, String>>, PathRejection>;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object like {\"state\": \"draining\"}")]
-struct AdminOrder {
+pub struct AdminOrder {
+    #[schemars(with = "String", extend("enum" = ["enabled", "draining", "disabled"]))]
     state: AdminState,
+    /// Also if nobody else is left.
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Deserialize)]
+/// What needs no more words.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an empty object, {}")]
-struct EnableOrder {}
+pub struct Empty {}
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object like {\"force\": true}")]
-struct DisableOrder {
+pub struct DisableOrder {
+    /// Also if nobody else is left.
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object like {\"deadline\": \"30m\"}")]
-struct DrainOrder {
+pub struct DrainOrder {
+    /// What is left after this time is reset: 1s to 7d.
+    #[schemars(regex(pattern = r"^[1-9][0-9]{0,3}(s|m)$"))]
     deadline: Option<String>,
     #[serde(default)]
+    #[schemars(with = "String", extend("enum" = ["nothing", "disable", "remove"]))]
     then: Then,
+    /// Also if nobody else is left.
     #[serde(default)]
     force: bool,
 }
@@ -63,7 +71,7 @@ pub async fn admin(State(app): State<App>, names: Names, request: Request) -> An
 }
 
 pub async fn enable(State(app): State<App>, names: Names, request: Request) -> Answer {
-    let EnableOrder {} = body::json(request, &app.limits, Some(EnableOrder {})).await?;
+    let Empty {} = body::json(request, &app.limits, Some(Empty {})).await?;
     carry_out(app, names, Action::Enable, false).await
 }
 
@@ -82,46 +90,50 @@ pub async fn disable(State(app): State<App>, names: Names, request: Request) -> 
     carry_out(app, names, Action::Disable, force).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an empty object, {}")]
-struct HandOverOrder {}
-
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object like {\"on\": true}")]
-struct MaintenanceOrder {
+pub struct MaintenanceOrder {
     on: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object like {\"take\": \"own\"}")]
-struct ConfigChoice {
+pub struct ConfigChoice {
+    /// This box's, or the other one's.
+    #[schemars(with = "String", extend("enum" = ["own", "peer"]))]
     take: Side,
 }
 
-pub async fn choose_config(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
+pub async fn choose_config(State(app): State<App>, request: Request) -> Result<Json<Ordered>, Problem> {
     let ConfigChoice { take } = body::json(request, &app.limits, None).await?;
     pair_order(app, PairOrder::TakeConfig(take)).await
 }
 
-pub async fn hand_over(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
-    let HandOverOrder {} = body::json(request, &app.limits, Some(HandOverOrder {})).await?;
+pub async fn hand_over(State(app): State<App>, request: Request) -> Result<Json<Ordered>, Problem> {
+    let Empty {} = body::json(request, &app.limits, Some(Empty {})).await?;
     pair_order(app, PairOrder::HandOver).await
 }
 
-pub async fn maintenance(State(app): State<App>, request: Request) -> Result<Json<Value>, Problem> {
+pub async fn maintenance(State(app): State<App>, request: Request) -> Result<Json<Ordered>, Problem> {
     let MaintenanceOrder { on } = body::json(request, &app.limits, None).await?;
     pair_order(app, PairOrder::Maintenance(on)).await
 }
 
-async fn pair_order(app: App, order: PairOrder) -> Result<Json<Value>, Problem> {
+/// It is on its way; the state shows what came of it.
+#[derive(Serialize, JsonSchema)]
+pub struct Ordered {
+    ordered: bool,
+}
+
+async fn pair_order(app: App, order: PairOrder) -> Result<Json<Ordered>, Problem> {
     let control = Arc::clone(&app.control);
     app.operate(async move { control.pair_order(order).await }).await??;
-    Ok(Json(json!({ "ordered": true })))
+    Ok(Json(Ordered { ordered: true }))
 }
 
 /// Without a body: a browser asks before it sends any DELETE across origins, and gets no permission.
 pub async fn remove(State(app): State<App>, names: Names, uri: Uri) -> Answer {
-    let force = force(&uri)?;
+    let force = query::force(&uri)?;
     carry_out(app, names, Action::Remove, force).await
 }
 
@@ -133,21 +145,4 @@ async fn carry_out(app: App, names: Names, action: Action, force: bool) -> Answe
     let order = Order { server, pool: names.remove("pool"), action, force };
     let control = Arc::clone(&app.control);
     Ok(Json(app.operate(async move { control.order(order).await }).await??))
-}
-
-/// Whether the query says `force=true`; it has no other key.
-fn force(uri: &Uri) -> Result<bool, Problem> {
-    let malformed = || Problem::bad_request("the query is not of the form force=true");
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| malformed())?;
-    match pairs.as_slice() {
-        [] => Ok(false),
-        [(key, value)] if key == "force" => value.parse().map_err(|_| {
-            Problem::bad_request(format!("`force` is true or false, not {}", quoted(value))).with("key", "force")
-        }),
-        [(key, _)] if key != "force" => {
-            let problem = Problem::bad_request(format!("there is no query key {}; there is `force`", quoted(key)));
-            Err(problem.with("key", key.as_str()).with("expected", vec!["force"]))
-        }
-        _ => Err(malformed()),
-    }
 }

@@ -1,10 +1,11 @@
 //! Errors as problem documents (RFC 9457): what is wrong, and what would be right.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::core::control::{OperationError, ReloadError};
+use crate::config::Refused;
+use crate::core::control::{ConfigError, OperationError, ReloadError};
 
 /// `type` is absent, which means `about:blank`: the title is the status's own phrase.
 #[derive(Debug)]
@@ -12,17 +13,23 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     members: Map<String, Value>,
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), members: Map::new() }
+        Self { status, detail: detail.into(), members: Map::new(), header: None }
     }
 
     /// Adds a member for programs to read.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// A header that the status wants.
+    pub fn with_header(self, name: HeaderName, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -49,6 +56,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, text).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         response
     }
 }
@@ -97,15 +107,38 @@ impl From<OperationError> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let diagnostics = serde_json::to_value(&refused.diagnostics).unwrap_or_default();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, refused.to_string())
+            .with("file", refused.file)
+            .with("diagnostics", diagnostics)
+    }
+}
+
+impl From<ConfigError> for Problem {
+    fn from(error: ConfigError) -> Self {
+        let text = error.to_string();
+        match error {
+            // What `If-Match` said is not so any more (RFC 9110, section 13.1.1).
+            ConfigError::Changed(revision) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, text).with("revision", revision)
+            }
+            ConfigError::Held(hold) => {
+                Self::new(StatusCode::CONFLICT, text).with("by", hold.by.name).with("left_seconds", hold.left.as_secs())
+            }
+            ConfigError::NotHeld | ConfigError::NotConfirmed => Self::new(StatusCode::CONFLICT, text),
+            ConfigError::NotArchived(number) => Self::new(StatusCode::NOT_FOUND, text).with("archive", number),
+            ConfigError::Refused(refused) => refused.into(),
+            ConfigError::Operation(error) => error.into(),
+        }
+    }
+}
+
 impl From<ReloadError> for Problem {
     fn from(error: ReloadError) -> Self {
         match error {
-            ReloadError::Refused(refused) => {
-                let diagnostics = serde_json::to_value(&refused.diagnostics).unwrap_or_default();
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, refused.to_string())
-                    .with("file", refused.file.clone())
-                    .with("diagnostics", diagnostics)
-            }
+            ReloadError::Refused(refused) => refused.into(),
             ReloadError::Operation(error) => error.into(),
         }
     }

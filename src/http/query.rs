@@ -9,28 +9,83 @@ use axum::http::Uri;
 use super::problem::{Problem, quoted};
 use super::stream::Format;
 use crate::config::suggest::did_you_mean;
-use crate::config::{Name, Protocol};
+use crate::config::{LogSeverity, Name, Protocol};
 use crate::core::control::word::Word;
 use crate::core::control::{Filter, FlowState, LIMIT_MAX};
+use crate::core::events::{Class, EventFilter, LIMIT_MAX as EVENTS_MAX};
 
 const KEYS: [&str; 8] = ["client", "virtual_server", "service", "server", "protocol", "state", "limit", "format"];
 
-/// Reads the query of a request; what is not understood is refused, because a filter that is
-/// overlooked shows the wrong connections.
+/// A query in which each key stands once, and is one of those that there are.
+pub struct Keys;
+
+impl Keys {
+    /// The keys with their values. What is not understood is refused, because a wish that is overlooked is answered by
+    /// something else than what was wished.
+    pub fn read(uri: &Uri, keys: &[&'static str]) -> Result<Vec<(&'static str, String)>, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Problem::bad_request("the query is not of the form key=value&key=value"))?;
+        let mut read: Vec<(&'static str, String)> = Vec::new();
+        for (key, value) in pairs {
+            let Some(known) = keys.iter().find(|known| **known == key) else {
+                let guess =
+                    did_you_mean(&key, keys.iter().copied()).map_or(String::new(), |guess| format!("; {guess}"));
+                let detail = format!("there is no query key {}{guess}", quoted(&key));
+                return Err(Problem::bad_request(detail).with("key", key).with("expected", keys.to_vec()));
+            };
+            if read.iter().any(|(seen, _)| seen == known) {
+                return Err(Problem::bad_request(format!("{} is given twice", quoted(&key))).with("key", key));
+            }
+            read.push((known, value));
+        }
+        Ok(read)
+    }
+
+    pub fn bad_value(key: &str, value: &str, expected: &str) -> Problem {
+        bad_value(key, value, expected, None)
+    }
+}
+
+/// Reads the query of a request for connections.
 pub fn connections(uri: &Uri) -> Result<(Filter, Format), Problem> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map_err(|_| Problem::bad_request("the query is not of the form key=value&key=value"))?;
     let mut filter = Filter::default();
     let mut format = Format::Json;
-    let mut seen = Vec::new();
-    for (key, value) in &pairs {
-        if seen.contains(&key) {
-            return Err(Problem::bad_request(format!("{} is given twice", quoted(key))).with("key", key.as_str()));
-        }
-        seen.push(key);
-        set(&mut filter, &mut format, key, value)?;
+    for (key, value) in Keys::read(uri, &KEYS)? {
+        set(&mut filter, &mut format, key, &value)?;
     }
     Ok((filter, format))
+}
+
+/// Reads the query of a request for events.
+pub fn events(uri: &Uri) -> Result<EventFilter, Problem> {
+    let mut filter = EventFilter::default();
+    for (key, value) in Keys::read(uri, &["class", "severity", "since", "before", "after", "limit"])? {
+        let number = |expected: &str| read::<u64>(key, &value, expected);
+        match key {
+            "class" => filter.classes = [choice(key, &value, &Class::ALL)?].into(),
+            "severity" => filter.severity = Some(choice(key, &value, &LogSeverity::ALL)?),
+            "since" => filter.since_ms = Some(number("Unix time in seconds")?.saturating_mul(1000)),
+            "before" => filter.before = Some(number("the number of an event")?),
+            "after" => filter.after = Some(number("the number of an event")?),
+            _ => {
+                let expected = format!("a number from 1 to {EVENTS_MAX}");
+                let limit = read::<usize>(key, &value, &expected)?;
+                if !(1..=EVENTS_MAX).contains(&limit) {
+                    return Err(bad_value(key, &value, &expected, None));
+                }
+                filter.limit = limit;
+            }
+        }
+    }
+    Ok(filter)
+}
+
+/// Whether the query says `force=true`; it has no other key.
+pub fn force(uri: &Uri) -> Result<bool, Problem> {
+    match Keys::read(uri, &["force"])?.first() {
+        None => Ok(false),
+        Some((key, value)) => value.parse().map_err(|_| bad_value(key, value, "true or false", None)),
+    }
 }
 
 fn set(filter: &mut Filter, format: &mut Format, key: &str, value: &str) -> Result<(), Problem> {
@@ -50,11 +105,8 @@ fn set(filter: &mut Filter, format: &mut Format, key: &str, value: &str) -> Resu
             }
             filter.limit = limit;
         }
-        _ => {
-            let guess = did_you_mean(key, KEYS).map_or(String::new(), |guess| format!("; {guess}"));
-            let detail = format!("there is no query key {}{guess}", quoted(key));
-            return Err(Problem::bad_request(detail).with("key", key).with("expected", KEYS.to_vec()));
-        }
+        // Those that there are stand above.
+        _ => {}
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod ethtool;
 pub mod log;
 pub mod netlink;
 pub mod netns;
+pub mod process;
 pub mod realtime;
 pub mod vip_watch;
 

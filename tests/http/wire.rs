@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lbd::http::{BindError, HEAD_BYTES_MAX, Limits, bind};
+use lbd::http::{HEAD_BYTES_MAX, Limits};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,8 +21,8 @@ async fn a_path_that_there_is_not_is_answered_with_one_that_looks_alike() {
         let answer = get(server.address, path).await;
         assert_eq!((answer.status, &answer.problem()["suggestion"]), (404, &json!(near)));
     }
-    let answer = get(server.address, "/").await;
-    assert_eq!((answer.status, &answer.problem()["expected"][0]), (404, &json!("/metrics")));
+    let answer = get(server.address, "/nothing-like-it").await;
+    assert!(answer.problem()["expected"].as_array().unwrap().contains(&json!("/metrics")), "{answer:?}");
     let answer = get(server.address, &format!("/{}", "x".repeat(8_000))).await;
     assert!(answer.status == 404 && answer.body.len() < 1_000, "what is quoted is short: {answer:?}");
 }
@@ -66,18 +66,6 @@ async fn a_request_for_another_host_is_refused_on_every_path() {
     ] {
         assert_eq!(raw(server.address, request).await.status, status, "{request}");
     }
-}
-
-#[tokio::test]
-async fn only_a_loopback_address_is_bound() {
-    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080", "[2001:db8::1]:80", "[::ffff:127.0.0.1]:0"] {
-        let error = bind(address.parse().unwrap()).await.unwrap_err();
-        assert!(matches!(error, BindError::NotLoopback(_)));
-        assert!(error.to_string().contains("no authentication yet") && error.to_string().contains("ssh -L"), "{error}");
-    }
-    let six = bind("[::1]:0".parse().unwrap()).await.unwrap();
-    let error = bind(six.local_addr().unwrap()).await.unwrap_err();
-    assert!(error.to_string().contains("choose another port"), "{error}");
 }
 
 #[tokio::test]
@@ -171,7 +159,7 @@ async fn at_the_end_answers_under_way_are_completed_and_nothing_new_is_taken() {
     stopping.await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(4), "an idle connection holds nobody up: {:?}", begun.elapsed());
     assert!(TcpStream::connect(address).await.is_err());
-    bind(address).await.unwrap();
+    tokio::net::TcpListener::bind(address).await.unwrap();
 }
 
 #[tokio::test]

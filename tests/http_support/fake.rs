@@ -55,6 +55,7 @@ pub struct Fake {
     /// What has happened.
     pub history: Mutex<History>,
     pub new_events: broadcast::Sender<Arc<Event>>,
+    pub logins: Logins,
 }
 
 /// What there is of a configuration; its rules are those of the daemon, in few lines.
@@ -91,6 +92,7 @@ impl Default for Fake {
             panics: false,
             history: Mutex::default(),
             new_events: broadcast::Sender::new(16),
+            logins: Logins::default(),
         }
     }
 }
@@ -103,6 +105,14 @@ impl Control for Fake {
             Ok(Arc::new(self.state.lock().unwrap().clone()))
         }
         .boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
+        async { Ok(sample::history()) }.boxed()
+    }
+
+    fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
@@ -119,6 +129,45 @@ impl Control for Fake {
                 unsaved: now.running.config != now.saved,
                 hold: now.before.as_ref().map(|(by, _)| Hold { by: by.clone(), left }),
                 elsewhere: self.elsewhere.clone(),
+            })
+        }
+        .boxed()
+    }
+
+    fn capture(
+        &self,
+        _by: Editor,
+        order: CaptureOrder,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<CapturePiece>, OperationError>> {
+        async move {
+            let (out, pieces) = mpsc::channel(4);
+            let file = order.file.map(|name| name.to_string());
+            let report = CaptureReport { packets: 1, bytes: 4, lost: 0, ended: "the time is over", file };
+            if report.file.is_none() {
+                out.send(CapturePiece::Bytes(b"pcap".to_vec())).await.unwrap();
+            }
+            out.send(CapturePiece::End(report)).await.unwrap();
+            Ok(pieces)
+        }
+        .boxed()
+    }
+
+    fn top(&self, _by: Editor, _order: TopOrder) -> BoxFuture<'_, Result<Vec<TopRow>, OperationError>> {
+        let row = TopRow { client: [192, 0, 2, 7].into(), connections: 3, packets: 40, bytes: 5000 };
+        async move { Ok(vec![row]) }.boxed()
+    }
+
+    fn explain(&self, question: PacketQuestion) -> BoxFuture<'_, Result<Explanation, OperationError>> {
+        async move {
+            Ok(Explanation {
+                packet: format!("a packet from {}", question.client),
+                verdict: "forwarded",
+                reason: "to-server",
+                meaning: "to a server",
+                events: Vec::new(),
+                server: Some("pc1".to_owned()),
+                because: vec!["the client is bound to the server by the service's persistence".to_owned()],
+                leaves: None,
             })
         }
         .boxed()

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lbd::http::{Limits, bind, serve};
+use lbd::access::auth::Local;
+use lbd::access::listeners::Listening;
+use lbd::config::Http;
+use lbd::http::{self, Limits};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -17,7 +20,9 @@ pub use fake::Fake;
 
 /// A running listener; it ends with the test's runtime.
 pub struct Server {
+    /// The first of those that it listens at, those on loopback before the others.
     pub address: SocketAddr,
+    pub listening: Vec<Listening>,
     pub fake: Arc<Fake>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
@@ -28,21 +33,27 @@ pub async fn start(fake: Fake) -> Server {
 }
 
 pub async fn start_with(fake: Fake, limits: Limits) -> Server {
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    start_at(fake, limits, Http { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Http::default() }).await
+}
+
+/// A listener as this is configured; ports may be 0.
+pub async fn start_at(fake: Fake, limits: Limits, configured: Http) -> Server {
+    let count = configured.listen.len();
+    fake.configuration.lock().unwrap().running.config.http = configured;
     let fake = Arc::new(fake);
     let (stop, stopped) = oneshot::channel();
     let control = Arc::clone(&fake);
-    let running = tokio::spawn(async move {
-        serve(listener, control, limits, async {
-            // A dropped sender is a test that does not stop its server: then it runs on.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-        .await;
-    });
-    Server { address, fake, stop, running }
+    let server = http::Server::new(control.clone(), Arc::new(Local::new(control)), limits);
+    let mut status = server.listening();
+    let running = tokio::spawn(server.run(async {
+        // A dropped sender is a test that does not stop its server: then it runs on.
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }));
+    let listening = status.wait_for(|listening| listening.len() == count).await.unwrap().clone();
+    let address = *listening[0].at.as_ref().unwrap();
+    Server { address, listening, fake, stop, running }
 }
 
 impl Server {

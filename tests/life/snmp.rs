@@ -82,6 +82,12 @@ fn walks_by_v2c_and_v3_say_what_the_state_says() {
     stage.hang_up();
     until("the objects are served", || is_served(&stage));
     stage.ask("192.0.2.25:7", 40);
+    stage.wait("the connections are counted", |state| {
+        let services = state.0["services"].as_array().unwrap();
+        services.iter().filter_map(|service| service["connections"]["total"].as_u64()).sum::<u64>() >= 40
+    });
+    // What is answered is a second old at most.
+    std::thread::sleep(Duration::from_millis(1100));
 
     let all = walk(&stage, "");
     assert!(all.len() > 100, "{all:#?}");

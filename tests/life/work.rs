@@ -27,7 +27,7 @@ fn stage() -> Stage {
     let made = keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(stage.dir().join("key")).status();
     assert!(made.expect("ssh-keygen is missing; `tools/setup.sh test` installs it").success());
     let key = std::fs::read_to_string(stage.dir().join("key.pub")).unwrap();
-    let hash = lbd::cli::secrets::hash(PASSWORD).unwrap().as_str().to_owned();
+    let hash = lbd::access::secrets::hash(PASSWORD).unwrap().as_str().to_owned();
     let users = format!("users: {{admin: {{level: 15, secret: \"{hash}\", ssh-keys: [\"{}\"]}}}}", key.trim());
     stage.configure(&conf.head(&users));
     stage.hang_up();

@@ -48,7 +48,7 @@ async fn a_changed_configuration_acts_at_the_next_login() {
     let said = stage.python("passwords.py", &["admin", "wrong", PASSWORD]).await;
     assert_eq!(said, "denied\nin\n");
     stage.change(|config| {
-        config.users.get_mut(&name("admin")).unwrap().secret = Some(lbd::cli::secrets::hash("new").unwrap());
+        config.users.get_mut(&name("admin")).unwrap().secret = Some(lbd::access::secrets::hash("new").unwrap());
     });
     assert_eq!(stage.python("passwords.py", &["admin", PASSWORD, "new"]).await, "denied\nin\n");
     // A user who is not there, and one without a password, are told the same.

@@ -55,7 +55,7 @@ impl Stage {
         }
         let key = |name: &str| SshKey::new(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap();
         let user = |level, password: &str, ssh_keys| {
-            let secret = Some(lbd::cli::secrets::hash(password).unwrap());
+            let secret = Some(lbd::access::secrets::hash(password).unwrap());
             User { level, secret, ssh_keys }
         };
         let fake = Arc::new(fake);

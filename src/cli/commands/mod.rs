@@ -1,8 +1,10 @@
 //! The commands: a table of entries, each with its syntax, its help and its function.
 
+mod capture;
 mod configure;
 mod events;
 mod exec;
+mod explain;
 #[cfg(test)]
 mod first_hour;
 mod lines;
@@ -12,6 +14,7 @@ mod order;
 mod running;
 mod sessions;
 mod show;
+mod tokens;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -25,9 +28,7 @@ use super::grammar::matcher::{Args, Compiled, Grammar, Objects};
 use super::grammar::syntax::compile;
 use crate::core::control::{Control, Editor, State};
 
-/// Levels of privilege: the one of a new session, and the one that may do everything.
-pub const USER: u8 = 1;
-pub const ADMIN: u8 = 15;
+pub use crate::access::{ADMIN, VIEWER as USER};
 
 /// A command of the table.
 pub struct Entry {
@@ -48,6 +49,8 @@ pub enum Run {
     Show(fn(&State, &Args, usize) -> Shown, fn(&State, &Args) -> Value),
     /// It does something, or shows what is not of the state.
     Do(fn(Call) -> BoxFuture<'static, Result<Vec<String>, Refusal>>),
+    /// The same, as JSON too.
+    Ask(fn(Call) -> BoxFuture<'static, Result<Vec<String>, Refusal>>),
     /// It shows what may have no end in sight; it ends when nobody takes its lines any more.
     Stream(fn(Call, Lines) -> BoxFuture<'static, Result<(), Refusal>>),
 }
@@ -118,7 +121,10 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         sessions::ENTRIES,
         running::ENTRIES,
         order::ENTRIES,
+        explain::ENTRIES,
+        capture::ENTRIES,
         configure::ENTRIES,
+        tokens::ENTRIES,
     ]
     .into_iter()
     .flatten()

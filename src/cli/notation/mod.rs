@@ -19,7 +19,7 @@ use super::grammar::argument::{self, Argument};
 use super::grammar::matcher::{Args, Compiled, Grammar, Help, NoMatch, NoObjects, Objects, Typed, quoted, words};
 use super::grammar::syntax::{Token, compile, tokens};
 use super::redact::redact;
-use super::secrets;
+use crate::access::secrets;
 use crate::config::Config;
 use crate::config::running::{Inactive, Running, tree_of};
 
@@ -231,7 +231,8 @@ static GRAMMARS: LazyLock<Vec<(Mode, Compiled<Act>)>> = LazyLock::new(|| {
         let value = match line.form {
             Form::Each | Form::Objects(_) | Form::Named(_) | Form::Within(_) => line.value.to_owned(),
             // The whole of it, or its password.
-            Form::Merged(_) => "NAME [secret]".into(),
+            Form::Merged(parts) if parts.iter().any(|(_, key)| *key == "secret") => "NAME [secret]".into(),
+            Form::Merged(_) => "NAME".into(),
             Form::Secret | Form::Text => "[LINE]".into(),
             _ if line.value.is_empty() => String::new(),
             _ => format!("[{}]", line.value),

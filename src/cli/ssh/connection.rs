@@ -16,8 +16,8 @@ use tracing::{debug, info, warn};
 use crate::core::events::What;
 
 use super::Shared;
-use super::gate::Refused;
 use super::login::Client;
+use crate::access::gate::Refused;
 use crate::cli::lock;
 
 /// Whoever finds no place at once waits for so long: tools come in crowds, and each is through in a moment.

@@ -15,8 +15,9 @@ use super::algorithms::methods;
 use super::connection::{Connection, Login};
 use super::shell::{self, Start};
 use super::{Place, Shared};
-use crate::cli::auth::Granted;
+use crate::access::auth::Granted;
 use crate::cli::lock;
+use crate::core::control::Door;
 use crate::core::events::What;
 
 /// Shells and commands of one connection.
@@ -56,6 +57,7 @@ impl Client {
 
     fn accepted(&mut self, user: &str, granted: &Granted, by: &str) -> Auth {
         let Granted { level } = granted;
+        self.shared.control.logins().accepted(Door::Ssh);
         self.happened(What::LoggedIn {
             user: user.to_owned(),
             from: self.connection.peer.to_string(),
@@ -69,6 +71,7 @@ impl Client {
     /// An attempt that counts: it is told late, so that guessing takes its time, and the last one ends the connection.
     async fn failed(&mut self, user: &str, what: &str, begun: tokio::time::Instant) -> Auth {
         self.failures = self.failures.saturating_add(1);
+        self.shared.control.logins().refused(Door::Ssh);
         let peer = self.connection.peer;
         // A name that there is not may be a password.
         let of = if self.shared.auth.knows(user).await { user } else { "a user that there is not" };

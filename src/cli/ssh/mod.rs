@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   listeners ──> connection: access list, gate (who comes too often), time for the login
-//!                   └─ login: keys and passwords by `cli::auth`, channels
+//!                   └─ login: keys and passwords by `access::auth`, channels
 //!                        └─ shell: a task for each channel, with a `cli::session` at its end
 //! ```
 //!
@@ -12,14 +12,11 @@
 mod ahead;
 mod algorithms;
 mod connection;
-mod gate;
 pub mod hostkey;
-mod listeners;
 mod login;
 mod shell;
 pub mod status;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -27,16 +24,18 @@ use std::time::{Duration, Instant};
 use russh::keys::HashAlg;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use self::gate::Gate;
-pub use self::gate::Limits as GateLimits;
-use self::listeners::Listeners;
 use self::status::Status;
-use super::auth::{Authenticator, DENIED_AFTER, Local};
 use super::commands::ADMIN;
 use super::lock;
+use crate::access::auth::{Authenticator, DENIED_AFTER, Local};
+use crate::access::gate::Gate;
+pub use crate::access::gate::Limits as GateLimits;
+use crate::access::listeners::{Accepted, Listeners};
 use crate::config::Ssh;
 use crate::core::control::Control;
 
+const PORT_TAKEN: &str = "another program has the port, the system's own sshd perhaps; say `ip ssh listen` or \
+                          `ssh.listen` with another address or port, or stop that program";
 /// How often the listeners are brought to what is configured.
 const LOOK: Duration = Duration::from_secs(1);
 /// Connections that have been accepted, and wait to be let in.
@@ -155,8 +154,8 @@ impl Server {
     /// Serves for ever. Ends its listeners, and no session, when it is dropped.
     pub async fn run(self) {
         static WAITING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(WAITING_MAX));
-        let (out, mut accepted) = mpsc::channel::<(tokio::net::TcpStream, SocketAddr)>(1);
-        let mut listeners = Listeners::new(out);
+        let (out, mut accepted) = mpsc::channel::<Accepted>(1);
+        let mut listeners = Listeners::new("SSH", PORT_TAKEN, out);
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -171,7 +170,7 @@ impl Server {
                         self.status.send_replace(status);
                     }
                 }
-                Some((stream, peer)) = accepted.recv() => {
+                Some(Accepted { stream, peer, .. }) = accepted.recv() => {
                     // With as many waiting nobody is served sooner by being taken in; the kernel keeps no crowd either.
                     if let Ok(waiting) = WAITING.try_acquire() {
                         tokio::spawn(connection::attend(self.shared.clone(), stream, peer, waiting));

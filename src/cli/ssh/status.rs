@@ -1,17 +1,9 @@
 //! What `show ip ssh` says of the listener of this process.
 
-use std::net::SocketAddr;
 use std::sync::{LazyLock, Mutex};
 
+use crate::access::listeners::Listening;
 use crate::cli::lock;
-
-/// An address of the configuration, and what has become of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listening {
-    pub wanted: SocketAddr,
-    /// Where it listens; else why not.
-    pub at: Result<SocketAddr, String>,
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {

@@ -132,19 +132,6 @@ pub(super) fn limits(config: &Config, findings: &mut Findings) {
     findings.number(at.key("fragments"), config.limits.fragments, limits::FRAGMENTS);
 }
 
-pub(super) fn http(config: &Config, findings: &mut Findings) {
-    let listen = config.http.listen;
-    if !listen.ip().is_loopback() {
-        let message = format!("{} is not a loopback address", listen.ip());
-        let help = format!(
-            "whoever reaches the listener can drain servers, and it has no authentication yet; until it has, \
-             listen on 127.0.0.1:{0} or [::1]:{0}, and come by `ssh -L`",
-            listen.port()
-        );
-        findings.error(KeyPath::root().key("http").key("listen"), Complaint::new(message).help(help));
-    }
-}
-
 pub(super) fn servers(config: &Config, findings: &mut Findings) {
     let used: BTreeSet<&Name> =
         config.pools.values().flat_map(|pool| pool.members.iter().map(|member| &member.server)).collect();

@@ -58,7 +58,7 @@ fn ssh(config: &Config, findings: &mut Findings) {
     findings.number(at.key("sessions"), ssh.sessions.into(), limits::SSH_SESSIONS);
 }
 
-fn few(at: KeyPath, what: &str, count: usize, max: usize, findings: &mut Findings) {
+pub(super) fn few(at: KeyPath, what: &str, count: usize, max: usize, findings: &mut Findings) {
     if count > max {
         findings
             .error(at, Complaint::new(format!("{count} {what} are too many")).help(format!("at most {max} can be")));

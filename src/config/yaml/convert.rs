@@ -8,16 +8,17 @@ use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
 use super::places::Places;
 use super::raw::{
-    RawCheck, RawConfig, RawInterfaces, RawLimits, RawLink, RawLogServer, RawLogging, RawMember, RawMigrate, RawPair,
-    RawPath, RawPersistence, RawPool, RawServer, RawService, RawSnmp, RawSourceNat, RawSsh, RawTimeouts, RawUdp,
-    RawUser, RawVirtualServer,
+    RawCheck, RawConfig, RawHttp, RawHttpTls, RawInterfaces, RawLimits, RawLink, RawLogServer, RawLogging, RawMember,
+    RawMigrate, RawPair, RawPath, RawPersistence, RawPool, RawServer, RawService, RawSnmp, RawSourceNat, RawSsh,
+    RawTimeouts, RawToken, RawUdp, RawUser, RawVirtualServer,
 };
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
-    Check, Config, Defaults, Http, Interfaces, Limits, Link, LogServer, LogSeverity, Logging, Member, Migrate, Name,
-    Persistence, Pool, Ports, Protocol, Server, Service, Snmp, SourceNat, Ssh, Timeouts, UdpLife, User, VirtualServer,
+    Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Link, LogServer, LogSeverity, Logging, Member, Migrate,
+    Name, Persistence, Pool, Ports, Protocol, Server, Service, Snmp, SourceNat, Ssh, Timeouts, Token, UdpLife, User,
+    VirtualServer,
 };
 
 /// What the reading brought besides the `Config`.
@@ -44,9 +45,7 @@ pub fn convert(raw: &RawConfig) -> (Config, Reading) {
         source_nat: r.list(&root.key("source-nat"), &raw.source_nat, Reading::source_nat),
         pair: raw.pair.0.as_ref().and_then(|raw| r.pair(&root.key("pair"), raw)),
         limits: raw.limits.0.as_ref().map_or_else(Limits::default, |raw| r.limits(raw)),
-        http: raw.http.0.as_ref().map_or_else(Http::default, |raw| Http {
-            listen: r.read(&root.key("http").key("listen"), &raw.listen).unwrap_or(Http::default().listen),
-        }),
+        http: raw.http.0.as_ref().map_or_else(Http::default, |raw| r.http(&root.key("http"), raw)),
         users: r.named(&root.key("users"), &raw.users, |r, at, raw, _| Some(r.user(at, raw))),
         enable_secret: r.read(&root.key("enable-secret"), &raw.enable_secret),
         banner: r.read(&root.key("banner"), &raw.banner).unwrap_or_default(),
@@ -100,10 +99,19 @@ impl Reading {
         &mut self,
         at: &KeyPath,
         raw: &Given<Vec<R>>,
+        item: impl FnMut(&mut Self, &KeyPath, &R) -> Option<T>,
+    ) -> Vec<T> {
+        self.each(at, raw.0.as_deref().unwrap_or_default(), item)
+    }
+
+    fn each<R, T>(
+        &mut self,
+        at: &KeyPath,
+        raw: &[R],
         mut item: impl FnMut(&mut Self, &KeyPath, &R) -> Option<T>,
     ) -> Vec<T> {
         let mut list = Vec::new();
-        for raw in raw.0.iter().flatten() {
+        for raw in raw {
             let at_item = at.key(list.len());
             let known_missing = self.missing.len();
             if let Some(value) = item(self, &at_item, raw) {
@@ -142,6 +150,41 @@ impl Reading {
             }
         }
         objects
+    }
+
+    fn http(&mut self, at: &KeyPath, raw: &RawHttp) -> Http {
+        Http {
+            listen: match &raw.listen.0 {
+                Some(several) => self.each(&at.key("listen"), &several.0, |r, at, leaf| r.read_leaf(at, leaf)),
+                None => Http::default().listen,
+            },
+            tls: raw.tls.0.as_ref().and_then(|raw| self.http_tls(&at.key("tls"), raw)),
+            allow: self.leaves(&at.key("allow"), &raw.allow),
+            require_token: self.read(&at.key("require-token"), &raw.require_token).unwrap_or_default(),
+            tokens: self.named(&at.key("tokens"), &raw.tokens, |r, at, raw, _| r.token(at, raw)),
+        }
+    }
+
+    fn http_tls(&mut self, at: &KeyPath, raw: &RawHttpTls) -> Option<HttpTls> {
+        let keys = [
+            ("certificate", raw.certificate.0.is_some(), "/etc/lbd/http.crt"),
+            ("key", raw.key.0.is_some(), "/etc/lbd/http.key"),
+        ];
+        self.require(at, "`tls`", &keys);
+        let certificate = self.read(&at.key("certificate"), &raw.certificate);
+        let key = self.read(&at.key("key"), &raw.key);
+        Some(HttpTls { certificate: certificate?, key: key? })
+    }
+
+    fn token(&mut self, at: &KeyPath, raw: &RawToken) -> Option<Token> {
+        self.require(at, "a token", &[("hash", raw.hash.0.is_some(), "sha256:…, which `lbd token NAME` makes")]);
+        let hash = self.read(&at.key("hash"), &raw.hash);
+        let level = self.small(&at.key("level"), &raw.level).unwrap_or(Token::LEVEL_DEFAULT);
+        let expires = self.read(&at.key("expires"), &raw.expires);
+        // One whose end cannot be read must not be one without an end.
+        let is_unclear = raw.expires.0.is_some() && expires.is_none();
+        let from = self.leaves(&at.key("from"), &raw.from);
+        Some(Token { hash: hash.filter(|_| !is_unclear)?, level, expires, from })
     }
 
     fn user(&mut self, at: &KeyPath, raw: &RawUser) -> User {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 
 use super::notation::Notation;
@@ -71,6 +71,66 @@ impl<T: Notation> JsonSchema for Leaf<T> {
 impl<T> Leaf<T> {
     pub fn new(text: Spanned<String>) -> Self {
         Self { text, notation: PhantomData }
+    }
+}
+
+/// A value, or a list of them.
+pub struct Several<T>(pub Vec<Leaf<T>>);
+
+impl<'de, T> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        enum Either<T> {
+            One(String),
+            More(Vec<Leaf<T>>),
+        }
+
+        struct OneOrMore<T>(PhantomData<T>);
+
+        impl<'de, T> Visitor<'de> for OneOrMore<T> {
+            type Value = Either<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value, or a list of them")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Either<T>, E> {
+                Ok(Either::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Either<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Either::More(list))
+            }
+        }
+
+        struct Text<T>(Either<T>);
+
+        impl<'de, T> Deserialize<'de> for Text<T> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(OneOrMore(PhantomData)).map(Self)
+            }
+        }
+
+        let Spanned { value: Text(either), referenced, defined } = Spanned::deserialize(deserializer)?;
+        Ok(Self(match either {
+            Either::One(text) => vec![Leaf::new(Spanned::new(text, referenced, defined))],
+            Either::More(list) => list,
+        }))
+    }
+}
+
+impl<T: Notation> JsonSchema for Several<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("several-{}", std::any::type_name::<T>()).into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [T::schema(), { "type": "array", "items": T::schema(), "minItems": 1 }] })
     }
 }
 

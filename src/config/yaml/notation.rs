@@ -14,7 +14,7 @@ use crate::config::limits::Range;
 use crate::config::suggest::{did_you_mean, nearest};
 use crate::config::users::{Secret, SshKey, check_banner};
 use crate::config::validate::{check_number, check_time};
-use crate::config::{AgentAddress, Mac, Migrate, Name, Ports, Prefix, limits, services};
+use crate::config::{AgentAddress, Date, Mac, Migrate, Name, Ports, Prefix, TokenHash, limits, services};
 
 /// A way to write a value.
 pub trait Notation {
@@ -391,6 +391,35 @@ impl Notation for SecretText {
     }
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": r"^\$(argon2id|6)\$" })
+    }
+}
+
+/// The hash of a token.
+pub struct TokenHashText;
+
+impl Notation for TokenHashText {
+    type Value = TokenHash;
+    fn read(text: &str) -> Result<TokenHash, Complaint> {
+        // The text is not shown: it may be a token that somebody has put here.
+        TokenHash::new(text).map_err(|wrong| Complaint::new(wrong).help("`lbd token NAME` makes a token and its hash"))
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^sha256:[0-9A-Fa-f]{64}$" })
+    }
+}
+
+/// A day.
+pub struct DateText;
+
+impl Notation for DateText {
+    type Value = Date;
+    fn read(text: &str) -> Result<Date, Complaint> {
+        Date::new(text).map_err(|_| {
+            Complaint::new(format!("{} is no day", shown(text))).help("year, month and day, such as 2027-01-31")
+        })
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "date" })
     }
 }
 

@@ -10,11 +10,11 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_yaml::Spanned;
 
 use super::choice::{CheckWord, TlsWord, TransportWord, UdpLifeKind};
-use super::leaf::{Given, Leaf, Named, Placed};
+use super::leaf::{Given, Leaf, Named, Placed, Several};
 use super::notation::{
-    Address4Text, Address6Text, AddressText, AgentText, ArgumentText, BannerText, FileText, InterfaceText, LineText,
-    ListenText, MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText,
-    SecretText, SshKeyText, StatusText, Time, YesNo,
+    Address4Text, Address6Text, AddressText, AgentText, ArgumentText, BannerText, DateText, FileText, InterfaceText,
+    LineText, ListenText, MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText,
+    RecordText, SecretText, SshKeyText, StatusText, Time, TokenHashText, YesNo,
 };
 use crate::config::{
     Aim, BelowMin, Facility, LogSeverity, LogTransport, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode,
@@ -199,9 +199,48 @@ pub struct RawLimits {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(rename = "http")]
 pub struct RawHttp {
-    /// Loopback address and port, until the listener has authentication; port 0 is any free one.
+    /// An address and port, or several. Loopback speaks plain HTTP; every other address wants `tls` and `allow`. Port 0 is
+    /// any free one.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
-    pub listen: Given<Leaf<ListenText>>,
+    pub listen: Given<Several<ListenText>>,
+    pub tls: Given<RawHttpTls>,
+    /// Networks that may connect to addresses that are not loopback, for anything: `/metrics` and the page too.
+    #[schemars(extend("default" = [], "maxItems" = l::HTTP_ALLOW_MAX))]
+    pub allow: Given<Vec<Leaf<PrefixText>>>,
+    /// Also on loopback every request but `/healthz` wants a token or a login.
+    #[schemars(extend("default" = false))]
+    pub require_token: Given<Leaf<YesNo>>,
+    /// Tokens of programs, by name.
+    #[schemars(extend("default" = {}, "maxProperties" = l::TOKENS_MAX))]
+    pub tokens: Given<Named<RawToken>>,
+}
+
+/// What TLS of the HTTP listener needs. Files that change are read again.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "http-tls", extend("required" = ["certificate", "key"]))]
+pub struct RawHttpTls {
+    /// File of the certificate, PEM, with those between it and its root behind it.
+    pub certificate: Given<Leaf<FileText>>,
+    /// File of its private key, PEM.
+    pub key: Given<Leaf<FileText>>,
+}
+
+/// A token of a program. `lbd token NAME` makes one.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "token", extend("required" = ["hash"]))]
+pub struct RawToken {
+    /// SHA-256 of the token.
+    pub hash: Given<Leaf<TokenHashText>>,
+    /// Level of privilege: 0 reads the metrics, 1 looks, 7 orders about servers and the pair, 15 does everything.
+    #[schemars(extend("default" = 1))]
+    pub level: Given<Leaf<Number<{ l::TOKEN_LEVEL.min }, { l::TOKEN_LEVEL.max }>>>,
+    /// The last day on which it is good, in UTC; without it, it does not end.
+    pub expires: Given<Leaf<DateText>>,
+    /// Networks from which it is good; without any, all.
+    #[schemars(extend("default" = [], "maxItems" = l::HTTP_ALLOW_MAX))]
+    pub from: Given<Vec<Leaf<PrefixText>>>,
 }
 
 /// Somebody who may log in. Without `secret` and `ssh-keys` nobody can as this user.

@@ -7,9 +7,9 @@ use super::choice::{Choice, UdpLifeKind};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::time;
 use crate::config::{
-    BelowMin, Check, Config, Defaults, Facility, Http, Interfaces, Limits, LogServer, LogSeverity, LogTransport,
-    Logging, Member, Migrate, Name, OnFailure, Persistence, Pool, Server, Service, SourceNat, Ssh, Timeouts, UdpLife,
-    User, VirtualServer, XdpMode,
+    BelowMin, Check, Config, Defaults, Facility, Http, HttpTls, Interfaces, Limits, LogServer, LogSeverity,
+    LogTransport, Logging, Member, Migrate, Name, OnFailure, Persistence, Pool, Server, Service, SourceNat, Ssh,
+    Timeouts, Token, UdpLife, User, VirtualServer, XdpMode,
 };
 
 /// The whole configuration, without what is left at its default.
@@ -28,9 +28,7 @@ pub fn to_yaml(config: &Config) -> String {
         paired(pair, &mut out);
     }
     limits(&config.limits, &mut out);
-    if config.http != Http::default() {
-        out.line(0, "http", map([Some(pair("listen", quoted(config.http.listen)))]));
-    }
+    http(&config.http, &mut out);
     if !config.users.is_empty() {
         out.open(0, "users");
         config.users.iter().for_each(|(key, entry)| out.line(1, &name(key), user(entry)));
@@ -205,6 +203,42 @@ fn limits(limits: &Limits, out: &mut Lines) {
     ] {
         if value != default {
             out.line(1, key, value);
+        }
+    }
+}
+
+fn http(http: &Http, out: &mut Lines) {
+    let default = Http::default();
+    if *http == default {
+        return;
+    }
+    out.open(0, "http");
+    if http.listen != default.listen {
+        out.line(1, "listen", list(http.listen.iter().map(quoted)));
+    }
+    if let Some(HttpTls { certificate, key }) = &http.tls {
+        let files = [("certificate", certificate), ("key", key)];
+        out.line(1, "tls", map(files.map(|(key, file)| Some(pair(key, quoted(file.display()))))));
+    }
+    if !http.allow.is_empty() {
+        out.line(1, "allow", list(http.allow.iter().map(quoted)));
+    }
+    if http.require_token {
+        out.line(1, "require-token", true);
+    }
+    if !http.tokens.is_empty() {
+        out.open(1, "tokens");
+        for (key, token) in &http.tokens {
+            out.line(
+                2,
+                &name(key),
+                map([
+                    Some(pair("hash", quoted(token.hash))),
+                    unless_default("level", &token.level, &Token::LEVEL_DEFAULT, u8::to_string),
+                    token.expires.map(|day| pair("expires", quoted(day))),
+                    (!token.from.is_empty()).then(|| pair("from", list(token.from.iter().map(quoted)))),
+                ]),
+            );
         }
     }
 }

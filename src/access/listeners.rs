@@ -11,15 +11,26 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::status::Listening;
-
 /// Connections that the kernel keeps for us.
 const BACKLOG: i32 = 32;
 /// After an error that the next attempt would meet too, such as no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection, and where it is from.
-pub type Accepted = (TcpStream, SocketAddr);
+/// A connection, where it is from, and by which of the addresses of the configuration it came.
+#[derive(Debug)]
+pub struct Accepted {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub by: SocketAddr,
+}
+
+/// An address of the configuration, and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub wanted: SocketAddr,
+    /// Where it listens; else why not.
+    pub at: Result<SocketAddr, String>,
+}
 
 struct Open {
     at: SocketAddr,
@@ -33,6 +44,10 @@ impl Drop for Open {
 }
 
 pub struct Listeners {
+    /// What is spoken, for the log.
+    what: &'static str,
+    /// What may be done where another program has the port.
+    port_taken: &'static str,
     out: mpsc::Sender<Accepted>,
     open: BTreeMap<SocketAddr, Open>,
     /// What could not be opened, and why: said once, tried again each time.
@@ -40,8 +55,8 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub fn new(out: mpsc::Sender<Accepted>) -> Self {
-        Self { out, open: BTreeMap::new(), failed: BTreeMap::new() }
+    pub fn new(what: &'static str, port_taken: &'static str, out: mpsc::Sender<Accepted>) -> Self {
+        Self { what, port_taken, out, open: BTreeMap::new(), failed: BTreeMap::new() }
     }
 
     /// Opens and closes; whether anything is another than before. Sessions go on without the listener they came by.
@@ -56,16 +71,16 @@ impl Listeners {
             }
             match listen(*address).and_then(|listener| Ok((listener.local_addr()?, listener))) {
                 Ok((at, listener)) => {
-                    info!("SSH on {at}");
-                    let task = tokio::spawn(accept(listener, self.out.clone()));
+                    info!("{} on {at}", self.what);
+                    let task = tokio::spawn(accept(listener, *address, self.what, self.out.clone()));
                     self.open.insert(*address, Open { at, task });
                     self.failed.remove(address);
                     is_changed = true;
                 }
                 Err(error) => {
-                    let why = explained(&error);
+                    let why = explained(&error, self.port_taken);
                     if self.failed.insert(*address, why.clone()).as_ref() != Some(&why) {
-                        warn!("no SSH on {address}: {why}");
+                        warn!("no {} on {address}: {why}", self.what);
                         is_changed = true;
                     }
                 }
@@ -83,13 +98,9 @@ impl Listeners {
     }
 }
 
-fn explained(error: &io::Error) -> String {
+fn explained(error: &io::Error, port_taken: &str) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program has the port, the system's own sshd perhaps; say `ip ssh listen` or `ssh.listen` with \
-             another address or port, or stop that program"
-                .into()
-        }
+        io::ErrorKind::AddrInUse => port_taken.to_owned(),
         io::ErrorKind::AddrNotAvailable => "this box does not have the address (now)".into(),
         _ => error.to_string(),
     }
@@ -120,18 +131,18 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(listener: TcpListener, out: mpsc::Sender<Accepted>) {
+async fn accept(listener: TcpListener, by: SocketAddr, what: &str, out: mpsc::Sender<Accepted>) {
     loop {
         match listener.accept().await {
-            Ok(accepted) => {
-                if out.send(accepted).await.is_err() {
+            Ok((stream, peer)) => {
+                if out.send(Accepted { stream, peer, by }).await.is_err() {
                     return;
                 }
             }
             // One that is gone already is none of ours; anything else may last.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!("SSH accepts nobody now: {error}");
+                warn!("{what} accepts nobody now: {error}");
                 tokio::time::sleep(PAUSE).await;
             }
         }
