@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, header};
-use tracing::warn;
 
 use super::credentials::{self, Credentials};
 use super::problem::Problem;
@@ -17,6 +16,7 @@ use crate::access::gate::{Gate, Limits as GateLimits};
 use crate::access::{ADMIN, OPERATOR, VIEWER, lock, next_editor, token};
 use crate::config::{Http, Name, Token, User};
 use crate::core::control::{Control, Editor};
+use crate::core::events::What;
 
 /// What was read of the configuration is good for so long. The whole of it is copied for each reader.
 const FRESH: Duration = Duration::from_millis(500);
@@ -70,6 +70,8 @@ pub struct Access {
     control: Arc<dyn Control>,
     pub auth: Arc<dyn Authenticator>,
     pub gate: Mutex<Gate>,
+    /// For how long an address is blocked.
+    block: Duration,
     pub sessions: Mutex<Sessions>,
     /// How long a failed login takes.
     pub denied_after: Duration,
@@ -89,6 +91,7 @@ impl Access {
             control,
             auth,
             gate: Mutex::new(Gate::new(gate)),
+            block: gate.block,
             sessions: Mutex::default(),
             denied_after,
             settings: Mutex::default(),
@@ -147,7 +150,7 @@ impl Access {
         // All of them, whichever it is.
         let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
         let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
-            self.failed(from, "a token that there is not");
+            self.failed(from, "a token that there is not", "nobody");
             return Err(unauthorized("there is no such token"));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -155,7 +158,8 @@ impl Access {
             return Err(unauthorized(&format!("the token {name} was good until {day}")));
         }
         if !token.from.is_empty() && !token.from.iter().any(|prefix| prefix.contains(from)) {
-            warn!("http: token {name} was used from {from}, from where it is not good");
+            let what = "a token that is not good from there".to_owned();
+            self.control.happened(What::LoginFailed { user: name.to_string(), from: from.to_string(), what });
             return Err(unauthorized(&format!("the token {name} is not good from {from}")));
         }
         Ok((By::Token(name.clone()), Some(token.level)))
@@ -181,10 +185,11 @@ impl Access {
     }
 
     /// Somebody has tried with what is wrong.
-    pub fn failed(&self, from: IpAddr, what: &str) {
-        warn!("http: {what} from {from}");
+    pub fn failed(&self, from: IpAddr, what: &str, of: &str) {
+        let (user, by, what) = (of.to_owned(), from.to_string(), what.to_owned());
+        self.control.happened(What::LoginFailed { user, from: by.clone(), what });
         if lock(&self.gate).failed(from, Instant::now()) {
-            warn!("http: {from} is blocked for some minutes: too many failed tries");
+            self.control.happened(What::Blocked { from: by, seconds: self.block.as_secs() });
         }
     }
 

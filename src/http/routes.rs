@@ -11,12 +11,13 @@ use super::route::Route;
 use super::tokens::{TokenOrder, TokenReport};
 use super::{api, changes, config, login, looking, orders, people, tokens};
 use crate::access::{ADMIN, METRICS, OPERATOR, VIEWER};
-use crate::config::Name;
 use crate::config::limits::{FILE_BYTES_MAX, Range};
+use crate::config::{LogSeverity, Name};
 use crate::core::control::capture::{CAPTURE_PACKETS, CAPTURE_SECONDS, TOP_ROWS, TopRow};
 use crate::core::control::{
     ConnectionRow, Explanation, HistoryState, LIMIT_DEFAULT, LIMIT_MAX, OrderReport, ReloadReport, State,
 };
+use crate::core::events::{Class, EventPage, LIMIT_DEFAULT as EVENTS_DEFAULT, LIMIT_MAX as EVENTS_MAX};
 
 const NO_SUCH: &str = "There is no such thing.";
 const CONFLICT: &str = "It is not done, because of how things are; the detail says what to do.";
@@ -95,6 +96,24 @@ fn looks() -> Vec<Route> {
             .for_level(VIEWER)
             .header("Last-Event-ID", json!({ "type": "string", "maxLength": 64 }), "The event that was seen last.")
             .answers_text(changes::media_type()),
+        get(
+            "/api/v1/events",
+            "events",
+            "What has happened, the oldest first; the last, or those before or behind one",
+            api::events,
+        )
+        .for_level(VIEWER)
+        .query("class", words(&Class::ALL.map(Class::word)), "Of this class.")
+        .query("severity", words(&LogSeverity::ALL.map(LogSeverity::word)), "As bad as this, or worse.")
+        .query("since", json!({ "type": "integer", "minimum": 0 }), "Not before this, Unix time in seconds.")
+        .query("before", json!({ "type": "integer", "minimum": 0 }), "With a lesser number: the page before.")
+        .query("after", json!({ "type": "integer", "minimum": 0 }), "With a greater number: what has come since.")
+        .query(
+            "limit",
+            json!({ "type": "integer", "minimum": 1, "maximum": EVENTS_MAX, "default": EVENTS_DEFAULT }),
+            "At most so many.",
+        )
+        .answers::<EventPage>(),
         get("/api/v1/connections", "connections", "Established connections, streamed", api::connections)
             .for_level(VIEWER)
             .query(
