@@ -115,7 +115,8 @@ impl Date {
         let wrong = || format!("{text:?} is no day");
         let mut fields = text.split('-');
         let mut field = |digits: usize| {
-            let field = fields.next().filter(|field| field.len() == digits && field.bytes().all(|b| b.is_ascii_digit()));
+            let field =
+                fields.next().filter(|field| field.len() == digits && field.bytes().all(|b| b.is_ascii_digit()));
             field.and_then(|field| field.parse::<u16>().ok()).ok_or_else(wrong)
         };
         let (year, month, day) = (field(4)?, field(2)?, field(2)?);
@@ -150,7 +151,8 @@ mod tests {
         let next = 1_803_772_800;
         assert!(!day.is_over(next - 1) && day.is_over(next) && day.is_over(u64::MAX));
         assert_eq!(day.to_string(), "2027-02-28");
-        for text in ["", "2027-02-29", "2027-2-28", "2027-13-01", "2027-01-01-01", "+202-01-01", "2027-01", "tomorrow"] {
+        for text in ["", "2027-02-29", "2027-2-28", "2027-13-01", "2027-01-01-01", "+202-01-01", "2027-01", "tomorrow"]
+        {
             assert!(Date::new(text).is_err(), "{text}");
         }
         assert!(!Date::new("9999-12-31").unwrap().is_over(u64::MAX), "a day that has no next one");
@@ -162,7 +164,9 @@ mod tests {
         let hash = TokenHash::new(&format!("sha256:{digits}")).unwrap();
         assert_eq!(hash.to_string(), format!("sha256:{digits}"));
         assert!(!format!("{hash:?}").contains("0123"));
-        for text in [digits.clone(), "sha256:".into(), format!("sha256:{}", &digits[1..]), format!("sha256:é{}", &digits[2..])] {
+        for text in
+            [digits.clone(), "sha256:".into(), format!("sha256:{}", &digits[1..]), format!("sha256:é{}", &digits[2..])]
+        {
             let error = TokenHash::new(&text).unwrap_err();
             assert!(!error.contains("0123456789"), "{error}");
         }

@@ -64,7 +64,8 @@ pub fn config(seed: u64, size: usize) -> Config {
 
 fn http(d: &mut Dice, local: SocketAddr) -> Http {
     let is_open = d.coin();
-    let networks = [Prefix { address: address(true, 8, 0), length: 24 }, Prefix { address: address(false, 8, 0), length: 48 }];
+    let networks =
+        [Prefix { address: address(true, 8, 0), length: 24 }, Prefix { address: address(false, 8, 0), length: 48 }];
     let some = |d: &mut Dice| networks.iter().filter(|_| d.coin()).copied().collect::<Vec<_>>();
     let outside: SocketAddr = (address(false, 5, 0), 8443).into();
     let tls = HttpTls { certificate: "/etc/lbd/http \"1\".crt".into(), key: "/etc/lbd/http.key".into() };

@@ -79,7 +79,12 @@ pub struct Access {
 }
 
 impl Access {
-    pub fn new(control: Arc<dyn Control>, auth: Arc<dyn Authenticator>, gate: GateLimits, denied_after: Duration) -> Self {
+    pub fn new(
+        control: Arc<dyn Control>,
+        auth: Arc<dyn Authenticator>,
+        gate: GateLimits,
+        denied_after: Duration,
+    ) -> Self {
         Self {
             control,
             auth,
@@ -158,7 +163,8 @@ impl Access {
 
     fn session(&self, cookie: &str, settings: &Settings) -> Option<Session> {
         let session = lock(&self.sessions).find(cookie, Instant::now())?;
-        let is_as_before = Name::new(&session.user).ok().and_then(|name| settings.users.get(&name)) == Some(&session.entry);
+        let is_as_before =
+            Name::new(&session.user).ok().and_then(|name| settings.users.get(&name)) == Some(&session.entry);
         if !is_as_before {
             lock(&self.sessions).end(cookie);
         }

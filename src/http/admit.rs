@@ -70,13 +70,7 @@ pub fn nobody() -> Problem {
 
 /// Whether a request that changes something is meant by who sends it, and not by a page of somebody else's that his
 /// browser shows. A token is not sent by itself, so that it shows that it is.
-fn is_meant(
-    level: Option<u8>,
-    who: &Who,
-    came: Came,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
+fn is_meant(level: Option<u8>, who: &Who, came: Came, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if is_safe(method) || matches!(who.by, By::Token(_)) {
         return Ok(());
     }

@@ -35,12 +35,7 @@ pub struct App {
 }
 
 /// The router of the table, with what stands around all of it.
-pub fn router(
-    control: Arc<dyn Control>,
-    access: Arc<Access>,
-    limits: Limits,
-    stopping: watch::Receiver<()>,
-) -> Router {
+pub fn router(control: Arc<dyn Control>, access: Arc<Access>, limits: Limits, stopping: watch::Receiver<()>) -> Router {
     let changes = Arc::new(Changes::new(control.clone(), stopping));
     let app = App { control, access, changes, limits, operating: Arc::new(Semaphore::new(1)) };
     let router = routes().iter().fold(Router::new(), |router, route| router.route(route.path, route.handler()));
@@ -173,7 +168,7 @@ async fn no_such_path(Extension(who): Extension<Who>, uri: Uri) -> Problem {
     let problem = Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}{guess}", quoted(path)));
     match near {
         Some(near) => problem.with("suggestion", near),
-        None => problem.with("expected", paths),
+        None => problem.with("see", "/api/v1/openapi.json"),
     }
 }
 

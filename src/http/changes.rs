@@ -123,7 +123,13 @@ impl Changes {
                 VecDeque::from([Arc::new(Told { number: known.number, kind: "snapshot", text })])
             }
         };
-        Listener { first, rest: self.out.subscribe(), changes: self.clone(), stopping: self.stopping.clone(), _place: place }
+        Listener {
+            first,
+            rest: self.out.subscribe(),
+            changes: self.clone(),
+            stopping: self.stopping.clone(),
+            _place: place,
+        }
     }
 
     fn number_of(&self, id: &str) -> Option<u64> {

@@ -88,7 +88,9 @@ mod tests {
         };
         assert_eq!(of("Bearer lbd_x").as_deref(), Some("lbd_x"));
         assert_eq!(of("bEARER  lbd_x ").as_deref(), Some("lbd_x"));
-        for bad in ["", "Bearer", "Bearer ", "Basic lbd_x", "Bearer a b", "lbd_x", &format!("Bearer {}", "x".repeat(129))] {
+        for bad in
+            ["", "Bearer", "Bearer ", "Basic lbd_x", "Bearer a b", "lbd_x", &format!("Bearer {}", "x".repeat(129))]
+        {
             assert_eq!(of(bad), None, "{bad}");
         }
         let twice = headers(&[(header::AUTHORIZATION, "Bearer a"), (header::AUTHORIZATION, "Bearer b")]);

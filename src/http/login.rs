@@ -99,7 +99,8 @@ pub async fn log_out(
     Extension(who): Extension<Who>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (By::Session(session), Credentials::Session(cookie)) = (&who.by, credentials::read(&headers, !came.local)) else {
+    let (By::Session(session), Credentials::Session(cookie)) = (&who.by, credentials::read(&headers, !came.local))
+    else {
         return Err(Problem::new(StatusCode::CONFLICT, "there is no session to be ended: nobody has logged in"));
     };
     lock(&app.access.sessions).end(cookie);

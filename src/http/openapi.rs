@@ -1,7 +1,7 @@
 //! The description of the interface, OpenAPI 3.1 (spec.openapis.org/oas/v3.1.1), made of the table of routes.
 
-use schemars::generate::{Contract, SchemaSettings};
 use schemars::SchemaGenerator;
+use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::route::{Body, Route};

@@ -124,9 +124,9 @@ impl From<ConfigError> for Problem {
             ConfigError::Changed(revision) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, text).with("revision", revision)
             }
-            ConfigError::Held(hold) => Self::new(StatusCode::CONFLICT, text)
-                .with("by", hold.by.name)
-                .with("left_seconds", hold.left.as_secs()),
+            ConfigError::Held(hold) => {
+                Self::new(StatusCode::CONFLICT, text).with("by", hold.by.name).with("left_seconds", hold.left.as_secs())
+            }
             ConfigError::NotHeld | ConfigError::NotConfirmed => Self::new(StatusCode::CONFLICT, text),
             ConfigError::NotArchived(number) => Self::new(StatusCode::NOT_FOUND, text).with("archive", number),
             ConfigError::Refused(refused) => refused.into(),

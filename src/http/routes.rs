@@ -68,7 +68,8 @@ fn of_everybody() -> Vec<Route> {
 }
 
 fn looks() -> Vec<Route> {
-    let name = || json!({ "type": "string", "minLength": 1, "maxLength": Name::LENGTH_MAX, "pattern": "^[A-Za-z0-9._-]+$" });
+    let name =
+        || json!({ "type": "string", "minLength": 1, "maxLength": Name::LENGTH_MAX, "pattern": "^[A-Za-z0-9._-]+$" });
     let words = |words: &[&str]| json!({ "type": "string", "enum": words });
     vec![
         get("/metrics", "metrics", "The state, as Prometheus reads it", api::metrics)
@@ -90,7 +91,11 @@ fn looks() -> Vec<Route> {
             .answers_text(changes::media_type()),
         get("/api/v1/connections", "connections", "Established connections, streamed", api::connections)
             .from_level(VIEWER)
-            .query("client", json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] }), "Of this client.")
+            .query(
+                "client",
+                json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] }),
+                "Of this client.",
+            )
             .query("virtual_server", name(), "To this virtual server.")
             .query("service", name(), "To services of this name.")
             .query("server", name(), "To this server.")
@@ -109,9 +114,8 @@ fn looks() -> Vec<Route> {
 
 /// Orders about a server in all its pools, and about one in a pool.
 fn servers() -> Vec<Route> {
-    let order = |route: Route| {
-        route.from_level(OPERATOR).answers::<OrderReport>().fails(404, NO_SUCH).fails(409, CONFLICT)
-    };
+    let order =
+        |route: Route| route.from_level(OPERATOR).answers::<OrderReport>().fails(404, NO_SUCH).fails(409, CONFLICT);
     let mut routes = vec![
         post("/api/v1/config/reload", "reload", "Read the configuration file again", api::reload)
             .from_level(OPERATOR)
@@ -130,20 +134,19 @@ fn servers() -> Vec<Route> {
                     removal($path, $remove),
                     takes::<Empty>(post(concat!($path, "/enable"), $enable, "New connections again", orders::enable)),
                     takes::<DrainOrder>(post(concat!($path, "/drain"), $drain, "No new connections", orders::drain)),
-                    takes::<DisableOrder>(post(concat!($path, "/disable"), $disable, "As if it had failed", orders::disable)),
+                    takes::<DisableOrder>(post(
+                        concat!($path, "/disable"),
+                        $disable,
+                        "As if it had failed",
+                        orders::disable,
+                    )),
                 ]
                 .map(order),
             );
         };
     }
     subject!("/api/v1/servers/{server}", "removeServer", "enableServer", "drainServer", "disableServer");
-    subject!(
-        "/api/v1/pools/{pool}/members/{server}",
-        "removeMember",
-        "enableMember",
-        "drainMember",
-        "disableMember"
-    );
+    subject!("/api/v1/pools/{pool}/members/{server}", "removeMember", "enableMember", "drainMember", "disableMember");
     routes
 }
 
@@ -160,13 +163,21 @@ fn removal(path: &'static str, id: &'static str) -> Route {
 }
 
 fn pair() -> Vec<Route> {
-    let order =
-        |route: Route| route.from_level(OPERATOR).answers::<Ordered>().fails(404, "There is no pair.").fails(409, CONFLICT);
+    let order = |route: Route| {
+        route.from_level(OPERATOR).answers::<Ordered>().fails(404, "There is no pair.").fails(409, CONFLICT)
+    };
     vec![
-        order(post("/api/v1/pair/handover", "handOver", "The other box shall own", orders::hand_over).may_take::<Empty>()),
         order(
-            put("/api/v1/pair/maintenance", "maintenance", "This box shall own nothing, or may again", orders::maintenance)
-                .takes::<MaintenanceOrder>(),
+            post("/api/v1/pair/handover", "handOver", "The other box shall own", orders::hand_over).may_take::<Empty>(),
+        ),
+        order(
+            put(
+                "/api/v1/pair/maintenance",
+                "maintenance",
+                "This box shall own nothing, or may again",
+                orders::maintenance,
+            )
+            .takes::<MaintenanceOrder>(),
         ),
         order(
             post("/api/v1/pair/config", "chooseConfig", "Which of two configurations counts", orders::choose_config)
@@ -196,7 +207,10 @@ fn configuration() -> Vec<Route> {
             .fails(412, "It was changed by somebody else meanwhile.")
             .fails(422, "It is refused; nothing has changed.")
             .fails(428, "The request does not say what it replaces."),
-        order(post("/api/v1/config/save", "save", "The file shall say what is in force", config::save).may_take::<Empty>()),
+        order(
+            post("/api/v1/config/save", "save", "The file shall say what is in force", config::save)
+                .may_take::<Empty>(),
+        ),
         order(
             post("/api/v1/config/hold", "hold", "It becomes what it is now, unless confirmed in time", config::hold)
                 .takes::<HoldOrder>(),
@@ -212,11 +226,16 @@ fn configuration() -> Vec<Route> {
         get("/api/v1/config/archive", "archive", "Configurations that were saved over", config::archive)
             .from_level(ADMIN)
             .answers::<Vec<Archived>>(),
-        get("/api/v1/config/archive/{which}", "archived", "One of them, or `startup`: what the file says", config::archived)
-            .from_level(ADMIN)
-            .answers_text(YAML)
-            .fails(404, NO_SUCH)
-            .fails(422, "The file has errors."),
+        get(
+            "/api/v1/config/archive/{which}",
+            "archived",
+            "One of them, or `startup`: what the file says",
+            config::archived,
+        )
+        .from_level(ADMIN)
+        .answers_text(YAML)
+        .fails(404, NO_SUCH)
+        .fails(422, "The file has errors."),
         post("/api/v1/tokens/{token}", "generateToken", "A new token, told this once", tokens::generate)
             .from_level(ADMIN)
             .may_take::<TokenOrder>()
@@ -237,7 +256,11 @@ fn people() -> Vec<Route> {
             .fails(404, NO_SUCH),
         get("/api/v1/log", "log", "The last that the daemon has written down", people::log)
             .from_level(ADMIN)
-            .query("limit", json!({ "type": "integer", "minimum": 1, "maximum": people::LINES_MAX }), "At most so many.")
+            .query(
+                "limit",
+                json!({ "type": "integer", "minimum": 1, "maximum": people::LINES_MAX }),
+                "At most so many.",
+            )
             .answers::<people::Log>(),
         get("/api/v1/ssh", "ssh", "The SSH listener", people::ssh).from_level(ADMIN).answers::<people::SshReport>(),
     ]

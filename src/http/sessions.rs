@@ -39,7 +39,9 @@ impl Sessions {
         let (cookie, csrf) = (token::random()?, token::random()?);
         self.expire(now);
         while self.0.len() >= SESSIONS_MAX {
-            let Some(oldest) = self.0.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key) else { break };
+            let Some(oldest) = self.0.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key) else {
+                break;
+            };
             self.0.remove(&oldest);
         }
         let session = Session {
@@ -99,7 +101,8 @@ mod tests {
     fn there_are_never_more_than_64() {
         let mut sessions = Sessions::default();
         let begun = Instant::now();
-        let mut open = |second| sessions.open("admin", &User::default(), begun + Duration::from_secs(second)).unwrap().0;
+        let mut open =
+            |second| sessions.open("admin", &User::default(), begun + Duration::from_secs(second)).unwrap().0;
         let first = open(0);
         let second = open(1);
         (2..65).for_each(|second| drop(open(second)));

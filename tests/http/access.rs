@@ -73,10 +73,15 @@ async fn where_a_token_is_required_each_level_may_what_it_may_and_no_more() {
     let (entries, texts) = tokens();
     let http = Http { require_token: true, tokens: entries, ..local() };
     let server = start_at(Fake::default(), quick(), http).await;
-    let asked = [("GET", "/metrics", 0), ("GET", "/api/v1/state", 1), ("POST", DRAIN, 7), ("PUT", "/api/v1/config", 15)];
+    let asked =
+        [("GET", "/metrics", 0), ("GET", "/api/v1/state", 1), ("POST", DRAIN, 7), ("PUT", "/api/v1/config", 15)];
     for (method, path, needed) in asked {
         let answer = with(server.address, method, path, "", "").await;
-        assert_eq!((answer.status, answer.headers["www-authenticate"].as_str()), (401, "Bearer realm=\"lbd\""), "{path}");
+        assert_eq!(
+            (answer.status, answer.headers["www-authenticate"].as_str()),
+            (401, "Bearer realm=\"lbd\""),
+            "{path}"
+        );
         for (level, text) in &texts {
             let answer = with(server.address, method, path, &bearer(text), "").await;
             if *level < needed {
@@ -133,7 +138,11 @@ async fn whoever_tries_tokens_is_blocked_and_a_configuration_that_changes_acts_a
     }
     let answer = with(server.address, "GET", "/api/v1/state", &bearer(&texts[&15]), "").await;
     assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (429, "300"));
-    assert_eq!(with(server.address, "GET", "/api/v1/state", "", "").await.status, 200, "who tries nothing is not blocked");
+    assert_eq!(
+        with(server.address, "GET", "/api/v1/state", "", "").await.status,
+        200,
+        "who tries nothing is not blocked"
+    );
 }
 
 async fn with_users() -> Server {
@@ -188,8 +197,11 @@ async fn a_browser_logs_in_orders_by_its_own_page_alone_and_logs_out() {
 async fn a_session_is_over_when_its_user_is_another_one_and_a_viewer_only_looks() {
     let server = with_users().await;
     let (_, cookie, report) = log_in(server.address, "eve", "herring").await;
-    let headers =
-        format!("Cookie: {}\r\nX-CSRF-Token: {}\r\n", cookie.split(';').next().unwrap(), report["csrf"].as_str().unwrap());
+    let headers = format!(
+        "Cookie: {}\r\nX-CSRF-Token: {}\r\n",
+        cookie.split(';').next().unwrap(),
+        report["csrf"].as_str().unwrap()
+    );
     assert_eq!(with(server.address, "GET", "/api/v1/state", &headers, "").await.status, 200);
     assert_eq!(with(server.address, "POST", DRAIN, &headers, "").await.status, 403, "as at the command line");
     server.fake.configuration.lock().unwrap().running.config.users.get_mut(&name("eve")).unwrap().level = 1;
@@ -311,7 +323,10 @@ async fn over_tls_a_sessions_cookie_is_for_tls_alone() {
     let text = request("POST", "/api/v1/login", "Origin: https://localhost\r\n", body);
     let answer = over_tls(port_of_outside(&server), &files.1, &[&version::TLS13], &text).await.unwrap();
     let cookie = &answer.headers["set-cookie"];
-    assert!(answer.status == 200 && cookie.starts_with("__Host-lbd-session=") && cookie.contains("; Secure"), "{cookie}");
+    assert!(
+        answer.status == 200 && cookie.starts_with("__Host-lbd-session=") && cookie.contains("; Secure"),
+        "{cookie}"
+    );
     let foreign = request("POST", "/api/v1/login", "Origin: http://localhost\r\n", body);
     let answer = over_tls(port_of_outside(&server), &files.1, &[&version::TLS13], &foreign).await.unwrap();
     assert_eq!(answer.status, 403);

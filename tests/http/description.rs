@@ -1,10 +1,16 @@
 //! The description of the interface, held against what is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lbd::http::description;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::support::client::{Answer, parse};
 use crate::support::{Fake, ask, get, start};
 
 const METHODS: [&str; 7] = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"];
@@ -17,7 +23,31 @@ fn operations() -> BTreeMap<String, BTreeMap<String, Value>> {
 }
 
 fn example(path: &str) -> String {
-    path.replace("{server}", "pc2").replace("{pool}", "mx").replace("{number}", "99").replace("{token}", "t").replace("{which}", "9")
+    path.replace("{server}", "pc2")
+        .replace("{pool}", "mx")
+        .replace("{number}", "99")
+        .replace("{token}", "t")
+        .replace("{which}", "9")
+}
+
+type Asked = BoxFuture<'static, Answer>;
+
+fn whole(address: SocketAddr, method: &'static str, path: String) -> Asked {
+    async move { ask(address, method, &path, None).await }.boxed()
+}
+
+fn begin(address: SocketAddr, method: &'static str, path: String) -> Asked {
+    async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        head.extend_from_slice(b"0\r\n\r\n");
+        parse(&head).unwrap()
+    }
+    .boxed()
 }
 
 #[tokio::test]
@@ -27,7 +57,9 @@ async fn each_described_operation_is_answered_and_no_other_one_is() {
     assert!(operations.len() > 15, "{operations:?}");
     for (path, described) in &operations {
         for method in METHODS {
-            let answer = ask(server.address, method, &example(path), None).await;
+            // Events have no end: what comes before them is enough.
+            let ask = if (method, path.as_str()) == ("GET", "/api/v1/changes") { begin } else { whole };
+            let answer = ask(server.address, method, example(path)).await;
             let is_refused = answer.status == 405;
             assert_eq!(!described.contains_key(method), is_refused, "{method} {path}: {answer:?}");
             assert!(!answer.text().contains("there is nothing at"), "{method} {path}: {answer:?}");

@@ -272,7 +272,7 @@ async fn an_order_that_is_not_understood_is_refused_and_changes_nothing() {
     for (query, word) in [
         ("force=yes", "true or false"),
         ("forse=true", "there is `force`"),
-        ("force=true&force=true", "force=true"),
+        ("force=true&force=true", "given twice"),
         ("force", "true or false"),
     ] {
         let answer = ask(server.address, "DELETE", &format!("/api/v1/servers/pc2?{query}"), None).await;

@@ -8,15 +8,16 @@ use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
 use super::places::Places;
 use super::raw::{
-    RawCheck, RawConfig, RawHttp, RawHttpTls, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPair, RawPath, RawPersistence,
-    RawPool, RawServer, RawService, RawSourceNat, RawSsh, RawTimeouts, RawToken, RawUdp, RawUser, RawVirtualServer,
+    RawCheck, RawConfig, RawHttp, RawHttpTls, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPair,
+    RawPath, RawPersistence, RawPool, RawServer, RawService, RawSourceNat, RawSsh, RawTimeouts, RawToken, RawUdp,
+    RawUser, RawVirtualServer,
 };
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
-    Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Link, Member, Migrate, Name, Persistence, Pool, Ports, Protocol,
-    Server, Service, SourceNat, Ssh, Timeouts, Token, UdpLife, User, VirtualServer,
+    Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Link, Member, Migrate, Name, Persistence, Pool, Ports,
+    Protocol, Server, Service, SourceNat, Ssh, Timeouts, Token, UdpLife, User, VirtualServer,
 };
 
 /// What the reading brought besides the `Config`.

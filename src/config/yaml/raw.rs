@@ -12,9 +12,9 @@ use serde_yaml::Spanned;
 use super::choice::{CheckWord, TlsWord, TransportWord, UdpLifeKind};
 use super::leaf::{Given, Leaf, Named, Placed, Several};
 use super::notation::{
-    Address4Text, Address6Text, AddressText, ArgumentText, BannerText, DateText, FileText, InterfaceText, LineText, ListenText,
-    MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText, SecretText,
-    SshKeyText, StatusText, Time, TokenHashText, YesNo,
+    Address4Text, Address6Text, AddressText, ArgumentText, BannerText, DateText, FileText, InterfaceText, LineText,
+    ListenText, MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText,
+    SecretText, SshKeyText, StatusText, Time, TokenHashText, YesNo,
 };
 use crate::config::{Aim, BelowMin, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode, limits as l};
 

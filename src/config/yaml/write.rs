@@ -7,8 +7,8 @@ use super::choice::{Choice, UdpLifeKind};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::time;
 use crate::config::{
-    BelowMin, Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Member, Migrate, Name, OnFailure, Persistence, Pool,
-    Server, Service, SourceNat, Ssh, Timeouts, Token, UdpLife, User, VirtualServer, XdpMode,
+    BelowMin, Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Member, Migrate, Name, OnFailure,
+    Persistence, Pool, Server, Service, SourceNat, Ssh, Timeouts, Token, UdpLife, User, VirtualServer, XdpMode,
 };
 
 /// The whole configuration, without what is left at its default.
