@@ -34,6 +34,8 @@ mod flood;
 mod kernel;
 #[path = "life/layout.rs"]
 mod layout;
+#[path = "life/looking.rs"]
+mod looking;
 #[path = "life/machine.rs"]
 mod machine;
 #[path = "life/maintenance.rs"]

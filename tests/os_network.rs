@@ -456,11 +456,11 @@ fn what_a_driver_drops_is_counted() {
     inside_async(&site.balancer, || async {
         let (network, handle) = follow(Options::default()).await;
         let port = index(&network, "p1");
-        let before = handle.drops(port).await.unwrap();
+        let before = handle.counts(port).await.unwrap();
         // The far end takes no frame longer than its MTU: the driver drops it.
         site.server_ip("link set eth0 mtu 1280");
         FrameSender::open().unwrap().send(port, &[2; 1_400]).unwrap_err();
-        assert_eq!(handle.drops(port).await.unwrap().sent, before.sent + 1);
+        assert_eq!(handle.counts(port).await.unwrap().sent.dropped, before.sent.dropped + 1);
     });
 }
 

@@ -10,6 +10,7 @@ mod packets {
     mod answers;
     mod counts;
     mod dsr;
+    mod explain;
     mod fragments;
     mod ftp;
     mod full_nat;

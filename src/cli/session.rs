@@ -33,7 +33,7 @@ use super::redact::redact;
 use super::table::age;
 use crate::access::auth::{Authenticator, DENIED_AFTER, Local};
 use crate::access::next_editor;
-use crate::core::control::{Control, Editor as By, State};
+use crate::core::control::{Control, Door, Editor as By, State};
 
 /// A session in which nothing is typed for so long ends, unless its transport says otherwise.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -435,7 +435,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             (Run::Show(text, _), Some(state)) => {
                 text(state, &call.args, if filter.is_some() { 0 } else { self.width() })
             }
-            (Run::Do(act), _) => tokio::select! {
+            (Run::Do(act) | Run::Ask(act), _) => tokio::select! {
                 result = act(call) => result,
                 () = self.keys.interrupted() => {
                     Err(Refusal("interrupted: what was ordered may be done all the same".into()))
@@ -537,7 +537,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let Some(password) = typed else { return Ok(false) };
         let auth = self.auth.clone();
         let may = auth.enable(&self.who.user, &password).await;
-        if !may {
+        if may {
+            self.control.logins().accepted(Door::Enable);
+        } else {
+            self.control.logins().refused(Door::Enable);
             tokio::time::sleep(DENIED_AFTER).await;
         }
         Ok(may)

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::check::{Change, Outcome, State, TargetHealth, Verdict};
 use super::forwarding::Family;
 use super::moment::Moment;
+use super::tally::Tally;
 use crate::config::resolve::{is_probed, probe_port};
 use crate::config::{Aim, Check, CheckKind, Config, Member, Mode, Name, Pool, Probe, Server, Service, VirtualServer};
 
@@ -187,6 +188,8 @@ pub struct MemberHealth {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     targets: BTreeMap<Target, TargetHealth>,
+    /// By the protocol of the probe.
+    tallies: BTreeMap<&'static str, Tally>,
 }
 
 impl Health {
@@ -228,6 +231,9 @@ impl Health {
     ) -> Option<(&TargetHealth, Option<Change>)> {
         let health = self.targets.get_mut(target)?;
         let change = health.record(outcome, &target.pace, now);
+        if let Some((_, outcome)) = health.last() {
+            self.tallies.entry(target.question.probe.name()).or_default().add(outcome);
+        }
         Some((health, change))
     }
 
@@ -281,6 +287,11 @@ impl Health {
 
     pub fn iter(&self) -> impl Iterator<Item = (&Target, &TargetHealth)> {
         self.targets.iter()
+    }
+
+    /// What all probes have come to, by their protocol.
+    pub fn tallies(&self) -> &BTreeMap<&'static str, Tally> {
+        &self.tallies
     }
 
     /// Every target has answered or failed once. Until then a daemon that adopts a running data plane

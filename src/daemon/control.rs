@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,15 +11,20 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::appliance::Appliance;
+use super::capture::Captures;
 use super::drains::Course;
+use super::explain::Explain;
+use super::history::History;
 use super::lock;
-use super::losses::Losses;
 use super::pair::Access;
+use super::port_counts::PortCounts;
+use super::promptness::Promptness;
 use super::state;
 use crate::config::{Config, Protocol};
 use crate::core::control::{
-    CHUNK_ROWS_MAX, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control, Editor, Filter, InForce,
-    OperationError, Order, OrderReport, PairOrder, ReloadError, ReloadReport, Saved, State, Which,
+    CHUNK_ROWS_MAX, CaptureOrder, CapturePiece, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control,
+    Editor, Explanation, Filter, HistoryState, InForce, Logins, OperationError, Order, OrderReport, PacketQuestion,
+    PairOrder, ReloadError, ReloadReport, Saved, State, TopOrder, TopRow, Which,
 };
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
@@ -31,14 +37,24 @@ const RESET_LOOK: Duration = Duration::from_millis(20);
 /// Chunks of connections on their way to a face.
 const CHUNKS: usize = 2;
 
+/// What tasks of the daemon see and count, for the state.
+pub struct Observed {
+    pub port_counts: watch::Receiver<PortCounts>,
+    pub promptness: Arc<Promptness>,
+    pub history: Arc<Mutex<History>>,
+}
+
 pub struct ApplianceControl {
     appliance: Arc<Mutex<Appliance>>,
     dataplane: Arc<Mutex<DataPlane>>,
-    losses: watch::Receiver<Losses>,
+    observed: Observed,
+    logins: Logins,
     /// Wakes the loop when an operation has changed an input of the plan.
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
     pair: Option<Access>,
+    explain: Arc<Explain>,
+    captures: Arc<Captures>,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -53,11 +69,23 @@ impl ApplianceControl {
     pub fn new(
         appliance: Arc<Mutex<Appliance>>,
         dataplane: Arc<Mutex<DataPlane>>,
-        losses: watch::Receiver<Losses>,
+        observed: Observed,
         kick: mpsc::Sender<()>,
         pair: Option<Access>,
+        state_dir: &Path,
     ) -> Self {
-        Self { appliance, dataplane, losses, kick, pair }
+        let explain = Arc::new(Explain::new(appliance.clone(), dataplane.clone()));
+        let captures = Captures::new(appliance.clone(), dataplane.clone(), state_dir.join("captures"));
+        Self {
+            appliance,
+            dataplane,
+            observed,
+            logins: Logins::default(),
+            kick,
+            pair,
+            explain,
+            captures: Arc::new(captures),
+        }
     }
 }
 
@@ -65,15 +93,24 @@ impl Control for ApplianceControl {
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>> {
         async {
             // A copy: the sender must not wait until the state is made.
-            let losses = self.losses.borrow().clone();
+            let counts = self.observed.port_counts.borrow().clone();
             tokio::task::block_in_place(|| {
                 let appliance = lock(&self.appliance);
                 let dataplane = lock(&self.dataplane);
                 let pair = self.pair.as_ref().and_then(|pair| pair.state(&appliance));
-                state::compose(&appliance, &dataplane, &losses, pair).map(Arc::new).map_err(failed)
+                let of_daemon = state::OfDaemon { promptness: &self.observed.promptness, logins: &self.logins };
+                state::compose(&appliance, &dataplane, &counts, of_daemon, pair).map(Arc::new).map_err(failed)
             })
         }
         .boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
+        async { Ok(lock(&self.observed.history).state()) }.boxed()
+    }
+
+    fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
@@ -148,6 +185,33 @@ impl Control for ApplianceControl {
             pair.order(order)
         }
         .boxed()
+    }
+
+    fn explain(&self, question: PacketQuestion) -> BoxFuture<'_, Result<Explanation, OperationError>> {
+        let explain = self.explain.clone();
+        async move { tokio::task::spawn_blocking(move || explain.answer(&question)).await.map_err(failed)? }.boxed()
+    }
+
+    fn capture(
+        &self,
+        by: Editor,
+        order: CaptureOrder,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<CapturePiece>, OperationError>> {
+        let (out, pieces) = mpsc::channel(CHUNKS);
+        let captures = self.captures.clone();
+        // Ends by itself when the reader has gone.
+        tokio::task::spawn_blocking(move || captures.capture(&by, &order, &out));
+        async { Ok(pieces) }.boxed()
+    }
+
+    fn top(&self, by: Editor, order: TopOrder) -> BoxFuture<'_, Result<Vec<TopRow>, OperationError>> {
+        let (out, rows) = tokio::sync::oneshot::channel();
+        let captures = self.captures.clone();
+        tokio::task::spawn_blocking(move || {
+            let top = captures.top(&by, &order, || !out.is_closed());
+            let _ = out.send(top);
+        });
+        async { rows.await.map_err(failed)? }.boxed()
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>> {

@@ -13,16 +13,20 @@
 
 mod appliance;
 mod archive;
+mod capture;
 mod configfile;
 mod control;
 mod drains;
 mod dsr;
 mod editing;
+mod explain;
+mod history;
 mod housekeeping;
 mod kernel;
-mod losses;
 mod pair;
+mod port_counts;
 mod port_gates;
+mod promptness;
 mod state;
 mod store;
 mod switch;
@@ -52,10 +56,12 @@ use crate::os::netlink::ProbeRoute;
 use crate::os::vip_watch::VipWatch;
 use crate::os::{clock, netlink};
 use appliance::Appliance;
-use control::ApplianceControl;
+use control::{ApplianceControl, Observed};
+use history::History;
 use kernel::KernelSide;
-use losses::Losses;
 use pair::{News, Pair};
+use port_counts::PortCounts;
+use promptness::Promptness;
 use store::Store;
 use switch::Switch;
 
@@ -139,14 +145,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut pair = Pair::start(&appliance, &dataplane, gates, &options.state_dir)?;
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
-    let (losses_out, losses) = watch::channel(Losses::default());
-    let reader = kernel.spawn(losses::keep(appliance.clone(), os.clone(), losses_out));
+    let (counts_out, port_counts) = watch::channel(PortCounts::default());
+    let reader = kernel.spawn(port_counts::keep(appliance.clone(), os.clone(), counts_out));
+    let promptness = Arc::new(Promptness::default());
+    let measuring = tokio::spawn(promptness::measure(promptness.clone()));
+    let history = Arc::new(Mutex::new(History::default()));
+    let historian = tokio::spawn(history::keep(history.clone(), appliance.clone(), dataplane.clone()));
     let control = Arc::new(ApplianceControl::new(
         appliance.clone(),
         dataplane.clone(),
-        losses,
+        Observed { port_counts, promptness: promptness.clone(), history: history.clone() },
         kick_in,
         pair.as_ref().map(Pair::access),
+        &options.state_dir,
     ));
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
     // Nobody's mail waits for a key that cannot be read: the console is the way in.
@@ -216,6 +227,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(wake) => {}
         }
+        let begun = clock::now();
         if let Some(pair) = &mut pair {
             pair.tell_links(&lock(&appliance));
         }
@@ -228,12 +240,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         if let Some(pair) = &mut pair {
             pair.follow(&mut lock(&appliance));
         }
+        promptness.turned(clock::now().since(begun));
     }
     if let Some(pair) = &mut pair {
         pair.leave().await;
     }
     info!("stopping; the data plane goes on (`lbd stop` ends it)");
     reader.abort();
+    measuring.abort();
+    historian.abort();
     learner.abort();
     prober.abort();
     switcher.abort();

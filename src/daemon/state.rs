@@ -1,5 +1,8 @@
 //! Composes what faces show, from plan, health and the data plane's counters.
 
+mod own;
+mod pools;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -7,11 +10,12 @@ use std::time::{Duration, SystemTime};
 use super::appliance::Appliance;
 use super::control::unix;
 use super::drains;
-use super::losses::Losses;
-use crate::config::{Check, CheckKind, Config, Member, Mode, Name, Pool, Service};
+use super::port_counts::PortCounts;
+use super::promptness::Promptness;
+use crate::config::{Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::state::*;
-use crate::core::control::{PairState, State};
+use crate::core::control::{Logins, PairState, State};
 use crate::core::forwarding::{DestKey, ServiceKey};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{next_in_doubt, next_probe};
@@ -20,6 +24,7 @@ use crate::core::vip_claims;
 use crate::dataplane::reasons::REASONS;
 use crate::dataplane::{ConnectionCounts, DataPlane, DataPlaneError, Traffic as Counted};
 use crate::os::clock;
+use crate::os::netlink::Direction;
 
 /// A table fuller than this is told in the warnings, per cent.
 const TABLE_ALARM_PERCENT: u64 = 80;
@@ -28,16 +33,27 @@ const TABLE_ALARM_PERCENT: u64 = 80;
 struct Scene<'a> {
     appliance: &'a Appliance,
     connections: BTreeMap<DestKey, ConnectionCounts>,
+    /// Of each service, those that have left its pool and still have connections included.
+    by_service: BTreeMap<ServiceKey, Connections>,
     traffic: BTreeMap<DestKey, Counted>,
+}
+
+/// What the daemon keeps about itself.
+pub struct OfDaemon<'a> {
+    pub promptness: &'a Promptness,
+    pub logins: &'a Logins,
 }
 
 pub fn compose(
     appliance: &Appliance,
     dataplane: &DataPlane,
-    losses: &Losses,
+    counts: &PortCounts,
+    of_daemon: OfDaemon<'_>,
     pair: Option<PairState>,
 ) -> Result<State, DataPlaneError> {
-    let scene = Scene { appliance, connections: dataplane.connections(), traffic: dataplane.traffic()? };
+    let connections = dataplane.connections();
+    let by_service = by_service(&connections);
+    let scene = Scene { appliance, connections, by_service, traffic: dataplane.traffic()? };
     let table = table(dataplane, &scene)?;
     let mut warnings: Vec<String> = appliance.alarms.values().cloned().collect();
     if !appliance.begun {
@@ -68,7 +84,7 @@ pub fn compose(
         uptime_seconds: appliance.started.elapsed().map_or(0, |d| d.as_secs()),
         adopted: dataplane.adopted(),
         services: scene.services(),
-        pools: config.pools.iter().map(|(name, pool)| pool_state(config, name, pool)).collect(),
+        pools: pools::states(appliance),
         servers: config
             .servers
             .iter()
@@ -83,7 +99,7 @@ pub fn compose(
             })
             .collect(),
         orders: drains::states(appliance, &scene.connections),
-        interfaces: interfaces(appliance, dataplane, losses),
+        interfaces: interfaces(appliance, dataplane, counts),
         table,
         packets: REASONS
             .iter()
@@ -95,33 +111,13 @@ pub fn compose(
                 count,
             })
             .collect(),
+        probes: appliance.health.tallies().iter().map(|(protocol, tally)| own::probe_tally(protocol, tally)).collect(),
+        daemon: own::daemon_state(of_daemon.promptness),
+        clock: own::clock_state(),
+        logins: of_daemon.logins.state(),
         pair,
         warnings,
     })
-}
-
-fn pool_state(config: &Config, name: &Name, pool: &Pool) -> PoolState {
-    let users = config.virtual_servers.iter().flat_map(|(virtual_server, v)| {
-        let uses = |pool: &Name| behind(config, pool).any(|(behind, _)| behind == name);
-        let services = v.services.iter().filter(move |(_, service)| uses(&service.pool));
-        services.map(move |(service, _)| format!("{virtual_server}/{service}"))
-    });
-    let check = &pool.check;
-    let Check { interval, timeout, rise, fall, .. } = check;
-    let pace = format!("every {interval:?}, time-out {timeout:?}, rise {rise}, fall {fall}");
-    let check = match &check.kind {
-        CheckKind::None => "not probed".to_owned(),
-        CheckKind::Auto => format!("tcp {pace}"),
-        CheckKind::Probe(probe) => format!("{} {pace}", probe.name()),
-    };
-    PoolState {
-        name: name.to_string(),
-        scheduler: pool.scheduler,
-        slow_start_seconds: pool.slow_start.as_secs(),
-        check,
-        members: pool.members.iter().map(|member| member.server.to_string()).collect(),
-        services: users.collect(),
-    }
 }
 
 fn table(dataplane: &DataPlane, scene: &Scene<'_>) -> Result<TableState, DataPlaneError> {
@@ -136,14 +132,17 @@ fn table(dataplane: &DataPlane, scene: &Scene<'_>) -> Result<TableState, DataPla
             removed: sweeps.removed,
             last_duration_seconds: (sweeps.completed > 0).then_some(sweeps.last_duration.as_secs_f64()),
         },
+        reset: sweeps.reset,
     })
 }
 
-fn interfaces(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) -> Vec<InterfaceState> {
+fn interfaces(appliance: &Appliance, dataplane: &DataPlane, counts: &PortCounts) -> Vec<InterfaceState> {
     let ports = &appliance.plan.state.ports;
+    let of = |index| counts.by_port.get(index).copied().unwrap_or_default();
     ports
         .iter()
         .map(|(index, port)| InterfaceState {
+            index: *index,
             name: appliance.network.links.get(index).map_or_else(|| index.to_string(), |link| link.name.clone()),
             mac: port.mac,
             xdp: match dataplane.native(*index) {
@@ -152,20 +151,32 @@ fn interfaces(appliance: &Appliance, dataplane: &DataPlane, losses: &Losses) -> 
                 None => XdpAttachment::None,
             },
             forwarding: port.forwarding,
-            lost_after_redirect: losses.by_port.get(index).copied().unwrap_or(0),
-            lost_read_seconds_ago: losses.read.map(|read| clock::now().since(read).as_secs_f64()),
+            lost_after_redirect: of(index).lost,
+            received: port_traffic(of(index).link.received),
+            sent: port_traffic(of(index).link.sent),
+            counted_seconds_ago: counts.read.map(|read| clock::now().since(read).as_secs_f64()),
         })
         .collect()
 }
 
-/// The pools that a service with this pool may send its clients to: itself, the one behind it, and the one that
-/// clients migrate to.
-fn behind<'a>(config: &'a Config, pool: &'a Name) -> impl Iterator<Item = (&'a Name, &'a Pool)> {
-    let own = config.pools.get(pool);
-    let backup = own.and_then(|own| own.backup_pool.as_ref());
-    let new = own.and_then(|own| Some(&own.migrate.as_ref()?.to));
-    let names = std::iter::once(pool).chain(backup).chain(new);
-    names.filter_map(|name| config.pools.get_key_value(name))
+fn port_traffic(counted: Direction) -> PortTraffic {
+    let Direction { packets, bytes, errors, dropped } = counted;
+    PortTraffic { packets, bytes, errors, dropped }
+}
+
+fn by_service(connections: &BTreeMap<DestKey, ConnectionCounts>) -> BTreeMap<ServiceKey, Connections> {
+    let mut sums: BTreeMap<ServiceKey, Connections> = BTreeMap::new();
+    for (dest, counts) in connections {
+        // Once for each service, and not for each of its members.
+        let sum = match sums.get_mut(&dest.service) {
+            Some(sum) => sum,
+            None => sums.entry(dest.service.clone()).or_default(),
+        };
+        sum.active += counts.active;
+        sum.pending += counts.pending;
+        sum.total += counts.total;
+    }
+    sums
 }
 
 impl Scene<'_> {
@@ -190,24 +201,14 @@ impl Scene<'_> {
                 mode: service.mode,
                 scheduler: planned.scheduler,
                 pool: service.pool.to_string(),
-                connections: self.sum(key),
-                members: behind(&self.appliance.config, &service.pool)
+                connections: self.by_service.get(key).copied().unwrap_or_default(),
+                members: pools::behind(&self.appliance.config, &service.pool)
                     .flat_map(|(name, pool)| pool.members.iter().map(move |member| (name, pool, member)))
                     .map(|(name, pool, member)| self.member(key, service, (name, pool), member))
                     .collect(),
             });
         }
         services
-    }
-
-    /// Those that have left the pool and still have connections included.
-    fn sum(&self, key: &ServiceKey) -> Connections {
-        let members = self.connections.iter().filter(|(dest, _)| dest.service == *key);
-        members.fold(Connections::default(), |sum, (_, c)| Connections {
-            active: sum.active + c.active,
-            pending: sum.pending + c.pending,
-            total: sum.total + c.total,
-        })
     }
 
     fn member(
@@ -274,6 +275,7 @@ fn check_state(target: &Target, health: &TargetHealth, now: Moment) -> CheckStat
     let begun = Moment(ended.0.saturating_sub(last.map_or(Duration::ZERO, |(_, outcome)| outcome.took)));
     let next = if health.in_doubt() { next_in_doubt(target, begun, ended) } else { next_probe(target, ended) };
     let recent = health.recent();
+    let certificate_ends_at = last.and_then(|(_, outcome)| outcome.certificate_ends);
     CheckState {
         question: target.question.to_string(),
         state: health.state(),
@@ -290,7 +292,8 @@ fn check_state(target: &Target, health: &TargetHealth, now: Moment) -> CheckStat
             p90_seconds: recent.percentile(0.9).map_or(0.0, seconds),
             p99_seconds: recent.percentile(0.99).map_or(0.0, seconds),
         }),
-        certificate_days: last.and_then(|(_, outcome)| outcome.certificate_ends).map(days_until),
+        certificate_days: certificate_ends_at.map(days_until),
+        certificate_ends_at,
         successes: health.successes(),
         failures: health.failures().values().sum(),
         failures_by_kind: health.failures().iter().map(|(kind, count)| (kind.word().to_owned(), *count)).collect(),

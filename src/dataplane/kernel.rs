@@ -78,6 +78,12 @@ impl<K: Raw, V: Raw> Table<K, V> {
         Ok(values.unwrap_or_default().iter().filter_map(|bytes| V::from_bytes(bytes)).collect())
     }
 
+    /// All entries of a per-CPU hash. Entries that come or go meanwhile may be missed.
+    pub fn entries_per_cpu(&self) -> Result<Vec<(K, Vec<V>)>, DataPlaneError> {
+        let keys = self.map.keys().filter_map(|key| K::from_bytes(&key));
+        keys.map(|key| Ok((key, self.get_per_cpu(&key)?))).collect()
+    }
+
     /// Zeroes the values of all CPUs, of a per-CPU map.
     pub fn clear_per_cpu(&self, key: &K) -> Result<(), DataPlaneError> {
         let cpus = libbpf_rs::num_possible_cpus().map_err(|e| self.error("write to", e))?;
@@ -272,6 +278,15 @@ impl RingReader {
 
     /// Hands over at most `max` records, those too short for the type left out; how many were taken.
     pub fn consume<V: Raw>(&mut self, max: usize, mut each: impl FnMut(&V)) -> usize {
+        self.consume_bytes(max, |bytes| {
+            if let Some(value) = V::from_bytes(bytes) {
+                each(&value);
+            }
+        })
+    }
+
+    /// The same of records of any length.
+    pub fn consume_bytes(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
         use std::sync::atomic::{AtomicU32, Ordering};
         // SAFETY: the first word of a mapped page, which the kernel and this reader use as an atomic.
         let (position, end) =
@@ -294,9 +309,7 @@ impl RingReader {
                 // SAFETY: the record is complete and not written any more until the reader's position passes it;
                 // it lies within the data or its second mapping.
                 let bytes = unsafe { std::slice::from_raw_parts(record.add(Self::HEADER as usize), length as usize) };
-                if let Some(value) = V::from_bytes(bytes) {
-                    each(&value);
-                }
+                each(bytes);
             }
             at += (u64::from(length) + Self::HEADER).next_multiple_of(8);
             position.store(at, Ordering::Release);

@@ -17,7 +17,7 @@ mod constants {
 
 pub use constants::*;
 pub use generated::types::*;
-pub use generated::{LbdSkelBuilder, OpenLbdMaps};
+pub use generated::{LbdSkel, LbdSkelBuilder, OpenLbdMaps};
 
 /// A type that the kernel copies in and out of maps as bytes.
 ///
@@ -48,7 +48,8 @@ macro_rules! raw {
 }
 raw!(u32, u64, addr, addr_info, port, service_key, service, dest, conns, traffic, flow_key, flow, rflow, persist_key);
 raw!(persist, member_key, active_key, migrant_key, snat, prefix_key, control, seen_mac, work, name_key, embryo, frag);
-raw!(probe_place, ownership, question, l2, sync_entry, sync_lost, restore);
+raw!(probe_place, ownership, question, l2, sync_entry, sync_lost, restore, fate);
+raw!(tap_filter, tap_head, talker_key, talker);
 
 // SAFETY: 128 bytes of text.
 unsafe impl Raw for NameText {}

@@ -22,6 +22,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::DataPlaneError;
 use super::kernel::{self, SharedArray, Table};
 use super::layout::*;
+use super::variant::{OF_VARIANTS, SharedMaps};
 use crate::config::{Limits, XdpMode};
 use crate::core::network::IfIndex;
 
@@ -82,6 +83,8 @@ pub struct Loaded {
     pub restore: OwnedFd,
     pub probe: OwnedFd,
     pub endless: OwnedFd,
+    /// For variants of the program.
+    pub shared: SharedMaps,
     /// The data plane with another layout that serves until our tables are filled.
     pub earlier: Option<Arc<Earlier>>,
     /// The state of an earlier daemon was taken over.
@@ -179,6 +182,11 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
     ] {
         map.set_max_entries(entries).map_err(load_error)?;
     }
+    for mut map in open.open_object_mut().maps_mut() {
+        if OF_VARIANTS.contains(&&*map.name().to_string_lossy()) {
+            map.set_autocreate(false).map_err(load_error)?;
+        }
+    }
     if let (true, Some(dir)) = (adopted, dir) {
         for map in pinned_maps(&mut open.maps) {
             let path = dir.join(map.name());
@@ -262,7 +270,8 @@ pub fn load(limits: &Limits, dir: Option<&Path>) -> Result<Loaded, DataPlaneErro
         // Whoever listened to the events has died with its ring.
         word.fetch_and(!pair(0, u32::MAX), Ordering::AcqRel);
     }
-    Ok(Loaded { maps, xdp, reap, sweep_embryos, restore, probe, endless, earlier, adopted, notes })
+    let shared = SharedMaps::of(skel.object()).map_err(load_error)?;
+    Ok(Loaded { maps, shared, xdp, reap, sweep_embryos, restore, probe, endless, earlier, adopted, notes })
 }
 
 /// First contents of `control`: no lease yet, so that nothing is answered before the tables are filled.
@@ -306,6 +315,7 @@ fn is_pinned(name: &str) -> bool {
     !(name.starts_with('.')
         || name.contains(".rodata")
         || name.contains(".bss")
+        || OF_VARIANTS.contains(&name)
         || matches!(name, "packet" | "scratch" | "probe_places" | "sync_events" | "sync_lost" | "restore_entries"))
 }
 
@@ -424,10 +434,7 @@ impl Attachments {
     ) -> Result<Vec<String>, DataPlaneError> {
         let mut notes = Vec::new();
         if std::mem::take(&mut self.foreign) {
-            for (port, attachment) in &self.links {
-                kernel::replace_program(attachment.link.as_fd(), program)
-                    .map_err(|source| DataPlaneError::Attach { port: format!("interface {port}"), source })?;
-            }
+            self.replace(program)?;
         }
         let gone: Vec<IfIndex> =
             self.links.keys().copied().filter(|have| !ports.iter().any(|(want, _)| want == have)).collect();
@@ -469,6 +476,15 @@ impl Attachments {
             self.keep(port, link, native)?;
         }
         Ok(Err(refused))
+    }
+
+    /// Puts another program behind each link, at once.
+    pub fn replace(&self, program: BorrowedFd<'_>) -> Result<(), DataPlaneError> {
+        for (port, attachment) in &self.links {
+            kernel::replace_program(attachment.link.as_fd(), program)
+                .map_err(|source| DataPlaneError::Attach { port: format!("interface {port}"), source })?;
+        }
+        Ok(())
     }
 
     fn keep(&mut self, port: IfIndex, link: OwnedFd, native: bool) -> Result<(), DataPlaneError> {

@@ -2,6 +2,7 @@
 //!
 //! `DataPlane` is all that other rooms see. docs/dataplane.md describes the maps.
 
+pub mod explain;
 pub mod flows;
 mod ids;
 mod kernel;
@@ -17,6 +18,8 @@ mod reset;
 mod rst;
 pub mod sync;
 mod tables;
+pub mod tap;
+mod variant;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,9 +44,11 @@ use sync::{Capture, Restore, SharedNames};
 use tables::Tables;
 
 pub use kernel::Run;
+pub use layout::TAP_BYTES;
 pub use port_flags::PortFlags;
 pub use probe::ProbeProgram;
 pub use reset::{ResetBatch, ResetStep, ServerReset};
+pub use variant::SharedMaps;
 
 /// What can go wrong at the kernel boundary, in words that an operator can act on.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +91,8 @@ pub enum DataPlaneError {
     Sweep { source: io::Error },
     #[error("what the peer tells of connections cannot be entered: {source}")]
     Restore { source: io::Error },
+    #[error("the program cannot be asked what it would do: {source}")]
+    Explain { source: io::Error },
     #[error("no random numbers for the seed of the hashes: {source}")]
     Random { source: io::Error },
 }
@@ -126,6 +133,8 @@ pub struct SweepStatistics {
     pub completed: u64,
     /// Connections removed by them.
     pub removed: u64,
+    /// Connections and flows forgotten because their destination was down.
+    pub reset: u64,
     /// Of the latest complete walk, its pauses included.
     pub last_duration: std::time::Duration,
 }
@@ -339,6 +348,34 @@ impl DataPlane {
         reader.next(&self.loaded)
     }
 
+    /// All maps, for variants of the program: without holding this.
+    pub fn shared_maps(&self) -> Result<SharedMaps, DataPlaneError> {
+        self.loaded.shared.try_clone()
+    }
+
+    /// Puts a tap in the place of the program, on all ports, or takes it away again (`None`). A port that comes in
+    /// between has no tap.
+    pub fn tap(&self, tap: Option<&tap::Tap>) -> Result<(), DataPlaneError> {
+        self.attachments.replace(tap.map_or(self.loaded.xdp.as_fd(), tap::Tap::program))
+    }
+
+    /// The numbers of a service, in all families.
+    pub fn service_ids(&self, virtual_server: &Name, service: &Name) -> Vec<u32> {
+        self.tables.service_ids(virtual_server, service)
+    }
+
+    /// The numbers of all destinations of services, by their numbers.
+    pub fn dests_of(&self, services: &[u32]) -> Vec<u32> {
+        let ids = self.tables.dests().map(|(_, id)| id);
+        ids.filter(|id| self.loaded.maps.dests.read(*id).is_some_and(|dest| services.contains(&dest.service))).collect()
+    }
+
+    /// Which destination a number stands for, and by which port it is reached.
+    pub fn dest(&self, id: u32) -> Option<(&DestKey, Option<IfIndex>)> {
+        let egress = self.loaded.maps.dests.read(id).map(|dest| dest.egress).filter(|egress| *egress != 0);
+        Some((self.tables.dest_of(id)?, egress))
+    }
+
     /// Destinations with their numbers in connection rows, those that only drain included.
     pub fn dests(&self) -> impl Iterator<Item = (&DestKey, u32)> {
         self.tables.dests()
@@ -396,7 +433,9 @@ impl DataPlane {
 
     /// The frames of a batch have been sent: its entries go.
     pub fn reset_done(&mut self, batch: ResetBatch) -> Result<(), DataPlaneError> {
-        self.resets.done(&self.loaded, batch).inspect_err(|_| self.resets.abandon())
+        let gone = self.resets.done(&self.loaded, batch).inspect_err(|_| self.resets.abandon())?;
+        self.sweeps.reset += u64::from(gone);
+        Ok(())
     }
 
     /// How far the reset of a server's connections has come, the latest; `None` if there was none.

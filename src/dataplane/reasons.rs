@@ -29,7 +29,9 @@ impl Verdict {
 }
 
 /// Reason, verdict, name, and what it means.
-pub const REASONS: &[(reason, Verdict, &str, &str)] = {
+pub type Reason = (reason, Verdict, &'static str, &'static str);
+
+pub const REASONS: &[Reason] = {
     use Verdict::*;
     &[
         (reason::REASON_PASS_PORT, Passed, "port", "the port is not ours, or its bridge state is not forwarding"),

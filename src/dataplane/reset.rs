@@ -157,15 +157,15 @@ impl Resets {
     }
 
     /// Removes what a batch has reset. What has come to another destination meanwhile, or whose destination
-    /// is up again, stays.
-    pub fn done(&mut self, loaded: &Loaded, batch: ResetBatch) -> Result<(), DataPlaneError> {
+    /// is up again, stays. How many went.
+    pub fn done(&mut self, loaded: &Loaded, batch: ResetBatch) -> Result<u32, DataPlaneError> {
         for (server, found) in batch.found {
             if let Some(entry) = self.by_server.get_mut(&server) {
                 entry.connections += found.connections;
                 entry.flows += found.flows;
             }
         }
-        flows::reap(loaded, &batch.keys, REAP_DOWN).map(drop)
+        flows::reap(loaded, &batch.keys, REAP_DOWN)
     }
 }
 

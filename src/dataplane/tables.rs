@@ -214,6 +214,12 @@ impl Tables {
         self.dests.iter().filter(|(destination, _)| destination.key == *key).map(|(_, id)| id).collect()
     }
 
+    /// Of all families.
+    pub fn service_ids(&self, virtual_server: &Name, service: &Name) -> Vec<u32> {
+        let key = |family| ServiceKey { virtual_server: virtual_server.clone(), service: service.clone(), family };
+        [Family::V4, Family::V6].into_iter().filter_map(|family| self.services.get(&key(family))).collect()
+    }
+
     pub fn server_id(&self, name: &Name) -> Option<u32> {
         self.servers.get(name)
     }

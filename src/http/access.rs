@@ -146,7 +146,7 @@ impl Access {
         let hash = token::hash(text);
         // All of them, whichever it is.
         let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
-        let Some((name, token)) = settings.http.tokens.iter().filter(is_it).last() else {
+        let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
             self.failed(from, "a token that there is not");
             return Err(unauthorized("there is no such token"));
         };

@@ -20,7 +20,7 @@ use super::changes::Changes;
 use super::guard::guard;
 use super::problem::{Problem, quoted};
 use super::routes::routes;
-use super::{BODY_BYTES_MAX, Limits, body, metrics, openapi, query, stream};
+use super::{BODY_BYTES_MAX, Limits, body, metrics, openapi, page, query, stream};
 use crate::config::suggest::nearest;
 use crate::core::control::{self, Control, OperationError, ReloadReport, word::Word};
 
@@ -40,6 +40,7 @@ pub fn router(control: Arc<dyn Control>, access: Arc<Access>, limits: Limits, st
     let app = App { control, access, changes, limits, operating: Arc::new(Semaphore::new(1)) };
     let router = routes().iter().fold(Router::new(), |router, route| router.route(route.path, route.handler()));
     router
+        .merge(page::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -95,6 +96,10 @@ pub async fn description() -> Json<Value> {
 
 pub async fn state(State(app): State<App>) -> Result<Response, Problem> {
     Ok(Json(&*app.state().await?).into_response())
+}
+
+pub async fn history(State(app): State<App>) -> Result<Response, Problem> {
+    Ok(Json(app.wait(app.control.history()).await??).into_response())
 }
 
 pub async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {

@@ -27,6 +27,7 @@ mod login;
 mod metrics;
 mod openapi;
 mod orders;
+mod page;
 mod people;
 mod problem;
 mod query;

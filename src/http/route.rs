@@ -91,7 +91,7 @@ impl Route {
     }
 
     /// From this level on.
-    pub fn from_level(self, level: u8) -> Self {
+    pub fn for_level(self, level: u8) -> Self {
         Self { level: Some(level), ..self }
     }
 

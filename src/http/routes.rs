@@ -13,7 +13,7 @@ use super::{api, changes, config, login, orders, people, tokens};
 use crate::access::{ADMIN, METRICS, OPERATOR, VIEWER};
 use crate::config::Name;
 use crate::config::limits::FILE_BYTES_MAX;
-use crate::core::control::{ConnectionRow, LIMIT_DEFAULT, LIMIT_MAX, OrderReport, ReloadReport, State};
+use crate::core::control::{ConnectionRow, HistoryState, LIMIT_DEFAULT, LIMIT_MAX, OrderReport, ReloadReport, State};
 
 const NO_SUCH: &str = "There is no such thing.";
 const CONFLICT: &str = "It is not done, because of how things are; the detail says what to do.";
@@ -73,24 +73,27 @@ fn looks() -> Vec<Route> {
     let words = |words: &[&str]| json!({ "type": "string", "enum": words });
     vec![
         get("/metrics", "metrics", "The state, as Prometheus reads it", api::metrics)
-            .from_level(METRICS)
+            .for_level(METRICS)
             .answers_text(prometheus::TEXT_FORMAT),
         post("/api/v1/logout", "logOut", "Ends the session", login::log_out)
-            .from_level(METRICS)
+            .for_level(METRICS)
             .fails(409, "There is no session."),
         get("/api/v1/openapi.json", "description", "This description", api::description)
-            .from_level(METRICS)
+            .for_level(METRICS)
             .answers::<serde_json::Map<String, Value>>(),
         get("/api/v1/version", "version", "Which program it is", api::version)
-            .from_level(VIEWER)
+            .for_level(VIEWER)
             .answers::<api::Version>(),
-        get("/api/v1/state", "state", "All that is true now", api::state).from_level(VIEWER).answers::<State>(),
+        get("/api/v1/state", "state", "All that is true now", api::state).for_level(VIEWER).answers::<State>(),
+        get("/api/v1/history", "history", "What the servers did in the last half hour, for graphs", api::history)
+            .for_level(VIEWER)
+            .answers::<HistoryState>(),
         get("/api/v1/changes", "changes", "What changes of the state, as server-sent events", api::changes)
-            .from_level(VIEWER)
+            .for_level(VIEWER)
             .header("Last-Event-ID", json!({ "type": "string", "maxLength": 64 }), "The event that was seen last.")
             .answers_text(changes::media_type()),
         get("/api/v1/connections", "connections", "Established connections, streamed", api::connections)
-            .from_level(VIEWER)
+            .for_level(VIEWER)
             .query(
                 "client",
                 json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] }),
@@ -115,10 +118,10 @@ fn looks() -> Vec<Route> {
 /// Orders about a server in all its pools, and about one in a pool.
 fn servers() -> Vec<Route> {
     let order =
-        |route: Route| route.from_level(OPERATOR).answers::<OrderReport>().fails(404, NO_SUCH).fails(409, CONFLICT);
+        |route: Route| route.for_level(OPERATOR).answers::<OrderReport>().fails(404, NO_SUCH).fails(409, CONFLICT);
     let mut routes = vec![
         post("/api/v1/config/reload", "reload", "Read the configuration file again", api::reload)
-            .from_level(OPERATOR)
+            .for_level(OPERATOR)
             .may_take::<Empty>()
             .answers::<ReloadReport>()
             .fails(422, "The file has errors; nothing has changed."),
@@ -164,7 +167,7 @@ fn removal(path: &'static str, id: &'static str) -> Route {
 
 fn pair() -> Vec<Route> {
     let order = |route: Route| {
-        route.from_level(OPERATOR).answers::<Ordered>().fails(404, "There is no pair.").fails(409, CONFLICT)
+        route.for_level(OPERATOR).answers::<Ordered>().fails(404, "There is no pair.").fails(409, CONFLICT)
     };
     vec![
         order(
@@ -189,17 +192,17 @@ fn pair() -> Vec<Route> {
 fn configuration() -> Vec<Route> {
     const TREE: &str = "With the keys of docs/configuration.md.";
     let order = |route: Route| {
-        let route = route.from_level(ADMIN).answers::<Notes>();
+        let route = route.for_level(ADMIN).answers::<Notes>();
         route.fails(409, CONFLICT).fails(422, "It is refused; nothing has changed.")
     };
     vec![
         get("/api/v1/config", "config", "The configuration in force", config::running)
-            .from_level(VIEWER)
+            .for_level(VIEWER)
             .query("format", json!({ "type": "string", "enum": ["json", "yaml"] }), TREE)
             .answers::<ConfigReport>()
             .answers_text(YAML),
         put("/api/v1/config", "configure", "Put another configuration in force", config::replace_all)
-            .from_level(ADMIN)
+            .for_level(ADMIN)
             .header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]+\"$" }), "The ETag of what is replaced.")
             .takes_text::<serde_json::Map<String, Value>>(YAML, FILE_BYTES_MAX as usize)
             .answers::<ReloadReport>()
@@ -224,7 +227,7 @@ fn configuration() -> Vec<Route> {
                 .fails(412, "It was changed by somebody else meanwhile."),
         ),
         get("/api/v1/config/archive", "archive", "Configurations that were saved over", config::archive)
-            .from_level(ADMIN)
+            .for_level(ADMIN)
             .answers::<Vec<Archived>>(),
         get(
             "/api/v1/config/archive/{which}",
@@ -232,12 +235,12 @@ fn configuration() -> Vec<Route> {
             "One of them, or `startup`: what the file says",
             config::archived,
         )
-        .from_level(ADMIN)
+        .for_level(ADMIN)
         .answers_text(YAML)
         .fails(404, NO_SUCH)
         .fails(422, "The file has errors."),
         post("/api/v1/tokens/{token}", "generateToken", "A new token, told this once", tokens::generate)
-            .from_level(ADMIN)
+            .for_level(ADMIN)
             .may_take::<TokenOrder>()
             .answers::<TokenReport>()
             .fails(409, CONFLICT)
@@ -249,19 +252,19 @@ fn configuration() -> Vec<Route> {
 fn people() -> Vec<Route> {
     vec![
         get("/api/v1/lines", "lines", "Who is logged in at the command line", people::list)
-            .from_level(VIEWER)
+            .for_level(VIEWER)
             .answers::<Vec<people::LineReport>>(),
         Route::new(Method::DELETE, "/api/v1/lines/{number}", "clearLine", "End a session of it", people::end)
-            .from_level(ADMIN)
+            .for_level(ADMIN)
             .fails(404, NO_SUCH),
         get("/api/v1/log", "log", "The last that the daemon has written down", people::log)
-            .from_level(ADMIN)
+            .for_level(ADMIN)
             .query(
                 "limit",
                 json!({ "type": "integer", "minimum": 1, "maximum": people::LINES_MAX }),
                 "At most so many.",
             )
             .answers::<people::Log>(),
-        get("/api/v1/ssh", "ssh", "The SSH listener", people::ssh).from_level(ADMIN).answers::<people::SshReport>(),
+        get("/api/v1/ssh", "ssh", "The SSH listener", people::ssh).for_level(ADMIN).answers::<people::SshReport>(),
     ]
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod ethtool;
 pub mod netlink;
 pub mod netns;
+pub mod process;
 pub mod realtime;
 pub mod vip_watch;
 

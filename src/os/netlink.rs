@@ -104,12 +104,21 @@ impl fmt::Display for NotDirect {
     }
 }
 
-/// Frames that a link's driver has dropped since the link was made.
+/// Frames in one direction, as a link's driver has counted them since the link was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drops {
-    pub received: u64,
-    /// On veth also what a redirect lost at a far end without GRO and without XDP.
-    pub sent: u64,
+pub struct Direction {
+    pub packets: u64,
+    pub bytes: u64,
+    pub errors: u64,
+    /// In sending, on veth, also what a redirect lost at a far end without GRO and without XDP.
+    pub dropped: u64,
+}
+
+/// A link's counters (`ip -s link`, IFLA_STATS64). docs/switch.md says which drivers count what XDP redirects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounts {
+    pub received: Direction,
+    pub sent: Direction,
 }
 
 /// Starts to follow the network namespace of the thread that polls this first,
@@ -203,9 +212,9 @@ impl Handle {
         self.overruns.load(Ordering::Relaxed)
     }
 
-    /// What a link's driver has dropped since the link was made (`ip -s link`).
-    pub async fn drops(&self, link: IfIndex) -> Result<Drops, OsError> {
-        self.requests.drops(link).await
+    /// A link's counters since it was made (`ip -s link`).
+    pub async fn counts(&self, link: IfIndex) -> Result<LinkCounts, OsError> {
+        self.requests.counts(link).await
     }
 }
 

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lbd::core::control::{ConnectionRow, OrderReport, ReloadReport, State};
+use lbd::core::control::{ConnectionRow, HistoryState, OrderReport, ReloadReport, State};
 use lbd::http::Limits;
 use serde_json::Value;
 
 use crate::support::{Fake, get, start, start_with};
 
 const DOCUMENTATION: &str = include_str!("../../docs/http.md");
+const MONITORING: &str = include_str!("../../docs/monitoring.md");
 
 #[tokio::test]
 async fn the_state_is_told_as_json_in_the_words_of_the_configuration() {
@@ -82,10 +83,12 @@ async fn the_documentation_names_every_metric() {
     let names: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(names.len() > 30, "{names:?}");
-    let missing: Vec<&&str> = names.iter().filter(|name| !DOCUMENTATION.contains(&format!("`{name}`"))).collect();
-    assert!(missing.is_empty(), "not in docs/http.md: {missing:?}");
-    for documented in DOCUMENTATION.split('`').filter(|word| word.starts_with("lbd_")) {
-        assert!(names.contains(documented), "docs/http.md tells of {documented}, which there is not");
+    let missing: Vec<&&str> = names.iter().filter(|name| !MONITORING.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/monitoring.md: {missing:?}");
+    // Words in quotes, as a name and its labels or alone.
+    for quoted in MONITORING.split('`').filter(|word| word.starts_with("lbd_")) {
+        let documented = quoted.split(['{', ' ']).next().unwrap();
+        assert!(names.contains(documented), "docs/monitoring.md tells of {documented}, which there is not");
     }
 }
 
@@ -97,6 +100,7 @@ fn the_documentation_names_every_field() {
         schemars::schema_for!(ConnectionRow),
         schemars::schema_for!(OrderReport),
         schemars::schema_for!(ReloadReport),
+        schemars::schema_for!(HistoryState),
     ] {
         collect(schema.as_value(), &mut fields);
     }

@@ -50,6 +50,7 @@ pub struct Fake {
     /// Orders that have been carried out.
     pub done: AtomicU32,
     pub panics: bool,
+    pub logins: Logins,
 }
 
 /// What there is of a configuration; its rules are those of the daemon, in few lines.
@@ -84,6 +85,7 @@ impl Default for Fake {
             asked: AtomicU32::default(),
             done: AtomicU32::default(),
             panics: false,
+            logins: Logins::default(),
         }
     }
 }
@@ -96,6 +98,14 @@ impl Control for Fake {
             Ok(Arc::new(self.state.lock().unwrap().clone()))
         }
         .boxed()
+    }
+
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>> {
+        async { Ok(sample::history()) }.boxed()
+    }
+
+    fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>> {
@@ -112,6 +122,45 @@ impl Control for Fake {
                 unsaved: now.running.config != now.saved,
                 hold: now.before.as_ref().map(|(by, _)| Hold { by: by.clone(), left }),
                 elsewhere: self.elsewhere.clone(),
+            })
+        }
+        .boxed()
+    }
+
+    fn capture(
+        &self,
+        _by: Editor,
+        order: CaptureOrder,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<CapturePiece>, OperationError>> {
+        async move {
+            let (out, pieces) = mpsc::channel(4);
+            let file = order.file.map(|name| name.to_string());
+            let report = CaptureReport { packets: 1, bytes: 4, lost: 0, ended: "the time is over", file };
+            if report.file.is_none() {
+                out.send(CapturePiece::Bytes(b"pcap".to_vec())).await.unwrap();
+            }
+            out.send(CapturePiece::End(report)).await.unwrap();
+            Ok(pieces)
+        }
+        .boxed()
+    }
+
+    fn top(&self, _by: Editor, _order: TopOrder) -> BoxFuture<'_, Result<Vec<TopRow>, OperationError>> {
+        let row = TopRow { client: [192, 0, 2, 7].into(), connections: 3, packets: 40, bytes: 5000 };
+        async move { Ok(vec![row]) }.boxed()
+    }
+
+    fn explain(&self, question: PacketQuestion) -> BoxFuture<'_, Result<Explanation, OperationError>> {
+        async move {
+            Ok(Explanation {
+                packet: format!("a packet from {}", question.client),
+                verdict: "forwarded",
+                reason: "to-server",
+                meaning: "to a server",
+                events: Vec::new(),
+                server: Some("pc1".to_owned()),
+                because: vec!["the client is bound to the server by the service's persistence".to_owned()],
+                leaves: None,
             })
         }
         .boxed()

@@ -4,7 +4,10 @@ use lbd::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::state::*;
-use lbd::core::control::{PairConfigState, PairHealthState, PairState, PathState, PeerState, State, SyncState};
+use lbd::core::control::{
+    HistoryState, LoginState, PairConfigState, PairHealthState, PairState, PathState, PeerState, ServerHistory, State,
+    SyncState,
+};
 use lbd::core::forwarding::Family;
 
 pub fn state() -> State {
@@ -30,6 +33,9 @@ pub fn state() -> State {
             check: "tcp every 2 s, timeout 1 s, rise 2, fall 3".into(),
             members: vec!["pc2".into(), "pc4".into()],
             services: vec!["mail/smtp".into()],
+            members_up: Some(1),
+            members_scheduled: Some(1),
+            members_min: 2,
         }],
         servers: ["pc2", "pc4"].map(server).into(),
         orders: vec![
@@ -66,11 +72,14 @@ pub fn state() -> State {
         ],
         interfaces: vec![InterfaceState {
             name: "swp1".into(),
+            index: 3,
             mac: Mac([2, 0, 0, 0, 0, 1]),
             xdp: XdpAttachment::Native,
             forwarding: true,
             lost_after_redirect: 7,
-            lost_read_seconds_ago: Some(0.5),
+            received: PortTraffic { packets: 70_000, bytes: 9_000_000, errors: 1, dropped: 2 },
+            sent: PortTraffic { packets: 60_000, bytes: 80_000_000, errors: 0, dropped: 7 },
+            counted_seconds_ago: Some(0.5),
         }],
         table: TableState {
             entries: 220_000,
@@ -78,6 +87,7 @@ pub fn state() -> State {
             embryonic: 12,
             embryonic_capacity: 65_536,
             sweep: SweepState { completed: 40, removed: 99_000, last_duration_seconds: Some(0.125) },
+            reset: 17,
         },
         packets: vec![
             PacketCount { verdict: "forwarded", reason: "to-server", meaning: "to a server", count: 5_000_000 },
@@ -88,10 +98,56 @@ pub fn state() -> State {
                 meaning: "a connection could not be entered: the table is full",
                 count: 1,
             },
+            PacketCount { verdict: "event", reason: "embryo-evicted", meaning: "overwritten", count: 5 },
+            PacketCount { verdict: "event", reason: "flow-entered", meaning: "entered", count: 8_000_000 },
+            PacketCount { verdict: "event", reason: "flow-removed", meaning: "left", count: 7_780_000 },
+        ],
+        probes: vec![ProbeTally {
+            protocol: "smtp",
+            successes: 5_400,
+            failures_by_kind: [("refused", 3), ("timeout", 1)].into(),
+            took: vec![
+                TimeClass { up_to_seconds: Some(0.0005), count: 5_000 },
+                TimeClass { up_to_seconds: Some(0.01), count: 5_399 },
+                TimeClass { up_to_seconds: None, count: 5_400 },
+            ],
+            took_seconds: 3.25,
+        }],
+        daemon: DaemonState {
+            cpu_seconds: 12.5,
+            resident_bytes: 48_000_000,
+            open_files: 61,
+            open_files_max: 1_048_576,
+            threads: 9,
+            lag_seconds: 0.002,
+            turn_seconds: 0.0035,
+        },
+        clock: ClockState { unix_seconds: 1_795_001_000.25, synchronized: Some(true), error_max_seconds: Some(0.0125) },
+        logins: vec![
+            LoginState { door: "ssh", accepted: 4, refused: 2 },
+            LoginState { door: "enable", accepted: 1, refused: 0 },
+            LoginState { door: "http", accepted: 0, refused: 0 },
         ],
         pair: Some(pair()),
         warnings: vec![
             "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
+        ],
+    }
+}
+
+/// Two points of two servers, one of which came later.
+pub fn history() -> HistoryState {
+    let server = |name: &str, connections: [Option<u32>; 2], down: [Option<f64>; 2]| ServerHistory {
+        name: name.into(),
+        connections: connections.into(),
+        down: down.into(),
+    };
+    HistoryState {
+        step_seconds: 15,
+        at: vec![1_795_000_970, 1_795_000_985],
+        servers: vec![
+            server("pc2", [Some(109_000), Some(110_000)], [Some(0.5), Some(0.0)]),
+            server("pc4", [None, Some(110_000)], [None, Some(0.0)]),
         ],
     }
 }
@@ -135,7 +191,8 @@ fn smtp() -> ServiceState {
             held_seconds: None,
             success_ratio: Some(0.984375),
             latency: Some(Latency { p50_seconds: 0.0005, p90_seconds: 0.001, p99_seconds: 0.002 }),
-            certificate_days: None,
+            certificate_days: Some(29),
+            certificate_ends_at: Some(1_797_592_000),
             successes: 5_400,
             failures: 3,
             failures_by_kind: [("refused".to_owned(), 3)].into(),
@@ -223,6 +280,7 @@ fn pair() -> PairState {
         ready: true,
         unready: None,
         peer: Some(peer),
+        peer_answered_seconds: Some(0.75),
         uplink_open: true,
         protocol: 1,
         key: 1,

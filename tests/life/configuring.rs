@@ -19,7 +19,7 @@ fn conf() -> Conf {
 }
 
 /// A script that is typed at the console.
-fn typed(stage: &Stage, script: &str) -> Output {
+pub fn typed(stage: &Stage, script: &str) -> Output {
     let mut command = Command::new(LBD);
     command.arg("console").arg("--run-dir").arg(stage.dir().join("run"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -28,7 +28,7 @@ fn typed(stage: &Stage, script: &str) -> Output {
 }
 
 /// The same, of which nothing is refused.
-fn done(stage: &Stage, script: &str) -> String {
+pub fn done(stage: &Stage, script: &str) -> String {
     let output = typed(stage, script);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{script}: {said}\n{}", stage.log());

@@ -1,7 +1,12 @@
 //! What a failed server owns is reset at once: the frames, the table after them, and when not.
 
-use lbd::config::{Mode, OnFailure};
+use std::thread::sleep;
+use std::time::Duration;
+
+use lbd::config::{Mode, OnFailure, Timeouts};
+use lbd::core::control::FlowState;
 use lbd::core::forwarding::Weight;
+use lbd::dataplane::flows::Connection;
 use lbd::dataplane::{ResetBatch, ResetStep, ServerReset};
 
 use super::frame::*;
@@ -32,6 +37,10 @@ fn resets_with(site: &mut Site, mut meanwhile: impl FnMut(&mut Site)) -> Vec<Vec
         meanwhile(site);
         site.dp.reset_done(batch).unwrap();
     }
+}
+
+fn open(site: &Site) -> Vec<Connection> {
+    site.connections().into_iter().filter(|connection| connection.state != FlowState::Closed).collect()
 }
 
 /// A RST as it is expected, with the frame's padding.
@@ -80,8 +89,31 @@ fn in_dsr_the_client_gets_a_rst_with_its_latest_ack() {
     expected.sort();
     assert_eq!(frames, expected);
     assert_eq!(site.dp.reset_of(&server_name(1)), Some(reset(2, 0)));
-    assert!(site.connections().is_empty() && !site.dp.has_resets());
+    assert!(open(&site).is_empty() && !site.dp.has_resets());
     site.assert_counts_are_true();
+}
+
+/// One that did not believe the reset, for example. Another server may hold an old connection of the same ports.
+#[test]
+fn in_dsr_what_a_client_still_sends_is_refused_here_and_goes_to_no_other_server() {
+    let timeouts = Timeouts { closed: Duration::from_secs(1), ..Timeouts::default() };
+    let mut site = Site::new([Pool { timeouts, ..Pool::tcp("smtp", 25, Mode::Dsr) }.servers(1..=2)]);
+    let from = |family, port, flags| Frame::tcp(at(client(family, 1), port), at(vip(family, 1), 25), flags).ack(1000);
+    let ports = BOTH.map(|family| {
+        let port = (4000..4100).find(|port| site.server_for(&from(family, *port, SYN)) == 1).unwrap();
+        (0..4).for_each(|_| assert_eq!(site.server_for(&from(family, port, ACK)), 1));
+        port
+    });
+    site.fail("smtp", 1);
+    resets(&mut site);
+    for (family, port) in BOTH.into_iter().zip(ports) {
+        assert_eq!(site.send(&from(family, port, ACK)).counted, ["rst-down"]);
+        assert_eq!(site.server_for(&from(family, port, SYN)), 2, "it may come anew at once");
+    }
+    site.assert_counts_are_true();
+    sleep(Duration::from_millis(1_200));
+    while !site.dp.sweep_step().unwrap() {}
+    assert!(site.connections().iter().all(|c| c.state != FlowState::Closed), "not for ever");
 }
 
 #[test]
@@ -256,7 +288,7 @@ fn one_walk_serves_all_services_of_a_server_and_leaves_the_others_alone() {
     }
     assert_eq!((frames, finished), (100, vec![(server_name(1), reset(100, 0))]), "one walk, told once");
     assert_eq!(site.dp.server_connections(&server_name(2)), Some(100));
-    assert_eq!(site.connections().len(), 100);
+    assert_eq!(open(&site).len(), 100);
     site.assert_counts_are_true();
 }
 

@@ -283,12 +283,15 @@ impl Site {
         let before = self.connections().len();
         let was_down = std::mem::replace(&mut self.state.dests.get_mut(key).unwrap().down, true);
         self.apply();
-        self.dp.force_reset(&key.server);
-        loop {
-            match self.dp.reset_step().unwrap() {
-                ResetStep::Idle => break,
-                ResetStep::Finished(_) => {}
-                ResetStep::Batch(batch) => self.dp.reset_done(batch).unwrap(),
+        // Those of DSR are told by the first walk, and go with the second.
+        for _ in 0..2 {
+            self.dp.force_reset(&key.server);
+            loop {
+                match self.dp.reset_step().unwrap() {
+                    ResetStep::Idle => break,
+                    ResetStep::Finished(_) => {}
+                    ResetStep::Batch(batch) => self.dp.reset_done(batch).unwrap(),
+                }
             }
         }
         self.state.dests.get_mut(key).unwrap().down = was_down;

@@ -491,6 +491,34 @@ fn what_a_failed_server_owned_at_the_peer_is_reset_here() {
     pair.b.assert_counts_are_true();
 }
 
+/// What is known here of its ACK is old, so that it does not believe the reset, and answers the question.
+#[test]
+fn a_client_that_answers_the_question_in_dsr_is_told_with_its_own_number() {
+    let mut pair = Pair::new([Pool::tcp("smtp", 25, Mode::Dsr).servers(1..=2)], None);
+    let from = |family, port, flags| Frame::tcp(at(client(family, 1), port), at(vip(family, 1), 25), flags);
+    let ports = BOTH.map(|family| {
+        let port = (4000..4100).find(|port| pair.a.server_for(&from(family, *port, SYN)) == 1).unwrap();
+        (1..=4).for_each(|ack| assert_eq!(pair.a.server_for(&from(family, port, ACK).ack(ack)), 1));
+        port
+    });
+    pair.carry();
+    pair.b.fail("smtp", 1);
+    loop {
+        match pair.b.dp.reset_step().unwrap() {
+            ResetStep::Idle => break,
+            ResetStep::Finished(_) => {}
+            ResetStep::Batch(batch) => pair.b.dp.reset_done(batch).unwrap(),
+        }
+    }
+    for (family, port) in BOTH.into_iter().zip(ports) {
+        let answer = pair.b.send(&from(family, port, ACK).ack(4711));
+        assert_eq!(answer.counted, ["rst-down"]);
+        let tcp = if family == V4 { 34 } else { 54 };
+        assert_eq!(u32::from_be_bytes(answer.frame[tcp + 4..tcp + 8].try_into().unwrap()), 4711);
+    }
+    pair.b.assert_counts_are_true();
+}
+
 /// The ring is full: the connections concerned are told all the same, and only their parts.
 #[test]
 fn an_overflow_is_counted_and_made_good() {

@@ -204,7 +204,7 @@ impl Stage {
             let ports = state["interfaces"].as_array().expect("the state has the ports");
             assert!(!ports.is_empty());
             let waited = asked.elapsed();
-            if ports.iter().all(|p| p["lost_read_seconds_ago"].as_f64().is_some_and(|ago| ago < waited.as_secs_f64())) {
+            if ports.iter().all(|p| p["counted_seconds_ago"].as_f64().is_some_and(|ago| ago < waited.as_secs_f64())) {
                 break state;
             }
             assert!(waited < std::time::Duration::from_secs(20), "the losses are read no more");

@@ -1,7 +1,9 @@
 //! The commands: a table of entries, each with its syntax, its help and its function.
 
+mod capture;
 mod configure;
 mod exec;
+mod explain;
 #[cfg(test)]
 mod first_hour;
 mod lines;
@@ -46,6 +48,8 @@ pub enum Run {
     Show(fn(&State, &Args, usize) -> Shown, fn(&State, &Args) -> Value),
     /// It does something, or shows what is not of the state.
     Do(fn(Call) -> BoxFuture<'static, Result<Vec<String>, Refusal>>),
+    /// The same, as JSON too.
+    Ask(fn(Call) -> BoxFuture<'static, Result<Vec<String>, Refusal>>),
     /// It shows what may have no end in sight; it ends when nobody takes its lines any more.
     Stream(fn(Call, Lines) -> BoxFuture<'static, Result<(), Refusal>>),
 }
@@ -115,6 +119,8 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         sessions::ENTRIES,
         running::ENTRIES,
         order::ENTRIES,
+        explain::ENTRIES,
+        capture::ENTRIES,
         configure::ENTRIES,
         tokens::ENTRIES,
     ]

@@ -17,6 +17,7 @@ use super::shell::{self, Start};
 use super::{Place, Shared};
 use crate::access::auth::Granted;
 use crate::cli::lock;
+use crate::core::control::Door;
 
 /// Shells and commands of one connection.
 const CHANNELS_MAX: usize = 10;
@@ -51,6 +52,7 @@ impl Client {
 
     fn accepted(&mut self, user: &str, granted: &Granted, by: &str) -> Auth {
         let Granted { level } = granted;
+        self.shared.control.logins().accepted(Door::Ssh);
         info!("ssh: {user} has logged in from {} by {by}, level {level}", self.connection.peer);
         self.connection.log_in(Login { user: user.to_owned(), level: *level });
         Auth::Accept
@@ -59,6 +61,7 @@ impl Client {
     /// An attempt that counts: it is told late, so that guessing takes its time, and the last one ends the connection.
     async fn failed(&mut self, user: &str, what: &str, begun: tokio::time::Instant) -> Auth {
         self.failures = self.failures.saturating_add(1);
+        self.shared.control.logins().refused(Door::Ssh);
         let peer = self.connection.peer;
         // A name that there is not may be a password.
         let of = if self.shared.auth.knows(user).await { user } else { "a user that there is not" };

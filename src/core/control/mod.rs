@@ -4,16 +4,24 @@
 //! refuses what it cannot translate. Of the three types that every face works on, `Config` is
 //! `crate::config::Config`, `State` is here, and an operation is a method of `Control`, so that each
 //! has its own answer and its own errors.
+pub mod capture;
 pub mod connections;
 pub mod editing;
+pub mod explain;
+pub mod history;
+pub mod logins;
 pub mod order;
 pub mod pair;
 pub mod shortage;
 pub mod state;
 pub mod word;
 
+pub use capture::{CaptureOrder, CapturePiece, CaptureReport, TopOrder, TopRow};
 pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, LIMIT_DEFAULT, LIMIT_MAX};
 pub use editing::{Change, ConfigError, ConfigOrder, Editor, Hold, InForce, Saved, Which};
+pub use explain::{Explanation, PacketQuestion};
+pub use history::{HistoryState, ServerHistory};
+pub use logins::{Door, LoginState, Logins};
 pub use order::{Action, Order, OrderReport};
 pub use pair::{PairConfigState, PairHealthState, PairOrder, PairState, PathState, PeerState, SyncState};
 pub use shortage::Shortage;
@@ -34,6 +42,12 @@ use crate::config::{Config, Refused};
 pub trait Control: Send + Sync + 'static {
     /// What is true now: read when asked, never an older copy.
     fn state(&self) -> BoxFuture<'_, Result<Arc<State>, OperationError>>;
+
+    /// What the servers have done in the last half hour.
+    fn history(&self) -> BoxFuture<'_, Result<HistoryState, OperationError>>;
+
+    /// Where logins are counted.
+    fn logins(&self) -> &Logins;
 
     /// The configuration in force.
     fn config(&self) -> BoxFuture<'_, Result<Arc<Config>, OperationError>>;
@@ -58,6 +72,20 @@ pub trait Control: Send + Sync + 'static {
 
     /// Carries out an order about the pair: it is on its way when this returns, and the state shows what came of it.
     fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>>;
+
+    /// What the data plane would do with a packet now. Changes nothing, and counts nothing.
+    fn explain(&self, question: PacketQuestion) -> BoxFuture<'_, Result<Explanation, OperationError>>;
+
+    /// Has packets told of as they pass, one such order at a time. The channel holds few pieces; what comes faster than
+    /// they are taken is lost, and counted. It is over when the receiver is dropped.
+    fn capture(
+        &self,
+        by: Editor,
+        order: CaptureOrder,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<CapturePiece>, OperationError>>;
+
+    /// Who uses a service most, counted for the time that the order says.
+    fn top(&self, by: Editor, order: TopOrder) -> BoxFuture<'_, Result<Vec<TopRow>, OperationError>>;
 
     /// Reads the configuration file again and applies what has changed; all of it, or nothing.
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ReloadError>>;

@@ -45,6 +45,9 @@ pub struct PairState {
     pub unready: Option<String>,
     /// None: the other box was not heard since the daemon started.
     pub peer: Option<PeerState>,
+    /// How long ago the other box's data plane answered a question; it does so also without its daemon. None: never.
+    /// While that box is silent, one that could own or owns asks several times a second.
+    pub peer_answered_seconds: Option<f64>,
     /// This box's uplinks are open; of the two boxes', one is.
     pub uplink_open: bool,
     /// Version of the protocol that is spoken with the other box.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::logins::LoginState;
 use super::pair::PairState;
-
 use super::word::{self, Word};
 use crate::config::{Mac, Mode, Ports, Protocol, Scheduler};
 use crate::core::admin::{AdminState, Then};
@@ -36,6 +36,13 @@ pub struct State {
     pub table: TableState,
     /// What became of the packets, by reason; in the order in which the data plane decides.
     pub packets: Vec<PacketCount>,
+    /// What all probes have come to, by protocol.
+    pub probes: Vec<ProbeTally>,
+    /// The daemon itself.
+    pub daemon: DaemonState,
+    pub clock: ClockState,
+    /// Logins by people, one entry for each door.
+    pub logins: Vec<LoginState>,
     /// None: this box is alone.
     pub pair: Option<PairState>,
     /// What an operator should look at, in words.
@@ -165,6 +172,8 @@ pub struct CheckState {
     pub latency: Option<Latency>,
     /// Days until the server's certificate ends, negative when it has; none without TLS.
     pub certificate_days: Option<i64>,
+    /// When it ends, Unix time.
+    pub certificate_ends_at: Option<u64>,
     /// Since the daemon started.
     pub successes: u64,
     /// Since the daemon started.
@@ -216,6 +225,13 @@ pub struct PoolState {
     pub members: Vec<String>,
     /// The services that use it, as `virtual-server/service`; also as a pool behind their own one.
     pub services: Vec<String>,
+    /// Members that can take new connections and are no backups; of several services whose own pool this is, in the one
+    /// that has fewest. None: it is the own pool of no service.
+    pub members_up: Option<u64>,
+    /// Members that get new connections, backups among them; likewise.
+    pub members_scheduled: Option<u64>,
+    /// Members that must be up (`min-up`); 0 and 1 are the same.
+    pub members_min: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -266,6 +282,8 @@ pub struct OrderState {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct InterfaceState {
     pub name: String,
+    /// The kernel's number of it.
+    pub index: u32,
     /// What this box answers with on it.
     #[serde(serialize_with = "word::mac")]
     #[schemars(with = "String")]
@@ -275,9 +293,23 @@ pub struct InterfaceState {
     pub forwarding: bool,
     /// Frames that the driver or the map lost after the program had sent them on.
     pub lost_after_redirect: u64,
-    /// Age of that number; none before it has been read for the first time. The kernel is asked every second, and may let
-    /// its answer wait while interfaces come and go.
-    pub lost_read_seconds_ago: Option<f64>,
+    /// As the kernel counts for the link, since it was made.
+    pub received: PortTraffic,
+    pub sent: PortTraffic,
+    /// Age of these numbers; none before they have been read for the first time. The kernel is asked every second, and may
+    /// let its answer wait while interfaces come and go.
+    pub counted_seconds_ago: Option<f64>,
+}
+
+/// Frames of a port in one direction, switched and balanced ones alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PortTraffic {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Damaged, or not sent because of the medium.
+    pub errors: u64,
+    /// Sound, and dropped for want of room.
+    pub dropped: u64,
 }
 
 /// How the program sits on an interface.
@@ -322,6 +354,8 @@ pub struct TableState {
     pub embryonic: u64,
     pub embryonic_capacity: u64,
     pub sweep: SweepState,
+    /// Connections that were forgotten because their server failed, was disabled or removed, since the daemon started.
+    pub reset: u64,
 }
 
 /// The walk that removes expired connections.
@@ -344,4 +378,52 @@ pub struct PacketCount {
     /// The reason in words.
     pub meaning: &'static str,
     pub count: u64,
+}
+
+/// What all probes of one protocol have come to, since the daemon started.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ProbeTally {
+    /// smtp, tcp, and so on: the type of the check.
+    pub protocol: &'static str,
+    pub successes: u64,
+    pub failures_by_kind: BTreeMap<&'static str, u64>,
+    /// Successes by the time that they took, in growing classes.
+    pub took: Vec<TimeClass>,
+    /// Sum over the successes.
+    pub took_seconds: f64,
+}
+
+/// How many took up to so long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct TimeClass {
+    /// None: any time.
+    pub up_to_seconds: Option<f64>,
+    /// Those of the classes before included.
+    pub count: u64,
+}
+
+/// What the daemon uses, and how prompt it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct DaemonState {
+    /// Processor time, since the daemon started.
+    pub cpu_seconds: f64,
+    pub resident_bytes: u64,
+    pub open_files: u64,
+    pub open_files_max: u64,
+    pub threads: u64,
+    /// By how much a timer came late at most, in the last minute.
+    pub lag_seconds: f64,
+    /// How long the loop that turns events into plans took for one turn at most, in the last minute.
+    pub turn_seconds: f64,
+}
+
+/// The calendar of this box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct ClockState {
+    /// Unix time, with a fraction.
+    pub unix_seconds: f64,
+    /// Something keeps the clock (adjtimex(2)); none: the kernel does not say.
+    pub synchronized: Option<bool>,
+    /// How far it may be off at most, as the kernel believes.
+    pub error_max_seconds: Option<f64>,
 }

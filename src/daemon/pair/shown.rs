@@ -38,6 +38,7 @@ pub fn shown(report: &Report, stream: &StreamReport, health: Difference, applian
             uplink_open: peer.uplink_open,
             same_config: peer.config_revision == own_revision,
         }),
+        peer_answered_seconds: report.answered.map(|answered| seconds(report.at.since(answered))),
         uplink_open: report.uplink_open,
         protocol: report.version,
         key: report.keys.0.0,

@@ -141,6 +141,8 @@ pub struct Report {
     pub status: Status,
     pub paths: Vec<PathReport>,
     pub uplink_open: bool,
+    /// When the peer's data plane answered last.
+    pub answered: Option<Instant>,
     /// The protocol's version that is spoken with the peer.
     pub version: u8,
     /// The keys that this box and the peer seal with.
@@ -826,6 +828,7 @@ impl Thread {
             status,
             paths: self.driver.paths.iter().map(|(name, path)| PathReport::of(name, path)).collect(),
             uplink_open: self.uplink_open,
+            answered: self.answered,
             version: self.driver.codec.version(),
             keys: (self.driver.key.id, self.driver.codec.key_of_peer().map(|(id, _)| id)),
         };

@@ -87,6 +87,55 @@ static __always_inline void *at(struct xdp_md *ctx, __u32 offset, __u32 len)
 	return data;
 }
 
+/* Set before the program is loaded, and then no packet can change it: the verifier drops the branches of the others. */
+const volatile __u32 lbd_variant = LBD_VARIANT_SERVE;
+
+#define IS_DRY (lbd_variant == LBD_VARIANT_EXPLAIN)
+#define IS_TOLD (lbd_variant != LBD_VARIANT_SERVE)
+
+/* Made only where IS_TOLD. */
+MAP(BPF_MAP_TYPE_PERCPU_ARRAY, fate, __u32, struct fate, 1, 0);
+
+static __always_inline struct fate *the_fate(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fate, &zero);
+}
+
+static __always_inline void tell_begin(void)
+{
+	struct fate *f = IS_TOLD ? the_fate() : NULL;
+
+	if (!f)
+		return;
+	__builtin_memset(f, 0, sizeof(*f));
+	f->reason = REASON_MAX;
+	f->dest = LBD_DEST_NONE;
+	f->service = LBD_DEST_NONE;
+	f->told = 1;
+}
+
+static __always_inline void tell_how(__u32 how)
+{
+	struct fate *f = IS_TOLD ? the_fate() : NULL;
+
+	if (f)
+		f->how |= how;
+}
+
+/* Whose packet it is: of the client's use of a service, and of the server, if one was found. */
+static __always_inline void tell_whose(const struct addr *client, __u32 service, __u32 dest)
+{
+	struct fate *f = IS_TOLD ? the_fate() : NULL;
+
+	if (!f)
+		return;
+	f->client = *client;
+	f->service = service;
+	f->dest = dest;
+}
+
 static __always_inline void count(__u32 reason)
 {
 	__u64 *counter = bpf_map_lookup_elem(&reasons, &reason);
@@ -97,6 +146,10 @@ static __always_inline void count(__u32 reason)
 
 static __always_inline int counted(__u32 reason, int verdict)
 {
+	struct fate *f = IS_TOLD ? the_fate() : NULL;
+
+	if (f)
+		f->reason = reason;
 	count(reason);
 	return verdict;
 }

@@ -24,7 +24,7 @@ static __always_inline void add_active(__u32 dest, __s64 n)
 	struct conns *c = bpf_map_lookup_elem(&conns, &dest);
 	__u32 server;
 
-	if (!d || !c)
+	if (IS_DRY || !d || !c)
 		return;
 	__sync_fetch_and_add(&c->active, n);
 	server = d->server;
@@ -39,7 +39,7 @@ static __always_inline void add_pending(__u32 dest, __s64 n)
 	struct conns *c = bpf_map_lookup_elem(&conns, &dest);
 	__u32 server;
 
-	if (!d || !c)
+	if (IS_DRY || !d || !c)
 		return;
 	__sync_fetch_and_add(&c->pending, n);
 	server = d->server;
@@ -119,6 +119,13 @@ STEP int embryo_put(const struct embryo *e, __u64 now)
 		return EMBRYO_TAKEN;
 	bpf_spin_lock(&set->lock);
 	way = embryo_find(set, &e->key, now);
+	if (IS_DRY) {
+		struct embryo *old = &set->way[way & (LBD_EMBRYO_WAYS - 1)];
+		bool taken = way >= 0 && reverse && !same_key(&old->rflow.forward, &e->rflow.forward);
+
+		bpf_spin_unlock(&set->lock);
+		return taken ? EMBRYO_TAKEN : EMBRYO_NEW;
+	}
 	if (way >= 0) {
 		struct embryo *old = &set->way[way & (LBD_EMBRYO_WAYS - 1)];
 
@@ -165,7 +172,7 @@ STEP int embryo_put(const struct embryo *e, __u64 now)
 /* Marks that the server has answered a handshake. */
 STEP int embryo_mark(const struct flow_key *key, __u64 now, __u32 bits)
 {
-	if (!key)
+	if (!key || IS_DRY)
 		return 0;
 
 	struct embryo_set *set = embryo_set_of(key);
@@ -184,7 +191,7 @@ STEP int embryo_mark(const struct flow_key *key, __u64 now, __u32 bits)
 /* Forgets an embryo; what it counted as pending is taken back. */
 STEP int embryo_remove(const struct flow_key *key, __u64 now)
 {
-	if (!key)
+	if (!key || IS_DRY)
 		return 0;
 
 	struct embryo_set *set = embryo_set_of(key);
@@ -247,6 +254,8 @@ static __always_inline void flow_mark(const struct flow_key *key, struct flow *f
 	__u32 state = f->state;
 	bool is_news = (state & bits) != bits;
 
+	if (IS_DRY)
+		return;
 	if (is_news)
 		state = __sync_fetch_and_or(&f->state, bits) | bits;
 	if (!(state & LBD_FLOW_CLOSED) && has_ended(state, dsr))
@@ -264,7 +273,7 @@ static __always_inline void flow_revive(const struct flow_key *key, struct flow 
 	__u32 old = *(volatile __u32 *)&f->state;
 	__u32 new = old & ~(rst | LBD_FLOW_CLOSED | LBD_FLOW_PROVEN);
 
-	if (old & LBD_FLOW_REMOVED || __sync_val_compare_and_swap(&f->state, old, new) != old)
+	if (IS_DRY || old & LBD_FLOW_REMOVED || __sync_val_compare_and_swap(&f->state, old, new) != old)
 		return;
 	f->progress = 0;
 	if (old & LBD_FLOW_CLOSED)
@@ -292,12 +301,15 @@ static __always_inline __u64 flow_idle_max(const struct flow_key *key, const str
  * began with it has had the time to end. */
 static __always_inline void flow_remove(const struct flow_key *key, struct flow *f, const struct dest *d, bool late)
 {
-	__u32 dest = f->dest;
+	__u32 dest = f->dest, old;
 	struct flow_key reverse;
-	bool both_ways = reverse_key(key, f, d, &reverse);
-	__u32 old = __sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED | LBD_FLOW_REMOVED);
-	bool counted_active = !(old & LBD_FLOW_CLOSED);
+	bool both_ways, counted_active;
 
+	if (IS_DRY)
+		return;
+	both_ways = reverse_key(key, f, d, &reverse);
+	old = __sync_fetch_and_or(&f->state, LBD_FLOW_CLOSED | LBD_FLOW_REMOVED);
+	counted_active = !(old & LBD_FLOW_CLOSED);
 	if (old & LBD_FLOW_REMOVED && !late)
 		return;
 	sync_tell(LBD_SYNC_GONE, key, f, 0, bpf_ktime_get_coarse_ns()); /* now, however long it was idle */
@@ -307,6 +319,17 @@ static __always_inline void flow_remove(const struct flow_key *key, struct flow 
 		count(REASON_FLOW_REMOVED);
 	if (counted_active)
 		add_active(dest, -1);
+}
+
+/* The server of a TCP flow in DSR has failed, and its client has been told. The entry stays as long as any that was
+ * reset: a client that did not believe it, because the peer's tale of its ACK was old, is told again at its next packet.
+ * Without an entry that packet is for another server by its hash, and one that still holds a connection of the same
+ * ports, whose client was told by us and not by it, answers with anything but a RST. */
+static __always_inline void flow_end(const struct flow_key *key, struct flow *f, __u64 now)
+{
+	f->last_seen = now;
+	__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
+	flow_mark(key, f, LBD_FLOW_SERVER_RST, true, now);
 }
 
 /* Idle for longer than its state allows. In NAT the server's side counts too. */

@@ -80,6 +80,7 @@ static __always_inline int to_server(struct xdp_md *ctx, struct pkt *p, __u32 de
 	__u64 own = l2_word(&d->own);
 	__u32 egress = *(const volatile __u32 *)&d->egress;
 
+	tell_whose(&p->src, d->service, dest);
 	if (!egress)
 		return counted(REASON_DROP_NO_PLACE, XDP_DROP);
 	account_in(dest, p);
@@ -214,6 +215,8 @@ STEP int promote(struct pkt *p, __u32 service, struct dest *d)
 
 	if (!w)
 		return 0;
+	if (IS_DRY)
+		return 1;
 	w->forward.flow.last_seen = p->now;
 	if (d->mode != LBD_MODE_DSR)
 		w->forward.flow.state |= LBD_FLOW_PROVEN;
@@ -336,6 +339,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		return refuse(ctx, p, REASON_RST_NO_SERVICE, REASON_DROP_NO_SERVICE);
 	service = *known;
 	s = bpf_map_lookup_elem(&service_settings, &service);
+	tell_whose(&p->src, service, LBD_DEST_NONE);
 	if (!s || !w)
 		return counted(REASON_DROP_NO_SERVICE, XDP_DROP);
 	key.peer = p->src;
@@ -355,6 +359,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 		if (d && !(d->flags & LBD_DEST_DOWN) && !over) {
 			int verdict = known_embryo(ctx, p, service, d);
 
+			tell_how(LBD_HOW_EMBRYO);
 			if (verdict != NEXT)
 				return verdict;
 			return to_server(ctx, p, dest, d, w->forward.flow.snat, w->forward.flow.snat_port,
@@ -401,7 +406,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	if (!single)
 		embryo_put(&w->forward, p->now);
 	{
-		struct conns *c = bpf_map_lookup_elem(&conns, &dest);
+		struct conns *c = IS_DRY ? NULL : bpf_map_lookup_elem(&conns, &dest);
 
 		if (c)
 			__sync_fetch_and_add(&c->total, 1);
@@ -422,6 +427,8 @@ STEP int follow_client(const struct flow_key *key, struct flow *f, const struct 
 	struct flow_key reverse;
 	struct rflow *r;
 
+	if (IS_DRY)
+		return 0;
 	*(volatile __u64 *)&f->client = l2_word(&p->from);
 	f->client_port = p->ingress;
 	if (f->state & LBD_FLOW_SYNCED)
@@ -475,7 +482,7 @@ static __always_inline void follow_tcp(const struct flow_key *key, struct flow *
 	bool dsr = d->mode == LBD_MODE_DSR;
 	__u32 bits = 0;
 
-	if (p->fragment == FRAGMENT_LATER)
+	if (IS_DRY || p->fragment == FRAGMENT_LATER)
 		return;
 	if (p->tcp_flags & TCP_FIN)
 		bits |= LBD_FLOW_CLIENT_FIN;
@@ -500,6 +507,7 @@ STEP int failed_server(struct xdp_md *ctx, struct pkt *p, const struct flow_key 
 	__u32 service = d->service;
 	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
 
+	tell_whose(&p->src, d->service, f->dest);
 	/* The owner may still reach a server that this box has lost: the flow is left alone. */
 	if (p->window || (s && s->on_failure == LBD_ON_FAILURE_KEEP))
 		return give_up(p, REASON_DROP_DOWN);
@@ -530,9 +538,11 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 				__u32 snat = f->snat;
 				__be16 snat_port = f->snat_port;
 
+				tell_how(LBD_HOW_FLOW | (f->state & LBD_FLOW_SYNCED ? LBD_HOW_SYNCED : 0));
 				if (d->flags & LBD_DEST_DOWN)
 					return failed_server(ctx, p, &key, f, d);
-				f->last_seen = p->now;
+				if (!IS_DRY)
+					f->last_seen = p->now;
 				if (!p->relayed &&
 				    (l2_word(&f->client) != l2_word(&p->from) || f->client_port != p->ingress))
 					follow_client(&key, f, d, p);
@@ -542,7 +552,7 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 					flow_mark(&key, f, LBD_FLOW_PROVEN, false, p->now);
 				return to_server(ctx, p, dest, d, snat, snat_port, REASON_FORWARDED);
 			}
-		} else {
+		} else if (!IS_DRY) {
 			sync_tell(LBD_SYNC_GONE, &key, f, 0, p->now);
 			if (!bpf_map_delete_elem(&flows, &key))
 				count(REASON_FLOW_REMOVED); /* a closed flow, whose server has left since */
@@ -587,9 +597,15 @@ STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 	struct addr *a = bpf_map_lookup_elem(&vips, &vip);
 	struct scratch *w = the_scratch();
 	__u64 own = l2_word(&r->own);
-	__u32 egress = r->client_port;
+	__u32 egress = r->client_port, dest = r->dest;
 	__u64 client = l2_word(&r->client);
 	struct tuple *to;
+
+	if (IS_TOLD) {
+		struct dest *d = the_dest(dest);
+
+		tell_whose(&r->forward.peer, d ? d->service : LBD_DEST_NONE, dest);
+	}
 
 	if (!a || !w)
 		return counted(REASON_DROP_NO_SERVICE, XDP_DROP);
@@ -613,7 +629,7 @@ STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 /* The server has closed, reset, or is heard again after a stray RST. */
 STEP int server_end(struct pkt *p, const struct flow_key *key)
 {
-	if (!p || !key)
+	if (!p || !key || IS_DRY)
 		return 0;
 
 	struct flow_key forward = *key; /* Linux 6.1 takes no argument of a step as the key of a map */
@@ -639,6 +655,7 @@ STEP int embryo_reply(struct xdp_md *ctx, struct pkt *p, const struct flow_key *
 
 	if (!w || !embryo_get(key, p->now, &w->reverse))
 		return NEXT;
+	tell_how(LBD_HOW_EMBRYO);
 	if (p->protocol == IPPROTO_TCP && p->tcp_flags & TCP_RST) {
 		embryo_remove(&w->reverse.rflow.forward, p->now);
 		embryo_remove(key, p->now);
@@ -711,7 +728,7 @@ STEP int server_opens(struct xdp_md *ctx, struct pkt *p, const struct flow_key *
 	if (embryo_put(&w->reverse, p->now) == EMBRYO_TAKEN)
 		return counted(REASON_DROP_NAT_COLLISION, XDP_DROP);
 	embryo_put(&w->forward, p->now);
-	c = bpf_map_lookup_elem(&conns, &dest);
+	c = IS_DRY ? NULL : bpf_map_lookup_elem(&conns, &dest);
 	if (c)
 		__sync_fetch_and_add(&c->total, 1);
 	return to_client(ctx, p, &w->reverse.rflow);
@@ -735,7 +752,8 @@ STEP int has_made_way(const struct flow_key *key)
 	forward = r->forward;
 	f = bpf_map_lookup_elem(&flows, &forward);
 	if (!f) {
-		bpf_map_delete_elem(&rflows, &back);
+		if (!IS_DRY)
+			bpf_map_delete_elem(&rflows, &back);
 		return true;
 	}
 	dest = f->dest;
@@ -785,6 +803,9 @@ static __always_inline int from_server(struct xdp_md *ctx, struct pkt *p, const 
 	}
 	if (is_opening(p, key) && has_made_way(key))
 		return server_opens(ctx, p, key);
+	tell_how(LBD_HOW_FLOW);
+	if (IS_DRY)
+		return to_client(ctx, p, r);
 	r->last_seen = p->now;
 	if (p->protocol == IPPROTO_TCP && p->fragment != FRAGMENT_LATER) {
 		if (p->tcp_flags & TCP_ACK && r->last_ack != p->tcp_ack)

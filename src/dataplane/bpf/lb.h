@@ -382,12 +382,12 @@ struct work {
 	__u32 first; /* embryos: first set */
 	__u32 count; /* entries of `reap_keys`, or sets */
 	__u32 force; /* LBD_REAP_* */
-	__u32 done;  /* out: how many were removed */
+	__u32 done;  /* out: how many were removed, or ended */
 	__u64 now;  /* set by the program */
 };
 #define LBD_REAP_MAX 4096
 #define LBD_REAP_EXPIRED 0 /* what has been idle for too long */
-#define LBD_REAP_DOWN 1    /* whose destination is down */
+#define LBD_REAP_DOWN 1    /* whose destination is down: TCP in DSR stays for a while, as reset */
 
 /* -- what the peer is told, and tells ------------------------------------------------ */
 
@@ -429,6 +429,79 @@ struct restore {
 	__u32 full;  /* out: no room in the table */
 	__u32 nowhere; /* out: of a destination that is not there */
 	__u32 pad;
+};
+
+/* -- variants of the program -------------------------------------------------------------- */
+
+/* `lbd_variant` is a constant of each load of the program: what a variant does not need is not in it. */
+#define LBD_VARIANT_SERVE 0
+#define LBD_VARIANT_EXPLAIN 1 /* changes nothing; attached nowhere, run with BPF_PROG_TEST_RUN */
+#define LBD_VARIANT_CAPTURE 2 /* serves, and tells of packets that a filter wants */
+
+/* By what a packet's server was found. */
+#define LBD_HOW_FLOW 1u      /* its connection is in the table */
+#define LBD_HOW_EMBRYO 2u    /* its handshake is under way */
+#define LBD_HOW_BOUND 4u     /* persistence */
+#define LBD_HOW_TABLE 8u     /* the scheduler */
+#define LBD_HOW_HASH 16u     /* the scheduler's consistent hash, for a later packet without an entry */
+#define LBD_HOW_MIGRATED 32u /* in the pool that its service migrates to */
+#define LBD_HOW_SYNCED 64u   /* the peer has told of the connection */
+
+/* What became of a packet, and why (not in LBD_VARIANT_SERVE). */
+struct fate {
+	struct addr client;
+	__u32 reason;  /* REASON_*; REASON_MAX: none was given */
+	__u32 how;     /* LBD_HOW_* */
+	__u32 dest;    /* LBD_DEST_NONE: none */
+	__u32 service; /* LBD_DEST_NONE: none */
+	__u32 told;    /* this CPU has told something */
+	__u32 pad;
+};
+
+#define LBD_TAP_BYTES 2048 /* of a frame, at most */
+#define LBD_TAP_RING_BYTES 4194304
+#define LBD_MAX_TALKERS 65536
+
+#define LBD_TAP_FRAMES 1u  /* as they have come, with their fate */
+#define LBD_TAP_TALKERS 2u /* counts of packets and bytes by client and service */
+
+/* Which packets LBD_VARIANT_CAPTURE tells of. */
+struct tap_filter {
+	__u64 until;           /* CLOCK_MONOTONIC: nothing is told from then on */
+	struct addr host;      /* network of the source or the destination */
+	struct addr host_mask; /* 0: any */
+	__u32 services[2];     /* one or the other; the first LBD_DEST_NONE: any, and none */
+	__u32 what;            /* LBD_TAP_* */
+	__be16 port;           /* of the source or the destination; 0: any */
+	__u8 protocol;         /* 0: any */
+	__u8 whole;            /* 0: headers only */
+};
+
+struct tap_head {
+	__u64 at; /* CLOCK_MONOTONIC */
+	struct fate fate;
+	__u32 ingress;  /* interface index */
+	__u32 verdict;  /* XDP_* */
+	__u32 length;   /* of the frame as it has come */
+	__u32 captured; /* bytes of it that follow */
+};
+
+struct tapped {
+	struct tap_head head;
+	__u8 bytes[LBD_TAP_BYTES];
+	__u32 kept; /* 0: nothing */
+	__u32 pad;
+};
+
+struct talker_key {
+	struct addr client;
+	__u32 service;
+	__u32 pad;
+};
+
+struct talker {
+	__u64 packets;
+	__u64 bytes;
 };
 
 /* A MAC whose frames the program took away from the bridge. */

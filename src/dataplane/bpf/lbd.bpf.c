@@ -11,6 +11,7 @@
 #include "lease.h"
 #include "restore.h"
 #include "probe.h"
+#include "tap.h"
 
 /* Carries the shared types into the object's BTF, from which Rust's are generated. */
 struct lbd_types {
@@ -44,6 +45,11 @@ struct lbd_types {
 	struct sync_entry sync_entry;
 	struct sync_lost sync_lost;
 	struct restore restore;
+	struct fate fate;
+	struct tap_filter tap_filter;
+	struct tap_head tap_head;
+	struct talker_key talker_key;
+	struct talker talker;
 	enum reason reason;
 };
 const volatile struct lbd_types lbd_types = {};
@@ -93,8 +99,7 @@ static __always_inline int maybe_from_server(struct xdp_md *ctx, struct pkt *p, 
 	return NEXT;
 }
 
-SEC("xdp")
-int lbd_xdp(struct xdp_md *ctx)
+static __always_inline int serve(struct xdp_md *ctx)
 {
 	__u32 ingress = ctx->ingress_ifindex;
 	struct port *port = bpf_map_lookup_elem(&ports, &ingress);
@@ -104,6 +109,7 @@ int lbd_xdp(struct xdp_md *ctx)
 	struct pkt *p = bpf_map_lookup_elem(&packet, &zero);
 	int verdict, window = WINDOW_NONE;
 
+	tell_begin();
 	if (!port || !c || !p)
 		return counted(REASON_PASS_PORT, XDP_PASS);
 	if (!(port->flags & LBD_PORT_FORWARDING))
@@ -133,6 +139,8 @@ int lbd_xdp(struct xdp_md *ctx)
 	default:
 		return maybe_question(ctx, REASON_PASS_OTHER);
 	}
+	if (IS_TAPPED)
+		tap_keep(ctx, p);
 	if (p->family == 6 && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICIT &&
 	    p->fragment == FRAGMENT_NONE)
 		return p->window ? counted(REASON_PASS_NOT_OWNER, XDP_PASS) : answer_nd(ctx, p);
@@ -166,6 +174,16 @@ int lbd_xdp(struct xdp_md *ctx)
 	return counted(REASON_PASS_OTHER, XDP_PASS);
 }
 
+SEC("xdp")
+int lbd_xdp(struct xdp_md *ctx)
+{
+	int verdict = serve(ctx);
+
+	if (IS_TAPPED)
+		tap_tell(verdict);
+	return verdict;
+}
+
 /* -- housekeeping, run by the daemon with BPF_PROG_TEST_RUN: the frame is a struct work -- */
 
 static long reap_one(__u32 i, void *context)
@@ -189,12 +207,16 @@ static long reap_one(__u32 i, void *context)
 		return 0;
 	if (w->force == LBD_REAP_DOWN && !(d->flags & LBD_DEST_DOWN))
 		return 0;
-	flow_remove(&key, f, d, !w->force);
+	if (w->force == LBD_REAP_DOWN && d->mode == LBD_MODE_DSR && !(key.local & LBD_LOCAL_UDP) &&
+	    !has_ended(f->state, true))
+		flow_end(&key, f, w->now);
+	else
+		flow_remove(&key, f, d, !w->force);
 	w->done++;
 	return 0;
 }
 
-/* Removes the listed flows that have expired, or whose destinations are down. Checked here, next to the deletion: a flow that came to life
+/* Removes the listed flows that have expired, or ends those whose destinations are down. Checked here, next to the deletion: a flow that came to life
  * meanwhile, or one that has followed under the same key, stays. */
 SEC("xdp")
 int lbd_reap(struct xdp_md *ctx)

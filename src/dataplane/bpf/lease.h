@@ -153,7 +153,7 @@ STEP int maybe_question(struct xdp_md *ctx, __u32 otherwise)
 	__u64 now;
 	int verdict;
 
-	if (!q || !eth)
+	if (IS_DRY || !q || !eth)
 		return counted(otherwise, XDP_PASS);
 	port = bpf_map_lookup_elem(&ports, &ingress);
 	o = the_ownership();

@@ -53,7 +53,8 @@ static __always_inline bool resolve_fragment(struct pkt *p, __u32 id)
 	if (p->fragment == FRAGMENT_FIRST) {
 		struct frag first = {.sport = p->sport, .dport = p->dport, .last_seen = p->now};
 
-		bpf_map_update_elem(&frags, &key, &first, BPF_ANY);
+		if (!IS_DRY)
+			bpf_map_update_elem(&frags, &key, &first, BPF_ANY);
 		return true;
 	}
 	known = bpf_map_lookup_elem(&frags, &key);

@@ -80,6 +80,8 @@ static __always_inline __u32 next_turn(__u32 table)
 {
 	__u64 *turn = bpf_map_lookup_elem(&turns, &table);
 
+	if (IS_DRY)
+		return turn ? *turn : 0;
 	return turn ? __sync_fetch_and_add(turn, 1) : 0;
 }
 
@@ -206,7 +208,7 @@ STEP __u32 persistent_dest(__u32 service, const struct flow_key *key, __u64 now,
  * may fill, and for good once the handshake is complete. */
 STEP int persist_bind(__u32 service, const struct flow_key *key, __u32 dest, __u64 now, bool established)
 {
-	if (!key)
+	if (!key || IS_DRY)
 		return 0;
 
 	struct service *s = bpf_map_lookup_elem(&service_settings, &service);
@@ -266,8 +268,15 @@ STEP __u32 choose(__u32 service, const struct flow_key *key, __u64 now, bool lat
 	bool second = is_migrated(service, key);
 	__u32 dest = persistent_dest(service, key, now, later, second);
 
-	if (dest == LBD_DEST_NONE)
+	if (dest != LBD_DEST_NONE)
+		tell_how(LBD_HOW_BOUND);
+	if (dest == LBD_DEST_NONE) {
 		dest = schedule(second ? service + LBD_MAX_SERVICES : service, key, later);
+		if (dest != LBD_DEST_NONE)
+			tell_how(later ? LBD_HOW_HASH : LBD_HOW_TABLE);
+	}
+	if (dest != LBD_DEST_NONE && second)
+		tell_how(LBD_HOW_MIGRATED);
 	if (dest != LBD_DEST_NONE || !second)
 		return dest;
 	if (later && table_word(service + LBD_MAX_SERVICES, 1)) /* its first packet went there, but nobody knows to whom */
@@ -275,6 +284,7 @@ STEP __u32 choose(__u32 service, const struct flow_key *key, __u64 now, bool lat
 	if (!later)
 		count(REASON_NOT_MIGRATED);
 	dest = persistent_dest(service, key, now, later, false);
+	tell_how(dest != LBD_DEST_NONE ? LBD_HOW_BOUND : later ? LBD_HOW_HASH : LBD_HOW_TABLE);
 	return dest == LBD_DEST_NONE ? schedule(service, key, later) : dest;
 }
 

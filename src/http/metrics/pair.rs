@@ -1,6 +1,6 @@
 //! The pair: who owns, who is ready, and how the two hear each other.
 
-use super::{Families, flag, float, sample};
+use super::families::{Families, flag, float, sample};
 use crate::core::control::{PairConfigState, PairState, PathState};
 
 pub fn pair(state: &PairState, families: &mut Families) {
@@ -20,6 +20,13 @@ pub fn pair(state: &PairState, families: &mut Families) {
         one(state.protocol.into()),
     );
     peer(state, families);
+    let answered = state.peer_answered_seconds.map(|ago| sample(&[], ago)).into_iter().collect();
+    families.gauge(
+        "lbd_pair_peer_data_plane_answered_seconds",
+        "How long ago the other box's data plane answered a question, which it does also when its daemon is dead. It is \
+         asked while that box is silent; absent before its first answer.",
+        answered,
+    );
     paths(&state.paths, families);
     sync(state, families);
     config(&state.config, families);

@@ -16,7 +16,7 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use tokio::time::timeout;
 
 use super::tables::Tables;
-use super::{Drops, NotDirect};
+use super::{Direction, LinkCounts, NotDirect};
 use crate::config::Mac;
 use crate::core::network::IfIndex;
 use crate::os::OsError;
@@ -128,21 +128,32 @@ impl Requests {
         self.order(&what, RouteNetlinkMessage::NewNeighbour(entry)).await
     }
 
-    /// Frames that a link's driver has dropped since it was made (`ip -s link`).
-    pub async fn drops(&self, link: IfIndex) -> Result<Drops, OsError> {
+    /// A link's counters since it was made (`ip -s link`).
+    pub async fn counts(&self, link: IfIndex) -> Result<LinkCounts, OsError> {
         let mut question = LinkMessage::default();
         question.header.index = link;
-        let mut drops = Drops::default();
+        let mut counts = LinkCounts::default();
         self.ask("reading a link's counters", RouteNetlinkMessage::GetLink(question), 0, |answer| {
             let RouteNetlinkMessage::NewLink(link) = answer else { return };
             for attribute in link.attributes {
                 if let LinkAttribute::Stats64(stats) = attribute {
-                    drops = Drops { received: stats.rx_dropped, sent: stats.tx_dropped };
+                    counts.received = Direction {
+                        packets: stats.rx_packets,
+                        bytes: stats.rx_bytes,
+                        errors: stats.rx_errors,
+                        dropped: stats.rx_dropped,
+                    };
+                    counts.sent = Direction {
+                        packets: stats.tx_packets,
+                        bytes: stats.tx_bytes,
+                        errors: stats.tx_errors,
+                        dropped: stats.tx_dropped,
+                    };
                 }
             }
         })
         .await?;
-        Ok(drops)
+        Ok(counts)
     }
 
     async fn order(&self, what: &str, order: RouteNetlinkMessage) -> Result<(), OsError> {
