@@ -13,5 +13,6 @@ mod golden;
 pub mod health;
 pub mod http;
 pub mod lab;
+pub mod nagios;
 pub mod os;
 pub mod pair;

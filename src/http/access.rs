@@ -69,7 +69,10 @@ impl fmt::Display for Who {
 pub struct Access {
     control: Arc<dyn Control>,
     pub auth: Arc<dyn Authenticator>,
+    /// Of connections from outside, and of passwords from anywhere.
     pub gate: Mutex<Gate>,
+    /// Of tokens.
+    tries: Mutex<Gate>,
     pub sessions: Mutex<Sessions>,
     /// How long a failed login takes.
     pub denied_after: Duration,
@@ -89,6 +92,7 @@ impl Access {
             control,
             auth,
             gate: Mutex::new(Gate::new(gate)),
+            tries: Mutex::new(Gate::new(gate)),
             sessions: Mutex::default(),
             denied_after,
             settings: Mutex::default(),
@@ -115,9 +119,6 @@ impl Access {
     pub async fn who(&self, came: Came, headers: &HeaderMap) -> Result<Who, Problem> {
         let from = came.peer.ip().to_canonical();
         let credentials = credentials::read(headers, !came.local);
-        if matches!(credentials, Credentials::Token(_)) {
-            self.check_gate(from)?;
-        }
         let settings = self.settings().await;
         let by = match credentials {
             Credentials::Malformed(why) => return Err(unauthorized(why)),
@@ -147,7 +148,9 @@ impl Access {
         // All of them, whichever it is.
         let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
         let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
-            self.failed(from, "a token that there is not");
+            // Whoever has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
+            check(&self.tries, from)?;
+            failed(&self.tries, from, "a token that there is not");
             return Err(unauthorized("there is no such token"));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -171,21 +174,14 @@ impl Access {
         is_as_before.then_some(session)
     }
 
-    /// Refuses whoever has tried too often.
-    pub fn check_gate(&self, from: IpAddr) -> Result<(), Problem> {
-        if !lock(&self.gate).is_blocked(from, Instant::now()) {
-            return Ok(());
-        }
-        let detail = format!("too many tries with wrong tokens or passwords came from {from}; wait some minutes");
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
+    /// Refuses whoever has tried too many passwords.
+    pub fn check_passwords(&self, from: IpAddr) -> Result<(), Problem> {
+        check(&self.gate, from)
     }
 
-    /// Somebody has tried with what is wrong.
-    pub fn failed(&self, from: IpAddr, what: &str) {
-        warn!("http: {what} from {from}");
-        if lock(&self.gate).failed(from, Instant::now()) {
-            warn!("http: {from} is blocked for some minutes: too many failed tries");
-        }
+    /// Somebody has tried with a wrong password.
+    pub fn failed_password(&self, from: IpAddr, what: &str) {
+        failed(&self.gate, from, what);
     }
 
     /// As what somebody changes the configuration.
@@ -197,6 +193,21 @@ impl Access {
             By::Nobody | By::Local => next_editor(),
         };
         Editor { session, name: who.to_string() }
+    }
+}
+
+fn check(gate: &Mutex<Gate>, from: IpAddr) -> Result<(), Problem> {
+    if !lock(gate).is_blocked(from, Instant::now()) {
+        return Ok(());
+    }
+    let detail = format!("too many wrong tries came from {from}; wait some minutes");
+    Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
+}
+
+fn failed(gate: &Mutex<Gate>, from: IpAddr, what: &str) {
+    warn!("http: {what} from {from}");
+    if lock(gate).failed(from, Instant::now()) {
+        warn!("http: {from} is blocked for some minutes: too many wrong tries");
     }
 }
 
