@@ -16,3 +16,4 @@ pub mod lab;
 pub mod nagios;
 pub mod os;
 pub mod pair;
+pub mod snmp;

@@ -11,10 +11,8 @@ use lbd::config::{Date, Name, yaml};
 use lbd::daemon;
 use lbd::lab;
 use lbd::nagios;
+use lbd::os::log;
 use lbd::pair::key::{self, KeyId};
-use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 #[derive(Parser)]
 #[command(name = "lbd", version, about = "Layer-4 load balancer and health checker on XDP")]
@@ -79,6 +77,8 @@ enum Command {
     /// A check for Nagios, Icinga and the like: one line with performance data; exit status 0 OK, 1 WARNING, 2 CRITICAL, 3
     /// UNKNOWN. docs/nagios.md has the definitions.
     Nagios(nagios::Options),
+    /// Print the module of the balancer's SNMP objects, for those who read them: `lbd mib >/usr/share/snmp/mibs/LBD-MIB.txt`.
+    Mib,
     Lab(lab::LabOptions),
     #[command(hide = true)]
     LabServer(lab::servers::ServerArgs),
@@ -116,6 +116,10 @@ fn main() -> ExitCode {
         Command::PairKey { id } => pair_key(id),
         Command::Secret => secret(),
         Command::Token { name, level, expires } => token(&name, level, expires),
+        Command::Mib => {
+            print!("{}", lbd::snmp::module());
+            Ok(())
+        }
         Command::Stop { run_dir } => daemon::stop(&run_dir),
     };
     match result {
@@ -141,12 +145,7 @@ fn misused(error: &clap::Error) -> ExitCode {
 }
 
 fn run(options: daemon::Options) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LBD_LOG").unwrap_or_else(|_| "info,libbpf=warn".into());
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(fmt::layer().with_target(false).with_writer(std::io::stderr))
-        .with(fmt::layer().with_target(false).with_ansi(false).with_writer(cli::monitor::writer))
-        .init();
+    log::init(cli::monitor::writer);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(daemon::run(options))
 }
 

@@ -26,6 +26,8 @@ mod console;
 mod counts;
 #[path = "life/drain.rs"]
 mod drain;
+#[path = "life/events.rs"]
+mod events;
 #[path = "life/failure.rs"]
 mod failure;
 #[path = "life/flood.rs"]
@@ -52,8 +54,12 @@ mod resets;
 mod restart;
 #[path = "life/scheduling.rs"]
 mod scheduling;
+#[path = "life/snmp.rs"]
+mod snmp;
 #[path = "life/ssh.rs"]
 mod ssh;
+#[path = "life/syslog.rs"]
+mod syslog;
 #[path = "life/timeouts.rs"]
 mod timeouts;
 #[path = "life/udp.rs"]

@@ -1,4 +1,6 @@
 //! `lbd nagios` as Nagios calls it, against a listener with a daemon that is a fake, and against a process that hangs.
+// Not everything that the other tests need is needed here.
+#[allow(dead_code, unused_imports)]
 #[path = "http_support/mod.rs"]
 mod support;
 

@@ -34,6 +34,7 @@ use super::table::age;
 use crate::access::auth::{Authenticator, DENIED_AFTER, Local};
 use crate::access::next_editor;
 use crate::core::control::{Control, Door, Editor as By, State};
+use crate::core::events::What;
 
 /// A session in which nothing is typed for so long ends, unless its transport says otherwise.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -516,10 +517,13 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         if self.who.highest < ADMIN {
             let auth = self.auth.clone();
             let is_asked = self.terminal.interactive && auth.has_enable(&self.who.user).await;
+            let (user, from) = (self.who.user.clone(), self.who.from.clone());
             if !(is_asked && self.knows_password().await?) {
+                self.control.happened(What::EnableFailed { user, from });
                 self.refuse(&Refusal("Access denied".into()));
                 return Ok(());
             }
+            self.control.happened(What::Enabled { user, from });
         }
         self.level = ADMIN;
         self.ticket.touch(self.level);

@@ -1,9 +1,10 @@
 //! What the two boxes of a pair have in common, and what is of one box alone.
 //!
 //! Of one box: `hostname`, `interfaces` (its ports, MAC, own addresses), `pair` (its peer's MAC, paths, key file), `limits`,
-//! `http` and `ssh`. In common: everything else, and `interfaces.inside`, which floats, and `http.tokens`.
+//! `http`, `ssh`, `snmp` and `logging.source`. In common: everything else, and `interfaces.inside`, which floats, and
+//! `http.tokens`.
 
-use super::{Config, Http, Interfaces, Name};
+use super::{Config, Http, Interfaces, Logging, Name};
 
 /// The part that both boxes have; what is of one box is at its default.
 pub fn common(config: &Config) -> Config {
@@ -18,6 +19,8 @@ pub fn common(config: &Config) -> Config {
         enable_secret: None,
         banner: String::new(),
         ssh: Default::default(),
+        logging: Default::default(),
+        snmp: None,
         servers: Default::default(),
         pools: Default::default(),
         virtual_servers: Default::default(),
@@ -39,6 +42,8 @@ pub fn merge(common: &Config, own: &Config) -> Config {
         enable_secret: _,
         banner: _,
         ssh,
+        logging,
+        snmp,
         servers: _,
         pools: _,
         virtual_servers: _,
@@ -54,6 +59,8 @@ pub fn merge(common: &Config, own: &Config) -> Config {
         enable_secret: common.enable_secret.clone(),
         banner: common.banner.clone(),
         ssh: ssh.clone(),
+        logging: Logging { source: logging.source, servers: common.logging.servers.clone() },
+        snmp: snmp.clone(),
         servers: common.servers.clone(),
         pools: common.pools.clone(),
         virtual_servers: common.virtual_servers.clone(),

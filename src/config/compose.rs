@@ -25,6 +25,8 @@ fn says_the_same(key: &str, before: &Config, after: &Config) -> bool {
         "enable-secret" => before.enable_secret == after.enable_secret,
         "banner" => before.banner == after.banner,
         "ssh" => before.ssh == after.ssh,
+        "logging" => before.logging == after.logging,
+        "snmp" => before.snmp == after.snmp,
         "servers" => before.servers == after.servers,
         // What is not said of a service comes from the profile of its pool.
         "pools" => before.pools == after.pools,

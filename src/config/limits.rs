@@ -82,6 +82,9 @@ pub const SSH_ACCESS_MAX: usize = 256;
 /// Longest text before the login.
 pub const BANNER_BYTES_MAX: usize = 2_000;
 
+/// Servers that get the log.
+pub const LOG_SERVERS_MAX: usize = 8;
+
 /// Of a pair: how often a heartbeat goes out.
 pub const HEARTBEAT: Range = range(20, SECOND);
 /// Besides, five heartbeats at least.

@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod edit;
 pub mod http;
 pub mod limits;
+pub mod logging;
 pub mod model;
 pub mod pair;
 pub mod probe;
@@ -25,6 +26,7 @@ pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Refused, Severity};
 pub use http::{Date, Http, HttpTls, Token, TokenHash};
+pub use logging::{AgentAddress, Facility, LogServer, LogSeverity, LogTransport, Logging, Snmp};
 pub use model::*;
 pub use pair::Pair;
 pub use probe::*;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::http::Http;
+use super::logging::{Logging, Snmp};
 use super::pair::Pair;
 use super::probe::Probe;
 use super::profile::Profile;
@@ -164,6 +165,9 @@ pub struct Config {
     /// Shown before the login; empty: nothing is.
     pub banner: String,
     pub ssh: Ssh,
+    pub logging: Logging,
+    /// `None`: no agent is asked to take this box's objects.
+    pub snmp: Option<Snmp>,
     pub servers: BTreeMap<Name, Server>,
     pub pools: BTreeMap<Name, Pool>,
     pub virtual_servers: BTreeMap<Name, VirtualServer>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::http::{Date, Http, HttpTls, Token, TokenHash};
 use super::limits::{self, Range};
+use super::logging::*;
 use super::model::*;
 use super::pair::{Fence, Pair, Path};
 use super::probe::*;
@@ -56,6 +57,14 @@ pub fn config(seed: u64, size: usize) -> Config {
             .one_of(&["", "", "Keep out", "Two\n\n  \"lines\" \\n^C of 100%: | ? !", "! a\n\tb"])
             .replace('\t', " "),
         ssh: if d.coin() { ssh(d) } else { Ssh::default() },
+        logging: if d.coin() { logging(d) } else { Logging::default() },
+        snmp: d.maybe(|d| Snmp {
+            agentx: if d.coin() {
+                AgentAddress::Path("/var/agentx/master".into())
+            } else {
+                AgentAddress::Tcp((host, d.number(limits::Range { min: 1, max: 65_535 }) as u16).into())
+            },
+        }),
         servers,
         pools,
         virtual_servers,
@@ -126,6 +135,30 @@ fn ssh(d: &mut Dice) -> Ssh {
         .filter(|_| d.coin())
         .collect(),
         sessions: d.number(limits::SSH_SESSIONS) as u8,
+    }
+}
+
+fn logging(d: &mut Dice) -> Logging {
+    let servers = (0..3).map(|index| {
+        let transport = [LogTransport::Udp, LogTransport::Tcp, LogTransport::Tls][d.below(3)];
+        let facility =
+            [Facility::User, Facility::Daemon, Facility::Auth, Facility::Local(d.below(8) as u8)][d.below(4)];
+        let severities = [LogSeverity::Error, LogSeverity::Warning, LogSeverity::Notice, LogSeverity::Debug];
+        let tls = transport == LogTransport::Tls;
+        LogServer {
+            transport,
+            port: if d.coin() { port(d) } else { transport.port() },
+            facility,
+            severity: d.maybe(|d| severities[d.below(4)]).unwrap_or(LogSeverity::Info),
+            ca_file: tls.then(|| "/etc/lbd/a \"ca\".pem".into()),
+            name: d.maybe(|_| "logs.example".to_owned()).filter(|_| tls),
+            ..LogServer::new(address(d.coin(), 9, index))
+        }
+    });
+    let servers: Vec<LogServer> = servers.collect();
+    Logging {
+        source: d.maybe(|d| address(d.coin(), 5, 0)),
+        servers: servers.into_iter().filter(|_| d.coin()).collect(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod http;
+mod logging;
 mod objects;
 mod pair;
 mod pools;
@@ -38,6 +39,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     pair::check(config, &mut findings);
     http::check(config, &mut findings);
     users::check(config, &mut findings);
+    logging::check(config, &mut findings);
     objects::servers(config, &mut findings);
     pools::check_all(config, &mut findings);
     addresses::check(config, &mut findings);

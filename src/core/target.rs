@@ -46,6 +46,15 @@ impl fmt::Display for Question {
     }
 }
 
+/// Name of the server that a question is about; its address, if the configuration has no such server any more.
+pub fn server_asked(config: &Config, question: &Question) -> String {
+    let address = question.address.ip();
+    let has = |server: &Server| [Family::V4, Family::V6].iter().any(|f| address_of(server, *f) == Some(address));
+    let by_address = || config.servers.iter().find(|(_, server)| has(server)).map(|(name, _)| name);
+    let name = question.via.as_ref().map(|via| &via.server).or_else(by_address);
+    name.map_or_else(|| address.to_string(), ToString::to_string)
+}
+
 /// How often to ask, how long to wait, how often to be told. As in `config::Check`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pace {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::drains::Drains;
 use super::editing::Held;
+use super::events::Events;
 use super::lock;
 use super::pair::copy::Copying;
 use super::store::Store;
@@ -21,19 +22,20 @@ use crate::config::{Config, Limits, Mac};
 use crate::core::admin::Admin;
 use crate::core::check::{Change, State};
 use crate::core::control::ReloadReport;
+use crate::core::events::What;
 use crate::core::forwarding::Family;
 use crate::core::marks::{self, Marks};
 use crate::core::moment::Moment;
 use crate::core::network::{IfIndex, Network};
 use crate::core::plan::{Inputs, Plan, plan};
 use crate::core::schedule_probes::next_in_doubt;
-use crate::core::target::{Health, targets};
+use crate::core::target::{self, Health, targets};
 use crate::core::vip_claims::VipClaim;
 use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::health::executor::{Answer, Executor, Wanted};
 use crate::health::transport::Marked;
 use crate::os::arp::FrameSender;
-use crate::os::{clock, netlink};
+use crate::os::{clock, log, netlink};
 
 /// Announcements of an address that has become ours: so many, this far apart.
 const ANNOUNCEMENTS: u8 = 3;
@@ -66,6 +68,9 @@ pub struct Appliance {
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
     pub drains: Drains,
+    pub events: Events,
+    /// Counts the plans that the data plane was brought to.
+    pub plans: u64,
     /// What both boxes of a pair have in common, and how it goes from the one to the other; none for a box alone.
     pub(super) copying: Option<Copying>,
     pub(super) path: PathBuf,
@@ -98,15 +103,17 @@ pub struct Appliance {
 }
 
 impl Appliance {
+    /// `file`: what the configuration file says, and where it is.
     pub fn new(
-        config: Config,
-        path: PathBuf,
+        file: (Config, PathBuf),
         store: Store,
         network: Arc<Network>,
         dataplane: Arc<Mutex<DataPlane>>,
         executor: Executor,
         os: netlink::Handle,
+        events: Events,
     ) -> anyhow::Result<Self> {
+        let (config, path) = file;
         let admin = store.admin()?;
         let now = SystemTime::now();
         Ok(Self {
@@ -128,6 +135,8 @@ impl Appliance {
             network,
             alarms: BTreeMap::new(),
             drains: Drains::default(),
+            events,
+            plans: 0,
             copying: None,
             path,
             store,
@@ -200,8 +209,8 @@ impl Appliance {
     pub fn set_alarm(&mut self, about: &'static str, words: String) {
         if words.is_empty() {
             self.alarms.remove(about);
-        } else if self.alarms.get(about) != Some(&words) {
-            warn!("{words}");
+        } else {
+            // The loop sees what is new among them, and records it.
             self.alarms.insert(about, words);
         }
     }
@@ -216,12 +225,12 @@ impl Appliance {
                 self.executor.hurry(&target, next_in_doubt(&target, begun, now));
             }
             let Some(Change { from, to }) = change else { continue };
-            let (question, why) = (&target.question, health.cause());
-            if to == State::Down {
-                warn!("{question}: {from} -> {to}: {why}");
-            } else {
-                info!("{question}: {from} -> {to}: {why}");
-            }
+            let (server, check) = (target::server_asked(&self.config, &target.question), target.question.to_string());
+            let why = health.cause().to_owned();
+            self.events.record(match to {
+                State::Down => What::CheckDown { server, check, from, why },
+                _ => What::CheckUp { server, check, from, why },
+            });
             self.dirty = true;
         }
         let trouble = self.executor.stats().trouble.unwrap_or_default();
@@ -239,8 +248,7 @@ impl Appliance {
             self.executor.hurry(target, now);
         }
         if !suspects.is_empty() {
-            let count = servers.len();
-            warn!("{count} addresses of servers may be behind what has failed: {} probes at once", suspects.len());
+            self.events.record(What::Suspected { addresses: servers.len(), checks: suspects.len() });
             self.dirty = true;
         }
     }
@@ -266,11 +274,26 @@ impl Appliance {
 
     /// Reads the file again; on any error nothing has changed.
     pub fn reload(&mut self) -> Result<ReloadReport, Refused> {
+        let report = self.take_file();
+        self.last_reload_ok = report.is_ok();
+        match &report {
+            Ok(report) if report.changed => self.tell_configured("whoever wrote the file"),
+            Ok(_) => {}
+            Err(refused) => self.events.record(What::ConfigRefused { by: "the file".into(), why: refused.to_string() }),
+        }
+        report
+    }
+
+    /// For the event log: another configuration is in force.
+    pub(super) fn tell_configured(&self, by: &str) {
+        self.events.record(What::Configured { revision: self.revision, by: by.to_owned() });
+    }
+
+    fn take_file(&mut self) -> Result<ReloadReport, Refused> {
         self.last_reload = SystemTime::now();
-        let loaded = yaml::load(&self.path).inspect_err(|_| self.last_reload_ok = false)?;
-        self.last_reload_ok = true;
+        let loaded = yaml::load(&self.path)?;
         let mut notes: Vec<String> = loaded.warnings.iter().map(|w| format!("{}: {}", w.path, w.message)).collect();
-        self.may_come_into_force(&loaded.config).inspect_err(|_| self.last_reload_ok = false)?;
+        self.may_come_into_force(&loaded.config)?;
         notes.extend(self.forget_hold());
         if !self.inactive.is_empty() {
             notes.push("what was typed and is not complete is dropped".to_owned());
@@ -296,6 +319,7 @@ impl Appliance {
             notes.push(note.to_owned());
         }
         self.config = config;
+        self.follow_logging();
         if self.admin.retain_configured(&self.config)
             && let Err(error) = self.store.keep_admin(&self.admin)
         {
@@ -311,11 +335,17 @@ impl Appliance {
         notes
     }
 
+    /// The log goes where the configuration in force says.
+    pub fn follow_logging(&self) {
+        log::syslog::configure(&self.config.logging, self.config.hostname.as_str());
+    }
+
     /// Takes the orders that the owner of the pair has been given; on any error nothing has changed.
     pub fn follow_orders(&mut self, text: &str) {
         let taken = Admin::from_json(text, clock::calendar()).map_err(anyhow::Error::from);
-        if let Err(error) = taken.and_then(|admin| self.set_admin(admin)) {
-            warn!("the orders of the other box could not be taken: {error:#}");
+        match taken.and_then(|admin| self.set_admin(admin)) {
+            Ok(()) => self.events.record(What::OrdersTaken {}),
+            Err(error) => warn!("the orders of the other box could not be taken: {error:#}"),
         }
     }
 
@@ -375,6 +405,7 @@ impl Appliance {
             }
             self.alarms.remove("dataplane");
             self.dirty = false;
+            self.plans += 1;
         }
         self.announce(now);
         Ok(())
@@ -392,10 +423,7 @@ impl Appliance {
         let mut dataplane = lock(&self.dataplane);
         let notes = dataplane.apply(&self.plan.state, &names, self.config.interfaces.xdp)?;
         if !notes.is_empty() {
-            let text = notes.join("; ");
-            if self.alarms.insert("xdp", text.clone()).as_ref() != Some(&text) {
-                warn!("{text}");
-            }
+            self.alarms.insert("xdp", notes.join("; "));
         } else if self.plan.state.ports.keys().all(|port| dataplane.native(*port) == Some(true)) {
             self.alarms.remove("xdp");
         }

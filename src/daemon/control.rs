@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::appliance::Appliance;
 use super::capture::Captures;
 use super::drains::Course;
+use super::events::Events;
 use super::explain::Explain;
 use super::history::History;
 use super::lock;
@@ -21,11 +22,13 @@ use super::port_counts::PortCounts;
 use super::promptness::Promptness;
 use super::state;
 use crate::config::{Config, Protocol};
+use crate::core::control::pair::Side;
 use crate::core::control::{
     CHUNK_ROWS_MAX, CaptureOrder, CapturePiece, Change, Chunk, ConfigError, ConfigOrder, ConnectionRow, Control,
     Editor, Explanation, Filter, HistoryState, InForce, Logins, OperationError, Order, OrderReport, PacketQuestion,
     PairOrder, ReloadError, ReloadReport, Saved, State, TopOrder, TopRow, Which,
 };
+use crate::core::events::{Event, EventFilter, EventPage, What};
 use crate::core::forwarding::DestKey;
 use crate::dataplane::flows::{Connection, ConnectionReader};
 use crate::dataplane::{DataPlane, DataPlaneError};
@@ -55,6 +58,7 @@ pub struct ApplianceControl {
     pair: Option<Access>,
     explain: Arc<Explain>,
     captures: Arc<Captures>,
+    events: Events,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -76,6 +80,7 @@ impl ApplianceControl {
     ) -> Self {
         let explain = Arc::new(Explain::new(appliance.clone(), dataplane.clone()));
         let captures = Captures::new(appliance.clone(), dataplane.clone(), state_dir.join("captures"));
+        let events = lock(&appliance).events.clone();
         Self {
             appliance,
             dataplane,
@@ -85,6 +90,7 @@ impl ApplianceControl {
             pair,
             explain,
             captures: Arc::new(captures),
+            events,
         }
     }
 }
@@ -177,6 +183,7 @@ impl Control for ApplianceControl {
     fn pair_order(&self, order: PairOrder) -> BoxFuture<'_, Result<(), OperationError>> {
         async move {
             let pair = self.pair.as_ref().ok_or(OperationError::NoPair)?;
+            self.events.record(What::PairOrder { order: words(order).to_owned() });
             if let PairOrder::TakeConfig(side) = order {
                 tokio::task::block_in_place(|| lock(&self.appliance).choose_config(side))?;
                 let _ = self.kick.try_send(());
@@ -240,6 +247,28 @@ impl Control for ApplianceControl {
             let _ = out.blocking_send(end);
         });
         async { Ok(rows) }.boxed()
+    }
+
+    fn events(&self, filter: EventFilter) -> BoxFuture<'_, Result<EventPage, OperationError>> {
+        async move { Ok(tokio::task::block_in_place(|| self.events.page(&filter))) }.boxed()
+    }
+
+    fn follow_events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.follow()
+    }
+
+    fn happened(&self, what: What) {
+        self.events.record(what);
+    }
+}
+
+fn words(order: PairOrder) -> &'static str {
+    match order {
+        PairOrder::HandOver => "the other box shall own",
+        PairOrder::Maintenance(true) => "this box shall own nothing",
+        PairOrder::Maintenance(false) => "this box may own again",
+        PairOrder::TakeConfig(Side::Own) => "the configuration of this box counts",
+        PairOrder::TakeConfig(Side::Peer) => "the configuration of the other box counts",
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::appliance::Appliance;
 use super::configfile::{self, Replacement};
@@ -19,6 +19,7 @@ use crate::core::control::shortage::{Counted, shortages};
 use crate::core::control::state::OrderState;
 use crate::core::control::{self, Action, OperationError, OrderReport, Shortage};
 use crate::core::drain::{self, View};
+use crate::core::events::What;
 use crate::core::forwarding::DestKey;
 use crate::core::moment::{Moment, UnixTime};
 use crate::core::plan::Standing;
@@ -70,9 +71,11 @@ impl Appliance {
         let view = View { admin: &self.admin, left: &left, now, calendar: clock::calendar() };
         for action in self.drains.course.look(&view) {
             match action {
-                drain::Action::Finished(subject) => info!("{subject} is drained: nothing is left"),
+                drain::Action::Finished(subject) => self.events.record(What::Drained { subject: subject.to_string() }),
                 drain::Action::Reset(subject) => match self.reset(&subject) {
-                    Ok(cut) => warn!("the deadline of {subject} is over: {cut} connections are reset"),
+                    Ok(connections) => {
+                        self.events.record(What::DrainCut { subject: subject.to_string(), connections });
+                    }
                     Err(error) => error!("the connections of {subject} could not be reset: {error}"),
                 },
                 drain::Action::Remove(subject) => self.remove_at_end(&subject),
@@ -89,12 +92,12 @@ impl Appliance {
         }
         match self.remove(subject) {
             Ok(notes) => {
-                info!("{subject} was taken out of the configuration at the end of its drain");
+                self.events.record(What::Removed { subject: subject.to_string(), connections: 0 });
                 notes.iter().for_each(|note| warn!("{note}"));
             }
             Err(why) => {
                 if self.drains.refused.insert(subject.clone(), why.clone()).as_ref() != Some(&why) {
-                    warn!("{subject} is drained and was to be taken out of the configuration: {why}");
+                    self.events.record(What::RemovalRefused { subject: subject.to_string(), why });
                 }
             }
         }
@@ -254,7 +257,8 @@ impl Appliance {
         let in_force = self.admin.order(&subject);
         report.deadline_at = in_force.and_then(|order| order.deadline).map(UnixTime::as_secs);
         report.then = in_force.map(|order| order.then).unwrap_or_default();
-        info!("{subject}: {before} -> {} by the operator", report.state);
+        let (from, to) = (before, report.state);
+        self.events.record(What::Ordered { subject: subject.to_string(), from, to });
         self.tell_of_refusals();
         Ok(Course::Done(report))
     }
@@ -287,7 +291,7 @@ impl Appliance {
             server: report.server.clone(),
             why: if cut > 0 { format!("{why}; it is drained, and {cut} connections were reset") } else { why },
         })?;
-        info!("{subject} was taken out of the configuration by the operator; {cut} connections were reset");
+        self.events.record(What::Removed { subject: subject.to_string(), connections: cut });
         self.tell_of_refusals();
         Ok(OrderReport { removed: true, connections: 0, notes, ..report })
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
-
 use super::appliance::Appliance;
 use super::configfile;
 use super::control::failed;
@@ -11,6 +9,7 @@ use crate::config::common::merge;
 use crate::config::{Config, Running, yaml};
 use crate::core::control::editing::{Change, ConfigError, ConfigOrder, Editor, Hold, InForce, Which};
 use crate::core::control::{OperationError, ReloadReport, Saved};
+use crate::core::events::What;
 use crate::core::moment::Moment;
 use crate::os::clock;
 
@@ -59,7 +58,11 @@ impl Appliance {
             return Err(ConfigError::Changed(self.revision));
         }
         self.may_come_into_force(&change.running.config)?;
-        Ok(self.take_running(change.running))
+        let report = self.take_running(change.running);
+        if report.changed {
+            self.tell_configured(&change.by.name);
+        }
+        Ok(report)
     }
 
     fn may_be_changed_by(&self, by: &Editor) -> Result<(), ConfigError> {
@@ -101,7 +104,7 @@ impl Appliance {
                 let until = clock::now() + time;
                 // Of an operator who says it again the first configuration counts, and the new time.
                 let before = self.held.take().map_or_else(|| self.running(), |held| held.before);
-                info!("the configuration is held by {} for {} s", by.name, time.as_secs());
+                self.events.record(What::ConfigHeld { by: by.name.clone(), seconds: time.as_secs() });
                 self.held = Some(Held { by: by.clone(), before, until });
                 let words = format!("{} changes the configuration, and has not confirmed it yet", by.name);
                 self.set_alarm(ALARM, words);
@@ -109,13 +112,13 @@ impl Appliance {
             }
             ConfigOrder::Confirm => {
                 self.held.take().ok_or(ConfigError::NotHeld)?;
-                info!("the configuration is confirmed by {}", by.name);
+                self.events.record(What::ConfigConfirmed { by: by.name.clone() });
                 self.set_alarm(ALARM, String::new());
                 self.tell_change();
                 Ok(Vec::new())
             }
             ConfigOrder::Revert => self.revert(&format!("by {}", by.name)),
-            ConfigOrder::Save => self.save(),
+            ConfigOrder::Save => self.save(by),
             ConfigOrder::Load => {
                 let report = self.reload()?;
                 Ok(report.notes)
@@ -127,7 +130,7 @@ impl Appliance {
         let held = self.held.take().ok_or(ConfigError::NotHeld)?;
         self.set_alarm(ALARM, String::new());
         let report = self.take_running(held.before);
-        warn!("the configuration is what it was before {} changed it, {why}", held.by.name);
+        self.events.record(What::ConfigReverted { by: held.by.name, why: why.to_owned() });
         Ok(report.notes)
     }
 
@@ -159,7 +162,7 @@ impl Appliance {
     }
 
     /// Has the file say what is in force.
-    fn save(&mut self) -> Result<Vec<String>, ConfigError> {
+    fn save(&mut self, by: &Editor) -> Result<Vec<String>, ConfigError> {
         if self.held.is_some() {
             return Err(ConfigError::NotConfirmed);
         }
@@ -173,8 +176,8 @@ impl Appliance {
         }
         let replacement = configfile::prepare_copy(&self.path, &self.saved, &self.config).map_err(failed)?;
         self.store.archive.keep(replacement.before()).map_err(|error| failed(format!("the archive: {error:#}")))?;
-        let backup = replacement.write(BEFORE).map_err(failed)?;
-        info!("the configuration was saved as {}; the file before is {}", self.path.display(), backup.display());
+        replacement.write(BEFORE).map_err(failed)?;
+        self.events.record(What::Saved { by: by.name.clone(), file: self.path.display().to_string() });
         self.saved = self.config.clone();
         self.tell_saved();
         Ok(notes)

@@ -14,11 +14,13 @@
 mod appliance;
 mod archive;
 mod capture;
+mod changes;
 mod configfile;
 mod control;
 mod drains;
 mod dsr;
 mod editing;
+mod events;
 mod explain;
 mod history;
 mod housekeeping;
@@ -47,6 +49,7 @@ use tracing::{error, info, warn};
 use crate::access;
 use crate::cli;
 use crate::config::yaml;
+use crate::core::events::What;
 use crate::core::gates::{Gate, Gates};
 use crate::dataplane::{self, DataPlane};
 use crate::health::executor::Executor;
@@ -54,9 +57,12 @@ use crate::http;
 use crate::os::arp::FrameSender;
 use crate::os::netlink::ProbeRoute;
 use crate::os::vip_watch::VipWatch;
-use crate::os::{clock, netlink};
+use crate::os::{clock, log, netlink};
+use crate::snmp;
 use appliance::Appliance;
+use changes::Changes;
 use control::{ApplianceControl, Observed};
+use events::Events;
 use history::History;
 use kernel::KernelSide;
 use pair::{News, Pair};
@@ -76,6 +82,10 @@ pub struct Options {
     pub run_dir: PathBuf,
 }
 
+/// How often what changes by itself is looked at, for the event log.
+const WATCH: Duration = Duration::from_secs(1);
+/// What is left of the log has so long to get to its servers when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What the data plane refused is tried again within this time.
 const RETRY: Duration = Duration::from_secs(5);
 /// Batches of answers that wait for the loop; probes that find no room for theirs wait.
@@ -121,22 +131,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for note in dataplane.notes() {
         warn!("{note}");
     }
-    info!(
-        "{} {}: data plane {}",
-        config.hostname,
-        env!("CARGO_PKG_VERSION"),
-        if dataplane.adopted() { "taken over with its connections" } else { "loaded" }
-    );
+    let events = Events::open(&options.state_dir);
+    log::syslog::configure(&config.logging, config.hostname.as_str());
+    events.record(What::Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        data_plane: if dataplane.adopted() { "taken over with its connections" } else { "loaded" }.to_owned(),
+    });
     let dataplane = Arc::new(Mutex::new(dataplane));
     let (answers_in, mut answers) = mpsc::channel(ANSWERS);
     let mut appliance = Appliance::new(
-        config,
-        options.config,
+        (config, options.config),
         store,
         network.borrow().clone(),
         dataplane.clone(),
         Executor::new(answers_in)?,
         os.clone(),
+        events.clone(),
     )?;
     appliance.open_copying(&options.state_dir);
     appliance.retarget();
@@ -168,6 +178,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             None
         }
     };
+    let snmp = tokio::spawn(snmp::keep(control.clone()));
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
     let users = Arc::new(access::auth::Local::new(control.clone()));
@@ -193,6 +204,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ));
 
     let mut network = network;
+    let mut changes = Changes::default();
+    let mut look = tokio::time::interval(WATCH);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let wake = wake_at(&appliance);
         tokio::select! {
@@ -211,11 +225,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                 lock(&appliance).network_changed(latest);
             }
             Some(()) = kick.recv() => {}
+            _ = look.tick() => {}
             _ = hangup.recv() => match lock(&appliance).reload() {
                 Ok(report) => {
                     report.notes.iter().for_each(|note| warn!("{note}"));
                     info!("configuration reloaded, revision {}", report.revision);
                 }
+                // The event has the beginning; here are all places and the remedies.
                 Err(refused) => error!("configuration refused, nothing has changed:\n{refused}"),
             },
             news = pair_news(&mut pair) => {
@@ -241,11 +257,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             pair.follow(&mut lock(&appliance));
         }
         promptness.turned(clock::now().since(begun));
+        changes.look(&lock(&appliance), pair.as_ref());
     }
     if let Some(pair) = &mut pair {
         pair.leave().await;
     }
-    info!("stopping; the data plane goes on (`lbd stop` ends it)");
+    events.record(What::Stopping {});
     reader.abort();
     measuring.abort();
     historian.abort();
@@ -253,11 +270,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     prober.abort();
     switcher.abort();
     console.abort();
+    snmp.abort();
     if let Some(ssh) = ssh {
         ssh.abort();
     }
     let _ = stop_http.send(());
     http.await?;
+    tokio::task::block_in_place(|| events.flush());
+    log::syslog::drain(FAREWELL).await;
     Ok(())
 }
 

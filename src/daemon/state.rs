@@ -4,7 +4,7 @@ mod own;
 mod pools;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::appliance::Appliance;
@@ -12,10 +12,11 @@ use super::control::unix;
 use super::drains;
 use super::port_counts::PortCounts;
 use super::promptness::Promptness;
+use crate::config::yaml::choice::Choice;
 use crate::config::{Member, Mode, Name, Pool, Service};
 use crate::core::check::{self, Outcome, TargetHealth, Verdict};
 use crate::core::control::state::*;
-use crate::core::control::{Logins, PairState, State};
+use crate::core::control::{LogServerState, LoggingState, Logins, PairState, State};
 use crate::core::forwarding::{DestKey, ServiceKey};
 use crate::core::moment::Moment;
 use crate::core::schedule_probes::{next_in_doubt, next_probe};
@@ -23,8 +24,8 @@ use crate::core::target::{self, Target};
 use crate::core::vip_claims;
 use crate::dataplane::reasons::REASONS;
 use crate::dataplane::{ConnectionCounts, DataPlane, DataPlaneError, Traffic as Counted};
-use crate::os::clock;
 use crate::os::netlink::Direction;
+use crate::os::{clock, log};
 
 /// A table fuller than this is told in the warnings, per cent.
 const TABLE_ALARM_PERCENT: u64 = 80;
@@ -116,8 +117,23 @@ pub fn compose(
         clock: own::clock_state(),
         logins: of_daemon.logins.state(),
         pair,
+        logging: logging(appliance),
         warnings,
     })
+}
+
+fn logging(appliance: &Appliance) -> LoggingState {
+    let servers = log::syslog::status().into_iter().map(|outlet| LogServerState {
+        address: SocketAddr::new(outlet.server.address, outlet.server.port),
+        transport: Choice::word(outlet.server.transport),
+        severity: Choice::word(outlet.server.severity),
+        connected: outlet.connected,
+        sent: outlet.sent,
+        lost: outlet.lost,
+        queued: outlet.queued,
+        trouble: outlet.trouble,
+    });
+    LoggingState { servers: servers.collect(), events_unwritten: appliance.events.unwritten() }
 }
 
 fn table(dataplane: &DataPlane, scene: &Scene<'_>) -> Result<TableState, DataPlaneError> {

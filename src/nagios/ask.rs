@@ -82,11 +82,22 @@ async fn fetch(asked: Asked) -> Result<Value, String> {
             let config = blocking(move || client(&ca)).await?;
             let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
             let stream = TlsConnector::from(config).connect(name, connect().await?).await;
-            exchange(stream.map_err(|error| format!("no TLS with {host}:{port}: {error}"))?, request, &url).await?
+            exchange(stream.map_err(|error| refused(&host, port, &error))?, request, &url).await?
         }
         _ => return Err(wrong()),
     };
     serde_json::from_slice(&body).map_err(|error| format!("{url} answers something else than a state: {error}"))
+}
+
+fn refused(host: &str, port: u16, error: &std::io::Error) -> String {
+    let text = error.to_string();
+    // What `openssl req -x509` makes by default.
+    let hint = if text.contains("CaUsedAsEndEntity") {
+        "; make one with basicConstraints=CA:FALSE (docs/http.md)"
+    } else {
+        ""
+    };
+    format!("no TLS with {host}:{port}: {text}{hint}")
 }
 
 async fn exchange(

@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod burst;
 pub mod clock;
 pub mod ethtool;
+pub mod log;
 pub mod netlink;
 pub mod netns;
 pub mod process;
@@ -16,6 +17,10 @@ pub mod vip_watch;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+/// Number of the enterprise below which this program's SNMP objects and its structured data are. That of RFC 5612, which is
+/// for documentation: whoever ships this appliance to others registers one of his own.
+pub const ENTERPRISE: u32 = 32473;
 
 /// What the kernel refused, and what the operator can do about it.
 #[derive(Debug, thiserror::Error)]

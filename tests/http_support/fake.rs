@@ -11,8 +11,10 @@ use lbd::config::{Config, Name, Protocol, Running, parse};
 use lbd::core::admin::{AdminState, Then};
 use lbd::core::control::pair::Side;
 use lbd::core::control::*;
+use lbd::core::events::{Event, EventFilter, EventPage, History, What};
 use lbd::core::forwarding::{DestKey, Family, ServiceKey};
-use tokio::sync::mpsc;
+use lbd::core::moment::UnixTime;
+use tokio::sync::{broadcast, mpsc};
 
 use super::sample;
 
@@ -51,6 +53,9 @@ pub struct Fake {
     pub done: AtomicU32,
     pub panics: bool,
     pub logins: Logins,
+    /// What has happened.
+    pub history: Mutex<History>,
+    pub new_events: broadcast::Sender<Arc<Event>>,
 }
 
 /// What there is of a configuration; its rules are those of the daemon, in few lines.
@@ -86,6 +91,8 @@ impl Default for Fake {
             done: AtomicU32::default(),
             panics: false,
             logins: Logins::default(),
+            history: Mutex::default(),
+            new_events: broadcast::Sender::new(16),
         }
     }
 }
@@ -288,6 +295,20 @@ impl Control for Fake {
             }
         }
         .boxed()
+    }
+
+    fn events(&self, filter: EventFilter) -> BoxFuture<'_, Result<EventPage, OperationError>> {
+        async move { Ok(self.history.lock().unwrap().page(&filter)) }.boxed()
+    }
+
+    fn follow_events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.new_events.subscribe()
+    }
+
+    fn happened(&self, what: What) {
+        let event = self.history.lock().unwrap().record(UnixTime::from_millis(1_764_331_387_000), &what);
+        // Nobody may follow.
+        _ = self.new_events.send(event);
     }
 
     fn connections(&self, filter: Filter) -> BoxFuture<'_, Result<mpsc::Receiver<Chunk>, OperationError>> {

@@ -5,8 +5,8 @@ use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::state::*;
 use lbd::core::control::{
-    HistoryState, LoginState, PairConfigState, PairHealthState, PairState, PathState, PeerState, ServerHistory, State,
-    SyncState,
+    HistoryState, LoggingState, LoginState, PairConfigState, PairHealthState, PairState, PathState, PeerState,
+    ServerHistory, State, SyncState,
 };
 use lbd::core::forwarding::Family;
 
@@ -129,6 +129,7 @@ pub fn state() -> State {
             LoginState { door: "http", accepted: 0, refused: 0 },
         ],
         pair: Some(pair()),
+        logging: LoggingState::default(),
         warnings: vec![
             "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
         ],

@@ -68,7 +68,7 @@ fn read(stage: &Stage, name: &str, filter: &str) -> Vec<[String; 3]> {
     let fields = ["ip.src", "ip.dst", "frame.comment"];
     let mut command = Command::new("tshark");
     command.arg("-r").arg(&file).args(["-Y", filter, "-T", "fields", "-E", "separator=|"]);
-    fields.iter().for_each(|field| drop(command.args(["-e", field])));
+    fields.iter().for_each(|field| _ = command.args(["-e", field]));
     let output = command.output().expect("tshark runs (tools/setup.sh test installs it)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));

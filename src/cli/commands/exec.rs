@@ -1,10 +1,7 @@
 //! Commands about the session itself.
 
-use futures_util::FutureExt;
-
 use super::{ADMIN, Change, Entry, Run, USER};
 use crate::cli::grammar::matcher::Args;
-use crate::cli::monitor;
 
 fn number(args: &Args) -> usize {
     // The grammar lets nothing else through.
@@ -45,12 +42,6 @@ pub const ENTRIES: &[Entry] = &[
         syntax: "terminal [no] monitor",
         help: &["Set up this terminal", "Undo", "Show what the daemon writes down as it happens"],
         run: Run::Session(|args| Change::Monitor(!args.has("no"))),
-    },
-    Entry {
-        level: ADMIN,
-        syntax: "show logging",
-        help: &["Show what there is", "The last that the daemon has written down"],
-        run: Run::Do(|_| async { Ok(monitor::last().iter().map(|line| line.to_string()).collect()) }.boxed()),
     },
     Entry {
         level: USER,

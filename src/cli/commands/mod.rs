@@ -2,6 +2,7 @@
 
 mod capture;
 mod configure;
+mod events;
 mod exec;
 mod explain;
 #[cfg(test)]
@@ -116,6 +117,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
         exec::ENTRIES,
         lines::ENTRIES,
         show::ENTRIES,
+        events::ENTRIES,
         sessions::ENTRIES,
         running::ENTRIES,
         order::ENTRIES,

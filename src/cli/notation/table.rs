@@ -68,6 +68,15 @@ const LINK: &[(&str, &str)] = &[("", "mac"), ("port", "port"), ("vlan", "vlan")]
 const USER: &[(&str, &str)] = &[("privilege", "level"), ("secret 9", "secret")];
 const FILES: &[(&str, &str)] = &[("", "certificate"), ("key", "key")];
 const TOKEN: &[(&str, &str)] = &[("hash", "hash"), ("privilege", "level"), ("expires", "expires")];
+const LOG_SERVER: &[(&str, &str)] = &[
+    ("", "address"),
+    ("transport", "transport"),
+    ("port", "port"),
+    ("facility", "facility"),
+    ("severity", "severity"),
+    ("ca-file", "ca-file"),
+    ("name", "name"),
+];
 const MEMBER: &[(&str, &str)] = &[("", "server"), ("port", "port"), ("weight", "weight"), ("backup", "backup")];
 const PATH: &[(&str, &str)] = &[
     ("local", "local"),
@@ -134,6 +143,16 @@ pub const LINES: &[Line] = &[
         "What lets a program in: `generate api-token` makes one",
     ),
     line(Global, "ip http token", "NAME from PREFIX", "http.tokens", Within("from"), "A network it is good from"),
+    line(
+        Global,
+        "logging host",
+        "IP [transport WORD] [port PORT] [facility WORD] [severity WORD] [ca-file WORD] [name WORD]",
+        "logging.servers",
+        Objects(LOG_SERVER),
+        "A syslog server; transport udp, tcp or tls; what is as bad as the severity (info), or worse",
+    ),
+    line(Global, "logging source-address", "IP", "logging.source", One, "The address that the log comes from"),
+    line(Global, "snmp-server agentx", "WORD", "snmp.agentx", One, "The system's SNMP agent: a socket, or tcp:IP:PORT"),
     line(Backup, "peer-mac", "MAC", "peer-mac", One, "The MAC of the other box"),
     line(Backup, "key-file", "WORD", "key-file", One, "File of the key that both share"),
     line(Backup, "priority", "0-255", "priority", One, "The greater should own"),

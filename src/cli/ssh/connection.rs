@@ -13,6 +13,8 @@ use tokio::sync::{Notify, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::core::events::What;
+
 use super::Shared;
 use super::login::Client;
 use crate::access::gate::Refused;
@@ -159,7 +161,7 @@ async fn serve(
     // Whatever it was that ended: nothing of it goes on by itself.
     connection.kill();
     if let Some(login) = connection.login() {
-        info!("ssh: {} from {peer} is gone", login.user);
+        shared.control.happened(What::LoggedOut { user: login.user.clone(), from: peer.to_string() });
     }
     result
 }

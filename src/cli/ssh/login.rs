@@ -9,7 +9,7 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Sessi
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodSet, Pty};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::algorithms::methods;
 use super::connection::{Connection, Login};
@@ -18,6 +18,7 @@ use super::{Place, Shared};
 use crate::access::auth::Granted;
 use crate::cli::lock;
 use crate::core::control::Door;
+use crate::core::events::What;
 
 /// Shells and commands of one connection.
 const CHANNELS_MAX: usize = 10;
@@ -45,6 +46,10 @@ impl Client {
         Self { shared, connection, failures: 0, waiting: HashMap::new(), place: None }
     }
 
+    fn happened(&self, what: What) {
+        self.shared.control.happened(what);
+    }
+
     async fn may_try(&self) -> bool {
         let is_blocked = lock(&self.shared.gate).is_blocked(self.connection.peer, Instant::now());
         !is_blocked && self.failures < self.shared.settings().await.ssh.attempts
@@ -53,7 +58,12 @@ impl Client {
     fn accepted(&mut self, user: &str, granted: &Granted, by: &str) -> Auth {
         let Granted { level } = granted;
         self.shared.control.logins().accepted(Door::Ssh);
-        info!("ssh: {user} has logged in from {} by {by}, level {level}", self.connection.peer);
+        self.happened(What::LoggedIn {
+            user: user.to_owned(),
+            from: self.connection.peer.to_string(),
+            how: by.to_owned(),
+            level: *level,
+        });
         self.connection.log_in(Login { user: user.to_owned(), level: *level });
         Auth::Accept
     }
@@ -65,10 +75,11 @@ impl Client {
         let peer = self.connection.peer;
         // A name that there is not may be a password.
         let of = if self.shared.auth.knows(user).await { user } else { "a user that there is not" };
-        warn!("ssh: {what} of {of} from {peer}");
+        let (of, by) = (of.to_owned(), peer.to_string());
+        self.happened(What::LoginFailed { user: of, from: by.clone(), what: what.to_owned() });
         let limits = self.shared.limits;
         if lock(&self.shared.gate).failed(peer, Instant::now()) {
-            warn!("ssh: {peer} is blocked for {} s: too many failed logins", limits.gate.block.as_secs());
+            self.happened(What::Blocked { from: by, seconds: limits.gate.block.as_secs() });
         }
         sleep_until(begun + limits.denied_after).await;
         self.rejected().await

@@ -1,6 +1,8 @@
 //! The words of the fixed lists, for reading and for writing.
 
-use crate::config::{Aim, BelowMin, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode};
+use crate::config::{
+    Aim, BelowMin, Facility, LogSeverity, LogTransport, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode,
+};
 
 /// A value that is written as one word out of a list.
 pub trait Choice: Copy + PartialEq + 'static {
@@ -147,6 +149,39 @@ impl Choice for Profile {
 impl Choice for OnFailure {
     const WHAT: &'static str = "way to treat a failed server's connections,";
     const CHOICES: &'static [(&'static str, Self)] = &[("reset", Self::Reset), ("keep", Self::Keep)];
+}
+
+impl Choice for LogTransport {
+    const WHAT: &'static str = "transport of the log";
+    const CHOICES: &'static [(&'static str, Self)] = &[("udp", Self::Udp), ("tcp", Self::Tcp), ("tls", Self::Tls)];
+}
+
+impl Choice for Facility {
+    const WHAT: &'static str = "facility";
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("user", Self::User),
+        ("daemon", Self::Daemon),
+        ("auth", Self::Auth),
+        ("local0", Self::Local(0)),
+        ("local1", Self::Local(1)),
+        ("local2", Self::Local(2)),
+        ("local3", Self::Local(3)),
+        ("local4", Self::Local(4)),
+        ("local5", Self::Local(5)),
+        ("local6", Self::Local(6)),
+        ("local7", Self::Local(7)),
+    ];
+}
+
+impl Choice for LogSeverity {
+    const WHAT: &'static str = "severity";
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warning", Self::Warning),
+        ("notice", Self::Notice),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+    ];
 }
 
 /// `UdpLife` without its time, which is a key of its own.

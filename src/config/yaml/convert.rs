@@ -8,16 +8,17 @@ use super::leaf::{Given, Leaf, Named, Placed};
 use super::notation::{NameText, Notation};
 use super::places::Places;
 use super::raw::{
-    RawCheck, RawConfig, RawHttp, RawHttpTls, RawInterfaces, RawLimits, RawLink, RawMember, RawMigrate, RawPair,
-    RawPath, RawPersistence, RawPool, RawServer, RawService, RawSourceNat, RawSsh, RawTimeouts, RawToken, RawUdp,
-    RawUser, RawVirtualServer,
+    RawCheck, RawConfig, RawHttp, RawHttpTls, RawInterfaces, RawLimits, RawLink, RawLogServer, RawLogging, RawMember,
+    RawMigrate, RawPair, RawPath, RawPersistence, RawPool, RawServer, RawService, RawSnmp, RawSourceNat, RawSsh,
+    RawTimeouts, RawToken, RawUdp, RawUser, RawVirtualServer,
 };
 use crate::config::diagnostic::{Complaint, Diagnostic, KeyPath, Severity};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::udp_on_tcp;
 use crate::config::{
-    Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Link, Member, Migrate, Name, Persistence, Pool, Ports,
-    Protocol, Server, Service, SourceNat, Ssh, Timeouts, Token, UdpLife, User, VirtualServer,
+    Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Link, LogServer, LogSeverity, Logging, Member, Migrate,
+    Name, Persistence, Pool, Ports, Protocol, Server, Service, Snmp, SourceNat, Ssh, Timeouts, Token, UdpLife, User,
+    VirtualServer,
 };
 
 /// What the reading brought besides the `Config`.
@@ -49,6 +50,8 @@ pub fn convert(raw: &RawConfig) -> (Config, Reading) {
         enable_secret: r.read(&root.key("enable-secret"), &raw.enable_secret),
         banner: r.read(&root.key("banner"), &raw.banner).unwrap_or_default(),
         ssh: raw.ssh.0.as_ref().map_or_else(Ssh::default, |raw| r.ssh(raw)),
+        logging: raw.logging.0.as_ref().map_or_else(Logging::default, |raw| r.logging(raw)),
+        snmp: raw.snmp.0.as_ref().and_then(|raw| r.snmp(raw)),
         servers: r.named(&root.key("servers"), &raw.servers, |r, at, raw, _| Some(r.server(at, raw))),
         virtual_servers: r.named(&root.key("virtual-servers"), &raw.virtual_servers, |r, at, raw, _| {
             Some(r.virtual_server(at, raw, &pools))
@@ -207,6 +210,34 @@ impl Reading {
             access: self.leaves(&at.key("access"), &raw.access),
             sessions: self.small(&at.key("sessions"), &raw.sessions).unwrap_or(default.sessions),
         }
+    }
+
+    fn logging(&mut self, raw: &RawLogging) -> Logging {
+        let at = KeyPath::root().key("logging");
+        Logging {
+            source: self.read(&at.key("source"), &raw.source),
+            servers: self.list(&at.key("servers"), &raw.servers, Self::log_server),
+        }
+    }
+
+    fn log_server(&mut self, at: &KeyPath, raw: &Placed<RawLogServer>) -> Option<LogServer> {
+        self.places.insert(at, raw.place);
+        let raw = &raw.value;
+        self.require(at, "a server of `logging`", &[("address", raw.address.0.is_some(), "192.0.2.7")]);
+        let address = self.read(&at.key("address"), &raw.address);
+        let transport = self.read(&at.key("transport"), &raw.transport).unwrap_or_default();
+        let port = self.read(&at.key("port"), &raw.port).unwrap_or(transport.port());
+        let facility = self.read(&at.key("facility"), &raw.facility).unwrap_or_default();
+        let severity = self.read(&at.key("severity"), &raw.severity).unwrap_or(LogSeverity::Info);
+        let ca_file = self.read(&at.key("ca-file"), &raw.ca_file);
+        let name = self.read(&at.key("name"), &raw.name);
+        Some(LogServer { address: address?, transport, port, facility, severity, ca_file, name })
+    }
+
+    fn snmp(&mut self, raw: &RawSnmp) -> Option<Snmp> {
+        let at = KeyPath::root().key("snmp");
+        self.require(&at, "`snmp`", &[("agentx", raw.agentx.0.is_some(), "/var/agentx/master")]);
+        Some(Snmp { agentx: self.read(&at.key("agentx"), &raw.agentx)? })
     }
 
     fn interfaces(&mut self, raw: &RawInterfaces) -> Interfaces {

@@ -14,7 +14,7 @@ use crate::config::limits::Range;
 use crate::config::suggest::{did_you_mean, nearest};
 use crate::config::users::{Secret, SshKey, check_banner};
 use crate::config::validate::{check_number, check_time};
-use crate::config::{Date, Mac, Migrate, Name, Ports, Prefix, TokenHash, limits, services};
+use crate::config::{AgentAddress, Date, Mac, Migrate, Name, Ports, Prefix, TokenHash, limits, services};
 
 /// A way to write a value.
 pub trait Notation {
@@ -480,6 +480,24 @@ impl Notation for FileText {
     }
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^/", "maxLength": limits::OPTION_BYTES_MAX })
+    }
+}
+
+/// Where an SNMP agent waits for subagents: an absolute path, or `tcp:` with address and port.
+pub struct AgentText;
+
+impl Notation for AgentText {
+    type Value = AgentAddress;
+    fn read(text: &str) -> Result<AgentAddress, Complaint> {
+        match text.strip_prefix("tcp:") {
+            Some(at) => parsed(at, "an address with a port", "tcp:127.0.0.1:705").map(AgentAddress::Tcp),
+            None if text.starts_with('/') => FileText::read(text).map(AgentAddress::Path),
+            None => Err(Complaint::new(format!("{} is no place of an SNMP agent", shown(text)))
+                .help("such as /var/agentx/master or tcp:127.0.0.1:705")),
+        }
+    }
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(/|tcp:)", "maxLength": limits::OPTION_BYTES_MAX })
     }
 }
 

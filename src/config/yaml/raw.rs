@@ -12,11 +12,14 @@ use serde_yaml::Spanned;
 use super::choice::{CheckWord, TlsWord, TransportWord, UdpLifeKind};
 use super::leaf::{Given, Leaf, Named, Placed, Several};
 use super::notation::{
-    Address4Text, Address6Text, AddressText, ArgumentText, BannerText, DateText, FileText, InterfaceText, LineText,
-    ListenText, MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText, RecordText,
-    SecretText, SshKeyText, StatusText, Time, TokenHashText, YesNo,
+    Address4Text, Address6Text, AddressText, AgentText, ArgumentText, BannerText, DateText, FileText, InterfaceText,
+    LineText, ListenText, MacText, NameText, Number, OneOf, PercentText, PortText, PortsText, PrefixText, RcodeText,
+    RecordText, SecretText, SshKeyText, StatusText, Time, TokenHashText, YesNo,
 };
-use crate::config::{Aim, BelowMin, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode, limits as l};
+use crate::config::{
+    Aim, BelowMin, Facility, LogSeverity, LogTransport, Mode, OnFailure, Profile, Protocol, Scheduler, XdpMode,
+    limits as l,
+};
 
 type Weight = Number<{ l::WEIGHT.min }, { l::WEIGHT.max }>;
 type Count = Number<{ l::CHECK_COUNT.min }, { l::CHECK_COUNT.max }>;
@@ -46,6 +49,8 @@ pub struct RawConfig {
     #[schemars(extend("default" = ""))]
     pub banner: Given<Leaf<BannerText>>,
     pub ssh: Given<RawSsh>,
+    pub logging: Given<RawLogging>,
+    pub snmp: Given<RawSnmp>,
     /// Real servers by name: each is one machine, in any number of pools.
     #[schemars(extend("default" = {}))]
     pub servers: Given<Named<RawServer>>,
@@ -279,6 +284,51 @@ pub struct RawSsh {
     /// Who may be logged in at once; the last place is kept for a user of level 15.
     #[schemars(extend("default" = 16))]
     pub sessions: Given<Leaf<Number<{ l::SSH_SESSIONS.min }, { l::SSH_SESSIONS.max }>>>,
+}
+
+/// Where the log goes besides this box.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "logging")]
+pub struct RawLogging {
+    /// An address of this box that the log comes from, for servers of its family; without it as the routes have it.
+    pub source: Given<Leaf<AddressText>>,
+    /// Syslog servers.
+    #[schemars(extend("default" = [], "maxItems" = l::LOG_SERVERS_MAX))]
+    pub servers: Given<Vec<Placed<RawLogServer>>>,
+}
+
+/// A syslog server, which gets RFC 5424.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "log-server", extend("required" = ["address"]))]
+pub struct RawLogServer {
+    /// Its address.
+    pub address: Given<Leaf<AddressText>>,
+    /// A datagram for each message (udp), a connection with counted octets (tcp), or that in TLS (tls).
+    #[schemars(extend("default" = "udp"))]
+    pub transport: Given<Leaf<OneOf<LogTransport>>>,
+    /// Its port. Default 514 for udp, 601 for tcp, 6514 for tls.
+    pub port: Given<Leaf<PortText>>,
+    /// What kind of program this box passes for.
+    #[schemars(extend("default" = "local7"))]
+    pub facility: Given<Leaf<OneOf<Facility>>>,
+    /// Messages as bad as this, or worse.
+    #[schemars(extend("default" = "info"))]
+    pub severity: Given<Leaf<OneOf<LogSeverity>>>,
+    /// TLS: file of the certificates that the server's chain must lead to.
+    pub ca_file: Given<Leaf<FileText>>,
+    /// TLS: the name that the certificate must have; without it the address.
+    pub name: Given<Leaf<LineText>>,
+}
+
+/// The system's SNMP agent, which is given this box's objects.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "snmp", extend("required" = ["agentx"]))]
+pub struct RawSnmp {
+    /// Where the agent waits for subagents: the path of a socket, or tcp:ADDRESS:PORT.
+    pub agentx: Given<Leaf<AgentText>>,
 }
 
 /// A real server. It has `address`, `address6`, or both.

@@ -7,8 +7,9 @@ use super::choice::{Choice, UdpLifeKind};
 use crate::config::pair::{Fence, Pair, Path};
 use crate::config::validate::time;
 use crate::config::{
-    BelowMin, Check, Config, Defaults, Http, HttpTls, Interfaces, Limits, Member, Migrate, Name, OnFailure,
-    Persistence, Pool, Server, Service, SourceNat, Ssh, Timeouts, Token, UdpLife, User, VirtualServer, XdpMode,
+    BelowMin, Check, Config, Defaults, Facility, Http, HttpTls, Interfaces, Limits, LogServer, LogSeverity,
+    LogTransport, Logging, Member, Migrate, Name, OnFailure, Persistence, Pool, Server, Service, SourceNat, Ssh,
+    Timeouts, Token, UdpLife, User, VirtualServer, XdpMode,
 };
 
 /// The whole configuration, without what is left at its default.
@@ -39,6 +40,10 @@ pub fn to_yaml(config: &Config) -> String {
         out.line(0, "banner", quoted(&config.banner));
     }
     ssh(&config.ssh, &mut out);
+    logging(&config.logging, &mut out);
+    if let Some(snmp) = &config.snmp {
+        out.line(0, "snmp", map([Some(pair("agentx", quoted(&snmp.agentx)))]));
+    }
     if !config.servers.is_empty() {
         out.open(0, "servers");
         config.servers.iter().for_each(|(key, entry)| out.line(1, &name(key), server(entry)));
@@ -273,6 +278,32 @@ fn ssh(ssh: &Ssh, out: &mut Lines) {
     if ssh.sessions != default.sessions {
         out.line(1, "sessions", ssh.sessions);
     }
+}
+
+fn logging(logging: &Logging, out: &mut Lines) {
+    if *logging == Logging::default() {
+        return;
+    }
+    out.open(0, "logging");
+    if let Some(source) = logging.source {
+        out.line(1, "source", quoted(source));
+    }
+    if !logging.servers.is_empty() {
+        out.open(1, "servers");
+        logging.servers.iter().for_each(|server| out.item(2, log_server(server)));
+    }
+}
+
+fn log_server(server: &LogServer) -> String {
+    map([
+        Some(pair("address", quoted(server.address))),
+        unless_default("transport", &server.transport, &LogTransport::default(), |value| value.word().to_owned()),
+        unless_default("port", &server.port, &server.transport.port(), u16::to_string),
+        unless_default("facility", &server.facility, &Facility::default(), |value| value.word().to_owned()),
+        unless_default("severity", &server.severity, &LogSeverity::Info, |value| Choice::word(*value).to_owned()),
+        server.ca_file.as_ref().map(|file| pair("ca-file", quoted(file.display()))),
+        server.name.as_ref().map(|name| pair("name", quoted(name))),
+    ])
 }
 
 fn server(server: &Server) -> String {

@@ -9,6 +9,7 @@ pub mod connections;
 pub mod editing;
 pub mod explain;
 pub mod history;
+pub mod logging;
 pub mod logins;
 pub mod order;
 pub mod pair;
@@ -21,6 +22,7 @@ pub use connections::{CHUNK_ROWS_MAX, Chunk, ConnectionRow, Filter, FlowState, L
 pub use editing::{Change, ConfigError, ConfigOrder, Editor, Hold, InForce, Saved, Which};
 pub use explain::{Explanation, PacketQuestion};
 pub use history::{HistoryState, ServerHistory};
+pub use logging::{LogServerState, LoggingState};
 pub use logins::{Door, LoginState, Logins};
 pub use order::{Action, Order, OrderReport};
 pub use pair::{PairConfigState, PairHealthState, PairOrder, PairState, PathState, PeerState, SyncState};
@@ -32,9 +34,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::admin::AdminState;
+use super::events::{Event, EventFilter, EventPage, What};
 use crate::config::{Config, Refused};
 
 /// The daemon, as a face sees it. An answer that takes long is the caller's to give up on: dropping a
@@ -94,6 +97,15 @@ pub trait Control: Send + Sync + 'static {
     /// its reader and a million rows are never a million rows in memory; it stops when the receiver is
     /// dropped. It ends with `Chunk::End`: a channel that closes without is a walk that broke off.
     fn connections(&self, filter: Filter) -> BoxFuture<'_, Result<mpsc::Receiver<Chunk>, OperationError>>;
+
+    /// What has happened, as far as it is remembered.
+    fn events(&self, filter: EventFilter) -> BoxFuture<'_, Result<EventPage, OperationError>>;
+
+    /// What happens from now on. Whoever is slow misses some, and is told how many.
+    fn follow_events(&self) -> broadcast::Receiver<Arc<Event>>;
+
+    /// Something has happened at the face itself: somebody has logged in, or was not let in.
+    fn happened(&self, what: What);
 }
 
 /// What a reload came to.

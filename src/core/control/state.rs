@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::logging::LoggingState;
 use super::logins::LoginState;
 use super::pair::PairState;
 use super::word::{self, Word};
@@ -45,6 +46,7 @@ pub struct State {
     pub logins: Vec<LoginState>,
     /// None: this box is alone.
     pub pair: Option<PairState>,
+    pub logging: LoggingState,
     /// What an operator should look at, in words.
     pub warnings: Vec<String>,
 }

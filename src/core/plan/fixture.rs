@@ -83,6 +83,8 @@ pub fn config(servers: usize, services: usize) -> Config {
         users: Default::default(),
         enable_secret: None,
         banner: String::new(),
+        logging: Default::default(),
+        snmp: None,
         ssh: Default::default(),
         servers: BTreeMap::new(),
         pools: BTreeMap::new(),

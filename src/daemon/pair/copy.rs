@@ -15,6 +15,7 @@ use crate::config::diagnostic::{Complaint, Refused};
 use crate::config::{Config, to_yaml, yaml};
 use crate::core::control::pair::Side;
 use crate::core::control::{OperationError, PairConfigState};
+use crate::core::events::What;
 use crate::daemon::appliance::Appliance;
 use crate::daemon::{configfile, lock};
 use crate::files;
@@ -367,8 +368,8 @@ impl Appliance {
             let replacement = configfile::prepare_copy(&self.path, &self.saved, &saved);
             let replacement = replacement.map_err(|error| error.to_string())?;
             copying.keep(Some(&held)).map_err(|error| format!("{error:#}"))?;
-            let backup = replacement.write(BEFORE).map_err(|error| error.to_string())?;
-            info!("pair: revision {} came from the other box; the file before is {}", held.revision, backup.display());
+            replacement.write(BEFORE).map_err(|error| error.to_string())?;
+            self.events.record(What::ConfigCopied { revision: held.revision.to_string() });
             self.saved = saved;
         }
         if merged != self.config {

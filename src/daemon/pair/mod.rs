@@ -29,6 +29,7 @@ use crate::config::pair::{Fence, Path as ConfigPath};
 use crate::config::{Mac, Pair as PairConfig};
 use crate::core::admin::Admin;
 use crate::core::control::{OperationError, PairOrder, PairState};
+use crate::core::events::What;
 use crate::core::gates::Gates;
 use crate::core::moment::Moment;
 use crate::core::network::Network;
@@ -380,18 +381,19 @@ impl Pair {
     pub fn heed(&mut self, news: News, appliance: &mut Appliance) {
         match news {
             News::Alarm(alarm) => {
-                warn!("pair: {}", alarm.words());
+                let what = What::PairAlarm { alarm: alarm.word().to_owned(), words: alarm.words() };
+                appliance.events.record(what);
                 if alarm == Alarm::ClaimedUnheard {
                     appliance.suspect(&inputs::behind_peer(appliance));
                 }
             }
             News::Owns(true) => {
-                info!("pair: this box owns the virtual addresses now");
+                appliance.events.record(What::OwnerBecame {});
                 appliance.owns(true);
                 appliance.attend_to_copy();
             }
             News::Owns(false) => {
-                warn!("pair: this box owns the virtual addresses no longer");
+                appliance.events.record(What::OwnerCeased {});
                 appliance.owns(false);
                 appliance.attend_to_copy();
             }
@@ -401,9 +403,8 @@ impl Pair {
                     warn!("pair: the peer's life could not be kept: {error:#}");
                 }
             }
-            News::Orders { revision, bytes } => {
+            News::Orders { bytes, .. } => {
                 if !appliance.is_owner() {
-                    info!("pair: orders of the other box, of {revision}");
                     match std::str::from_utf8(&bytes) {
                         Ok(text) => appliance.follow_orders(text),
                         Err(error) => warn!("pair: the orders of the other box cannot be read: {error}"),
@@ -418,7 +419,6 @@ impl Pair {
             // Nobody has ordered a restart but `leave`, which waits for it itself.
             News::Exit => {}
             News::Trouble(words) => {
-                error!("pair: {words}");
                 appliance.set_alarm("pair", words);
             }
         }

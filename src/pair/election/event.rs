@@ -221,6 +221,24 @@ pub enum Alarm {
 }
 
 impl Alarm {
+    /// One word, for programs; stable between releases.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PeerSilent => "peer-silent",
+            Self::ClaimedUnheard => "claimed-unheard",
+            Self::TwoOwners => "two-owners",
+            Self::Orphan => "orphan",
+            Self::HeartbeatsFiltered => "heartbeats-filtered",
+            Self::Stranger(_) => "stranger",
+            Self::HandOverImpossible => "hand-over-impossible",
+            Self::RestartRefused => "restart-refused",
+            Self::PeerDeaf => "peer-deaf",
+            Self::Paused(_) => "paused",
+            Self::FenceFailed => "fence-failed",
+            Self::ConfigDiffers => "config-differs",
+        }
+    }
+
     pub fn words(self) -> String {
         match self {
             Self::PeerSilent => "the peer is silent on every heartbeat path".to_owned(),

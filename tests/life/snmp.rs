@@ -1,0 +1,203 @@
+//! Debian's snmpd with the balancer as its subagent: walks by v2c and v3, traps, and an agent that goes away.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use lbd::lab::Process;
+use lbd::lab::mail::BALANCER;
+
+use super::conf::{Conf, echo};
+use super::stage::{PATIENCE, Stage, until};
+
+const ROOT: &str = ".1.3.6.1.4.1.32473.1";
+/// Longer than the longest pause between two attempts to connect.
+const RECONNECT: Duration = Duration::from_secs(90);
+
+fn conf(stage: &Stage) -> Conf {
+    echo(2, "nat").head(&format!("snmp: {{agentx: {}}}", stage.dir().join("agentx").display()))
+}
+
+fn start(stage: &Stage, program: &str, conf: &str, arguments: &[&str]) -> Process {
+    let dir = stage.dir();
+    let file = dir.join(format!("{program}.conf"));
+    fs::write(&file, conf).unwrap();
+    let output = fs::File::options().create(true).append(true).open(dir.join(format!("{program}.log"))).unwrap();
+    let mut command = stage.host(BALANCER).command(program);
+    command
+        .args(["-f", "-C", "-c"])
+        .arg(&file)
+        .args(arguments)
+        .env("SNMP_PERSISTENT_DIR", dir.join("persistent"))
+        .env("MIBS", "");
+    command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    stage.site.start(BALANCER, command).unwrap_or_else(|e| panic!("{program}: {e}; `tools/setup.sh test` installs it"))
+}
+
+fn agent(stage: &Stage) -> Process {
+    let conf = format!(
+        "agentAddress udp:127.0.0.1:161\nrocommunity public 127.0.0.1\ncreateUser mrtg SHA-256 graphsgraphs AES graphsgraphs\n\
+         rouser mrtg priv\nmaster agentx\nagentXSocket {}\ntrap2sink 127.0.0.1:162 public\n",
+        stage.dir().join("agentx").display()
+    );
+    start(stage, "snmpd", &conf, &["-Lo"])
+}
+
+/// The lines of a program of net-snmp's, numbers and not names.
+fn ask(stage: &Stage, program: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
+    let mut command = stage.host(BALANCER).command(program);
+    command.args(arguments).env("MIBS", "").env("SNMP_PERSISTENT_DIR", stage.dir().join("persistent"));
+    let output = command.output().unwrap_or_else(|e| panic!("{program}: {e}; `tools/setup.sh test` installs it"));
+    if !output.status.success() {
+        return Err(format!("{output:?}"));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+const V2C: [&str; 8] = ["-v2c", "-c", "public", "-On", "-t", "5", "-r", "3"];
+
+fn walk(stage: &Stage, below: &str) -> Vec<String> {
+    let at = format!("{ROOT}{below}");
+    let arguments: Vec<&str> = V2C.iter().copied().chain(["127.0.0.1", &at]).collect();
+    ask(stage, "snmpbulkwalk", &arguments).unwrap_or_else(|why| panic!("{why}\n{}", stage.log()))
+}
+
+/// A name as it is an index: its length, and its octets.
+fn index(name: &str) -> String {
+    let octets: String = name.bytes().map(|octet| format!(".{octet}")).collect();
+    format!(".{}{octets}", name.len())
+}
+
+fn is_served(stage: &Stage) -> bool {
+    let at = format!("{ROOT}.1.1.2.0");
+    let arguments: Vec<&str> = V2C.iter().copied().chain(["127.0.0.1", &at]).collect();
+    ask(stage, "snmpget", &arguments).is_ok_and(|lines| lines[0].ends_with("STRING: \"lb1\""))
+}
+
+#[test]
+fn walks_by_v2c_and_v3_say_what_the_state_says() {
+    let stage = Stage::new(2, &echo(2, "nat"));
+    let _agent = agent(&stage);
+    stage.configure(&conf(&stage));
+    stage.hang_up();
+    until("the objects are served", || is_served(&stage));
+    stage.ask("192.0.2.25:7", 40);
+
+    let all = walk(&stage, "");
+    assert!(all.len() > 100, "{all:#?}");
+    let member = |column: u32| format!(".1.6.1.{column}{}{}.4{}", index("v"), index("echo"), index("pc1"));
+    let of = |lines: &[String], column: u32| {
+        let begin = format!("{ROOT}{} = ", member(column));
+        let line = lines.iter().find(|line| line.starts_with(&begin));
+        line.unwrap_or_else(|| panic!("{begin}: {lines:#?}"))[begin.len()..].to_owned()
+    };
+    assert_eq!(of(&all, 6), "INTEGER: 2", "its health: up");
+    assert_eq!(of(&all, 9), "INTEGER: 1", "it serves");
+    let total: u64 = of(&all, 15).strip_prefix("Counter64: ").unwrap().parse().unwrap();
+    assert!((15..=25).contains(&total), "half of the connections: {total}");
+    let by_bulk = walk(&stage, ".1.8");
+    let at = format!("{ROOT}.1.8");
+    let by_next = ask(&stage, "snmpwalk", &V2C.iter().copied().chain(["127.0.0.1", &at]).collect::<Vec<_>>()).unwrap();
+    assert_eq!(by_bulk, by_next);
+    assert_eq!(by_next.len(), 2 * 6, "two servers, six columns each");
+
+    let v3 = [
+        "-v3",
+        "-l",
+        "authPriv",
+        "-u",
+        "mrtg",
+        "-a",
+        "SHA-256",
+        "-A",
+        "graphsgraphs",
+        "-x",
+        "AES",
+        "-X",
+        "graphsgraphs",
+    ];
+    let v3: Vec<&str> = v3.iter().copied().chain(["-On", "-t", "5", "127.0.0.1", &at]).collect();
+    assert_eq!(ask(&stage, "snmpwalk", &v3).unwrap(), by_next);
+
+    // Nothing can be set.
+    let at = format!("{ROOT}.1.1.2.0");
+    let set: Vec<&str> = V2C.iter().copied().chain(["127.0.0.1", &at, "s", "x"]).collect();
+    assert!(ask(&stage, "snmpset", &set).is_err());
+    assert!(is_served(&stage));
+}
+
+#[test]
+fn traps_tell_of_health_and_links() {
+    let mut stage = Stage::new(2, &echo(2, "nat"));
+    let _agent = agent(&stage);
+    let _sink = start(&stage, "snmptrapd", "disableAuthorization yes\n", &["-Lo", "-On", "127.0.0.1:162"]);
+    stage.configure(&conf(&stage));
+    stage.hang_up();
+    until("the objects are served", || is_served(&stage));
+    let has = |number: u32, words: &str| {
+        let text = fs::read_to_string(stage.dir().join("snmptrapd.log")).unwrap_or_default();
+        let trap = format!(".1.3.6.1.6.3.1.1.4.1.0 = OID: {ROOT}.0.{number}\t");
+        text.lines().any(|line| line.contains(&trap) && line.contains(words))
+    };
+    stage.run("pc1", "ip", &["link", "set", "eth0", "down"]);
+    until("a trap of the port", || has(12, "STRING: \"port p1 does not forward any more\""));
+    stage.kill_server("pc2");
+    let has = |number: u32, words: &str| {
+        let text = fs::read_to_string(stage.dir().join("snmptrapd.log")).unwrap_or_default();
+        let trap = format!(".1.3.6.1.6.3.1.1.4.1.0 = OID: {ROOT}.0.{number}\t");
+        text.lines().any(|line| line.contains(&trap) && line.contains(words))
+    };
+    until("a trap of the check", || has(1, "STRING: \"pc2\""));
+    until("a trap of the service", || has(3, "STRING: \"v/echo\""));
+}
+
+#[test]
+fn an_agent_that_dies_hangs_or_comes_late_costs_nothing() {
+    let mut stage = Stage::without_balancer(2);
+    stage.configure(&conf(&stage));
+    stage.start();
+    stage.wait("every member is scheduled", super::api::State::all_scheduled);
+    let mut agent = agent(&stage);
+    let begun = Instant::now();
+    while !is_served(&stage) {
+        assert!(begun.elapsed() < RECONNECT, "{}", stage.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // It hangs: the balancer goes on, and closes the session.
+    agent.signal(nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let begun = Instant::now();
+    stage.kill_server("pc2");
+    stage.wait("pc2 is down", |state| !state.all_scheduled());
+    stage.start_server("pc2");
+    stage.wait("pc2 is up", super::api::State::all_scheduled);
+    assert!(begun.elapsed() < 2 * PATIENCE);
+    agent.kill().unwrap();
+    let _agent = self::agent(&stage);
+    let begun = Instant::now();
+    while !is_served(&stage) {
+        assert!(begun.elapsed() < RECONNECT, "{}", stage.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Rows as many as a large site has: a walk takes bounded time, and does not compose the state for each step.
+#[test]
+fn a_walk_over_a_thousand_members_takes_bounded_time() {
+    let stage = Stage::new(2, &echo(2, "nat"));
+    let _agent = agent(&stage);
+    let mut large = conf(&stage);
+    for service in 0..500 {
+        large =
+            large.service("v", &format!("s{service}"), &format!("port: {}, pool: echo, mode: nat", 10_000 + service));
+    }
+    stage.configure(&large);
+    stage.hang_up();
+    until("the objects are served", || is_served(&stage));
+    until("all services are there", || stage.state().0["services"].as_array().unwrap().len() >= 1000);
+    let begun = Instant::now();
+    let members = walk(&stage, ".1.6");
+    let took = begun.elapsed();
+    assert!(members.len() >= 2000 * 15, "{} objects", members.len());
+    println!("{} objects in {took:?}", members.len());
+    assert!(took < PATIENCE, "{} objects in {took:?}", members.len());
+}
