@@ -52,7 +52,7 @@ async fn each_subject_is_told_in_one_line_with_its_data() {
     assert!(pool.out.contains(" | up=1;2:;1:;0;2 connections="), "{}", pool.out);
     assert_line(&asked(&["pool", "mx", "-w", "1:", "-c", "0:", "--url", &url]).await, 0, "LBD POOL OK - ");
     assert_line(&asked(&["pool", "mx", "-c", "@0:1", "--url", &url]).await, 2, "LBD POOL CRITICAL - ");
-    assert_line(&asked(&["virtual-server", "mail", "--url", &url]).await, 2, "LBD VIRTUAL-SERVER ");
+    assert_line(&asked(&["virtual-server", "mail", "--url", &url]).await, 1, "LBD VIRTUAL-SERVER WARNING - mail: ");
     let pair = asked(&["pair", "--url", &url]).await;
     assert!(pair.out.starts_with("LBD PAIR ") && pair.out.contains(" | paths="), "{}", pair.out);
     assert_line(&asked(&["pool", "mxx", "--url", &url]).await, 3, "LBD POOL UNKNOWN - there is no pool mxx");

@@ -13,7 +13,7 @@ lab="iproute2 ethtool procps util-linux openssh-client"
 # Clients of the command line.
 ssh="putty-tools python3-pexpect python3-paramiko python3-netmiko ssh-audit"
 real="exim4-daemon-light courier-pop courier-imap courier-authdaemon apache2 freeradius bind9 openssl swaks libnet-ssleay-perl libio-socket-inet6-perl curl freeradius-utils bind9-dnsutils"
-test="tcpdump tshark nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $real"
+test="python3-venv tcpdump tshark nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $real"
 bench="nftables haproxy"
 case $need in
 build) packages=$build ;;
