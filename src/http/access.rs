@@ -69,9 +69,12 @@ impl fmt::Display for Who {
 pub struct Access {
     control: Arc<dyn Control>,
     pub auth: Arc<dyn Authenticator>,
+    /// Of connections from outside, and of passwords from anywhere.
     pub gate: Mutex<Gate>,
     /// For how long an address is blocked.
     block: Duration,
+    /// Of tokens.
+    tries: Mutex<Gate>,
     pub sessions: Mutex<Sessions>,
     /// How long a failed login takes.
     pub denied_after: Duration,
@@ -92,6 +95,7 @@ impl Access {
             auth,
             gate: Mutex::new(Gate::new(gate)),
             block: gate.block,
+            tries: Mutex::new(Gate::new(gate)),
             sessions: Mutex::default(),
             denied_after,
             settings: Mutex::default(),
@@ -118,9 +122,6 @@ impl Access {
     pub async fn who(&self, came: Came, headers: &HeaderMap) -> Result<Who, Problem> {
         let from = came.peer.ip().to_canonical();
         let credentials = credentials::read(headers, !came.local);
-        if matches!(credentials, Credentials::Token(_)) {
-            self.check_gate(from)?;
-        }
         let settings = self.settings().await;
         let by = match credentials {
             Credentials::Malformed(why) => return Err(unauthorized(why)),
@@ -150,7 +151,9 @@ impl Access {
         // All of them, whichever it is.
         let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
         let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
-            self.failed(from, "a token that there is not", "nobody");
+            // Whoever has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
+            check(&self.tries, from)?;
+            self.failed(&self.tries, from, "a token that there is not", "nobody");
             return Err(unauthorized("there is no such token"));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -175,20 +178,20 @@ impl Access {
         is_as_before.then_some(session)
     }
 
-    /// Refuses whoever has tried too often.
-    pub fn check_gate(&self, from: IpAddr) -> Result<(), Problem> {
-        if !lock(&self.gate).is_blocked(from, Instant::now()) {
-            return Ok(());
-        }
-        let detail = format!("too many tries with wrong tokens or passwords came from {from}; wait some minutes");
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
+    /// Refuses whoever has tried too many passwords.
+    pub fn check_passwords(&self, from: IpAddr) -> Result<(), Problem> {
+        check(&self.gate, from)
     }
 
-    /// Somebody has tried with what is wrong.
-    pub fn failed(&self, from: IpAddr, what: &str, of: &str) {
+    /// Somebody has tried with a wrong password.
+    pub fn failed_password(&self, from: IpAddr, of: &str) {
+        self.failed(&self.gate, from, "wrong password", of);
+    }
+
+    fn failed(&self, gate: &Mutex<Gate>, from: IpAddr, what: &str, of: &str) {
         let (user, by, what) = (of.to_owned(), from.to_string(), what.to_owned());
         self.control.happened(What::LoginFailed { user, from: by.clone(), what });
-        if lock(&self.gate).failed(from, Instant::now()) {
+        if lock(gate).failed(from, Instant::now()) {
             self.control.happened(What::Blocked { from: by, seconds: self.block.as_secs() });
         }
     }
@@ -203,6 +206,14 @@ impl Access {
         };
         Editor { session, name: who.to_string() }
     }
+}
+
+fn check(gate: &Mutex<Gate>, from: IpAddr) -> Result<(), Problem> {
+    if !lock(gate).is_blocked(from, Instant::now()) {
+        return Ok(());
+    }
+    let detail = format!("too many wrong tries came from {from}; wait some minutes");
+    Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
 }
 
 /// RFC 9110, section 15.5.2.

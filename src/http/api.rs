@@ -178,7 +178,7 @@ async fn no_such_path(Extension(who): Extension<Who>, uri: Uri) -> Problem {
     let problem = Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}{guess}", quoted(path)));
     match near {
         Some(near) => problem.with("suggestion", near),
-        None => problem.with("expected", paths),
+        None => problem.with("see", "/api/v1/openapi.json"),
     }
 }
 

@@ -46,7 +46,10 @@ const LISTS: &[(&str, &[&str])] = &[
 ];
 
 /// What only goes on with time.
-const CLOCKS: [&str; 10] = [
+const CLOCKS: [&str; 13] = [
+    "unix_seconds",
+    "error_max_seconds",
+    "cpu_seconds",
     "uptime_seconds",
     "since_seconds",
     "last_age_seconds",
@@ -133,7 +136,8 @@ impl Changes {
     }
 
     fn number_of(&self, id: &str) -> Option<u64> {
-        let (run, number) = id.split_once('-')?;
+        // The run may have one of its own.
+        let (run, number) = id.rsplit_once('-')?;
         (run == self.run).then(|| number.parse().ok())?
     }
 

@@ -72,7 +72,7 @@ pub async fn log_in(
     let password = Zeroizing::new(password);
     let from = came.peer.ip().to_canonical();
     let access = &app.access;
-    access.check_gate(from)?;
+    access.check_passwords(from)?;
     // Others' passwords may be before it.
     let granted = app.wait(access.auth.password(&user, &password)).await?;
     let users = &access.settings().await.users;
@@ -80,7 +80,7 @@ pub async fn log_in(
     let (Some(granted), Some(entry)) = (granted, entry) else {
         // A name that there is not may be a password.
         let of = if access.auth.knows(&user).await { user.as_str() } else { "a user that there is not" };
-        access.failed(from, "wrong password", of);
+        access.failed_password(from, of);
         // So that guessing takes its time.
         sleep_until(begun + access.denied_after).await;
         return Err(unauthorized("user and password do not belong together"));

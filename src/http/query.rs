@@ -28,8 +28,10 @@ impl Keys {
         let mut read: Vec<(&'static str, String)> = Vec::new();
         for (key, value) in pairs {
             let Some(known) = keys.iter().find(|known| **known == key) else {
-                let guess =
-                    did_you_mean(&key, keys.iter().copied()).map_or(String::new(), |guess| format!("; {guess}"));
+                let guess = match keys {
+                    [only] => format!("; there is `{only}`"),
+                    _ => did_you_mean(&key, keys.iter().copied()).map_or(String::new(), |guess| format!("; {guess}")),
+                };
                 let detail = format!("there is no query key {}{guess}", quoted(&key));
                 return Err(Problem::bad_request(detail).with("key", key).with("expected", keys.to_vec()));
             };
