@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::sessions::IDLE_MAX;
 use crate::access::{ADMIN, VIEWER, lock};
 use crate::config::Name;
+use crate::core::control::Door;
 use crate::core::events::What;
 
 #[derive(Deserialize, JsonSchema)]
@@ -81,12 +82,14 @@ pub async fn log_in(
         // A name that there is not may be a password.
         let of = if access.auth.knows(&user).await { user.as_str() } else { "a user that there is not" };
         access.failed_password(from, of);
+        app.control.logins().refused(Door::Http);
         // So that guessing takes its time.
         sleep_until(begun + access.denied_after).await;
         return Err(unauthorized("user and password do not belong together"));
     };
     let opened = lock(&access.sessions).open(&user, entry, Instant::now());
     let (cookie, session) = opened.map_err(Problem::internal)?;
+    app.control.logins().accepted(Door::Http);
     app.control.happened(What::LoggedIn {
         user: user.clone(),
         from: from.to_string(),
