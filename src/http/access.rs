@@ -69,9 +69,11 @@ impl fmt::Display for Who {
 pub struct Access {
     control: Arc<dyn Control>,
     pub auth: Arc<dyn Authenticator>,
-    /// Of connections from outside, and of passwords from anywhere.
-    pub gate: Mutex<Gate>,
-    /// Of tokens.
+    /// Counts connections from outside.
+    pub connections: Mutex<Gate>,
+    /// Counts wrong passwords.
+    passwords: Mutex<Gate>,
+    /// Counts wrong tokens. Each for itself: whoever guesses passwords keeps no program out that has a token.
     tries: Mutex<Gate>,
     pub sessions: Mutex<Sessions>,
     /// How long a failed login takes.
@@ -91,7 +93,8 @@ impl Access {
         Self {
             control,
             auth,
-            gate: Mutex::new(Gate::new(gate)),
+            connections: Mutex::new(Gate::new(gate)),
+            passwords: Mutex::new(Gate::new(gate)),
             tries: Mutex::new(Gate::new(gate)),
             sessions: Mutex::default(),
             denied_after,
@@ -176,12 +179,12 @@ impl Access {
 
     /// Refuses whoever has tried too many passwords.
     pub fn check_passwords(&self, from: IpAddr) -> Result<(), Problem> {
-        check(&self.gate, from)
+        check(&self.passwords, from)
     }
 
     /// Somebody has tried with a wrong password.
     pub fn failed_password(&self, from: IpAddr, what: &str) {
-        failed(&self.gate, from, what);
+        failed(&self.passwords, from, what);
     }
 
     /// As what somebody changes the configuration.
