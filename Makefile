@@ -4,7 +4,7 @@
 CARGO ?= cargo
 RELEASE = target/release/lbd
 
-.PHONY: help lab lab-real record test bench bench-probes bench-detection bench-sync bench-pair build check fuzz
+.PHONY: help lab lab-real record test bench bench-probes bench-detection bench-sync bench-pair bench-scrape pictures build check fuzz
 
 help:
 	@echo "make lab      build, set up the site on this machine, and play a tour of it"
@@ -15,6 +15,8 @@ help:
 	@echo "make bench-probes  what it costs to ask 10,000 servers every 2 s, beside HAProxy"
 	@echo "make bench-detection  how long real servers' faults take to be found, 20 of each kind"
 	@echo "make bench-sync  what it costs to keep a standby told of a million connections"
+	@echo "make bench-scrape  what a scrape of the metrics of 1,000 services and 1,000 servers costs"
+	@echo "make pictures the status page, as pictures for the documentation"
 	@echo "make bench-pair  what customers notice of each fault of a pair, 100 times each (TRIALS=100), with 5,000 connections open"
 	@echo "make fuzz     SECONDS=60: what hostile servers can send to each probe, for so long each"
 	@echo "make build    the program, as $(RELEASE)"
@@ -58,6 +60,14 @@ bench-detection:
 bench-sync:
 	@tools/setup.sh test
 	$(CARGO) bench --bench sync
+
+bench-scrape:
+	@tools/setup.sh lab
+	$(CARGO) bench --bench scrape
+
+pictures:
+	@tools/setup.sh test
+	LBD_PICTURES=$(CURDIR)/docs/images $(CARGO) test --test page
 
 TRIALS ?= 100
 bench-pair:

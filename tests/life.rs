@@ -42,6 +42,8 @@ mod looking;
 mod machine;
 #[path = "life/maintenance.rs"]
 mod maintenance;
+#[path = "life/metrics.rs"]
+mod metrics;
 #[path = "life/persistence.rs"]
 mod persistence;
 #[path = "life/questions.rs"]

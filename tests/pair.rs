@@ -8,6 +8,8 @@ mod faults;
 mod health;
 #[path = "pair/keys.rs"]
 mod keys;
+#[path = "pair/scrapes.rs"]
+mod scrapes;
 #[path = "pair/serial.rs"]
 mod serial;
 #[path = "pair/stage.rs"]

@@ -16,6 +16,7 @@ mod traffic {
     mod losses;
     mod many;
     mod moves;
+    mod ports;
     mod single;
     mod smtp;
     mod stage;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, header};
-use tracing::warn;
 
 use super::credentials::{self, Credentials};
 use super::problem::Problem;
@@ -17,6 +16,7 @@ use crate::access::gate::{Gate, Limits as GateLimits};
 use crate::access::{ADMIN, OPERATOR, VIEWER, lock, next_editor, token};
 use crate::config::{Http, Name, Token, User};
 use crate::core::control::{Control, Editor};
+use crate::core::events::What;
 
 /// What was read of the configuration is good for so long. The whole of it is copied for each reader.
 const FRESH: Duration = Duration::from_millis(500);
@@ -73,6 +73,8 @@ pub struct Access {
     pub connections: Mutex<Gate>,
     /// Counts wrong passwords.
     passwords: Mutex<Gate>,
+    /// For how long an address is blocked.
+    block: Duration,
     /// Counts wrong tokens. Each for itself: whoever guesses passwords keeps no program out that has a token.
     tries: Mutex<Gate>,
     pub sessions: Mutex<Sessions>,
@@ -95,6 +97,7 @@ impl Access {
             auth,
             connections: Mutex::new(Gate::new(gate)),
             passwords: Mutex::new(Gate::new(gate)),
+            block: gate.block,
             tries: Mutex::new(Gate::new(gate)),
             sessions: Mutex::default(),
             denied_after,
@@ -153,7 +156,7 @@ impl Access {
         let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
             // Whoever has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
             check(&self.tries, from)?;
-            failed(&self.tries, from, "a token that there is not");
+            self.failed(&self.tries, from, "a token that there is not", "nobody");
             return Err(unauthorized("there is no such token"));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -161,7 +164,8 @@ impl Access {
             return Err(unauthorized(&format!("the token {name} was good until {day}")));
         }
         if !token.from.is_empty() && !token.from.iter().any(|prefix| prefix.contains(from)) {
-            warn!("http: token {name} was used from {from}, from where it is not good");
+            let what = "a token that is not good from there".to_owned();
+            self.control.happened(What::LoginFailed { user: name.to_string(), from: from.to_string(), what });
             return Err(unauthorized(&format!("the token {name} is not good from {from}")));
         }
         Ok((By::Token(name.clone()), Some(token.level)))
@@ -183,8 +187,16 @@ impl Access {
     }
 
     /// Somebody has tried with a wrong password.
-    pub fn failed_password(&self, from: IpAddr, what: &str) {
-        failed(&self.passwords, from, what);
+    pub fn failed_password(&self, from: IpAddr, of: &str) {
+        self.failed(&self.passwords, from, "wrong password", of);
+    }
+
+    fn failed(&self, gate: &Mutex<Gate>, from: IpAddr, what: &str, of: &str) {
+        let (user, by, what) = (of.to_owned(), from.to_string(), what.to_owned());
+        self.control.happened(What::LoginFailed { user, from: by.clone(), what });
+        if lock(gate).failed(from, Instant::now()) {
+            self.control.happened(What::Blocked { from: by, seconds: self.block.as_secs() });
+        }
     }
 
     /// As what somebody changes the configuration.
@@ -205,13 +217,6 @@ fn check(gate: &Mutex<Gate>, from: IpAddr) -> Result<(), Problem> {
     }
     let detail = format!("too many wrong tries came from {from}; wait some minutes");
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
-}
-
-fn failed(gate: &Mutex<Gate>, from: IpAddr, what: &str) {
-    warn!("http: {what} from {from}");
-    if lock(gate).failed(from, Instant::now()) {
-        warn!("http: {from} is blocked for some minutes: too many wrong tries");
-    }
 }
 
 /// RFC 9110, section 15.5.2.

@@ -46,16 +46,18 @@ const LISTS: &[(&str, &[&str])] = &[
 ];
 
 /// What only goes on with time.
-const CLOCKS: [&str; 13] = [
-    "unix_seconds",
-    "error_max_seconds",
-    "cpu_seconds",
+const CLOCKS: [&str; 14] = [
     "uptime_seconds",
     "since_seconds",
     "last_age_seconds",
     "next_seconds",
     "held_seconds",
-    "lost_read_seconds_ago",
+    "counted_seconds_ago",
+    "peer_answered_seconds",
+    // What always moves, and is asked for by who draws it.
+    "probes",
+    "daemon",
+    "clock",
     "lease_seconds",
     "heard_seconds",
     "hears_us_seconds",

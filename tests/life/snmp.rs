@@ -82,6 +82,12 @@ fn walks_by_v2c_and_v3_say_what_the_state_says() {
     stage.hang_up();
     until("the objects are served", || is_served(&stage));
     stage.ask("192.0.2.25:7", 40);
+    stage.wait("the connections are counted", |state| {
+        let services = state.0["services"].as_array().unwrap();
+        services.iter().filter_map(|service| service["connections"]["total"].as_u64()).sum::<u64>() >= 40
+    });
+    // What is answered is a second old at most.
+    std::thread::sleep(Duration::from_millis(1100));
 
     let all = walk(&stage, "");
     assert!(all.len() > 100, "{all:#?}");
@@ -124,6 +130,23 @@ fn walks_by_v2c_and_v3_say_what_the_state_says() {
     let set: Vec<&str> = V2C.iter().copied().chain(["127.0.0.1", &at, "s", "x"]).collect();
     assert!(ask(&stage, "snmpset", &set).is_err());
     assert!(is_served(&stage));
+}
+
+#[test]
+fn the_module_loads_in_net_snmp_and_names_what_is_served() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dirs = format!("{}:{}", root.join("tests/snmp_modules").display(), root.join("docs/snmp").display());
+    let translate = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("snmptranslate");
+        let output = command.args(["-M", &dirs, "-m", "LBD-MIB"]).args(arguments).output();
+        let output = output.unwrap_or_else(|e| panic!("snmptranslate: {e}; `tools/setup.sh test` installs it"));
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(translate(&["-On", "LBD-MIB::lbdMemberHealth"]), format!("{ROOT}.1.6.1.6"));
+    assert_eq!(translate(&["-On", "LBD-MIB::lbdOwnerBecame"]), format!("{ROOT}.0.5"));
+    let row = format!("{ROOT}.1.6.1.6{}{}.4{}", index("v"), index("echo"), index("pc1"));
+    assert_eq!(translate(&[&row]), "LBD-MIB::lbdMemberHealth.\"v\".\"echo\".ipv4.\"pc1\"");
 }
 
 #[test]

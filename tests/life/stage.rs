@@ -87,10 +87,15 @@ impl Stage {
 
     /// Starts the daemon and waits until it answers.
     pub fn start(&mut self) {
+        self.start_program(Path::new(LBD));
+    }
+
+    /// The same with another file of the program.
+    pub fn start_program(&mut self, program: &Path) {
         let dir = self.dir();
         let output = File::options().create(true).append(true).open(dir.join("log")).unwrap();
         let errors = output.try_clone().unwrap();
-        let mut command = self.host(BALANCER).command(LBD);
+        let mut command = self.host(BALANCER).command(program);
         command.arg("run").arg("--config").arg(self.config_file());
         command.arg("--state-dir").arg(dir.join("state")).arg("--run-dir").arg(dir.join("run"));
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(output).stderr(errors);

@@ -197,22 +197,25 @@ impl Stage {
 
     /// Frames lost after a redirect, by port.
     pub fn lost(&self) -> BTreeMap<String, u64> {
+        let lost = |p: &Value| (p["name"].as_str().unwrap().to_owned(), p["lost_after_redirect"].as_u64().unwrap());
+        self.ports().iter().map(lost).collect()
+    }
+
+    /// The ports, with counters that have been read since this was asked.
+    pub fn ports(&self) -> Vec<Value> {
         let asked = std::time::Instant::now();
-        let state = loop {
-            // It is read every second: what has been lost until now is in a reading that begins now.
+        loop {
+            // They are read every second: what has happened until now is in a reading that begins now.
             let state = self.state();
             let ports = state["interfaces"].as_array().expect("the state has the ports");
             assert!(!ports.is_empty());
             let waited = asked.elapsed();
             if ports.iter().all(|p| p["counted_seconds_ago"].as_f64().is_some_and(|ago| ago < waited.as_secs_f64())) {
-                break state;
+                return ports.clone();
             }
-            assert!(waited < std::time::Duration::from_secs(20), "the losses are read no more");
+            assert!(waited < std::time::Duration::from_secs(20), "the counters are read no more");
             std::thread::sleep(std::time::Duration::from_millis(100));
-        };
-        let ports = state["interfaces"].as_array().expect("the state has the ports");
-        let lost = |p: &Value| (p["name"].as_str().unwrap().to_owned(), p["lost_after_redirect"].as_u64().unwrap());
-        ports.iter().map(lost).collect()
+        }
     }
 
     pub fn host(&self, name: &str) -> &Host {

@@ -155,7 +155,7 @@ function sparkline(name) {
     `${count(known[known.length - 1])} now; ${down}`;
   const title = svg('title', {});
   title.textContent = words;
-  return svg('svg', { class: 'spark', viewBox: `-0.5 0 ${width + 1} 30`, preserveAspectRatio: 'none', role: 'img', 'aria-label': words },
+  return svg('svg', { class: 'spark', viewBox: `0 0 ${width} 30`, preserveAspectRatio: 'none', role: 'img', 'aria-label': words },
     title, ...bars, svg('path', { d: path }));
 }
 
@@ -321,12 +321,16 @@ function announce() {
 // -- what comes from the daemon ---------------------------------------------------------
 
 function heard() {
+  // A daemon that was restarted knows no session from before.
+  if (state && isSilent()) whoAmI();
   heardAt = performance.now();
   showLink();
 }
 
+const isSilent = () => heardAt === 0 || performance.now() - heardAt > STALE_MS;
+
 function showLink() {
-  const silent = heardAt === 0 || performance.now() - heardAt > STALE_MS;
+  const silent = isSilent();
   document.body.classList.toggle('stale', silent && state !== null);
   const link = byId('link');
   const words = silent ? '▼ no answer from the daemon; trying again' : '▲ live';
@@ -368,6 +372,7 @@ let source = null;
 
 // Events where they are offered, else by asking again and again.
 function listen() {
+  if (source) return;
   source = new EventSource('/api/v1/changes');
   source.addEventListener('snapshot', (event) => {
     state = JSON.parse(event.data);
@@ -392,7 +397,7 @@ function listen() {
 }
 
 function lost() {
-  heardAt = Math.min(heardAt, performance.now() - STALE_MS + POLL_MS);
+  heardAt = Math.min(heardAt, performance.now() - STALE_MS - 1);
   showLink();
 }
 
@@ -525,6 +530,7 @@ document.addEventListener('submit', async (event) => {
       session = { offered: true, user: body.user, level: body.level, csrf: body.csrf };
       drawAccount();
       draw();
+      listen();
     } else {
       form.elements.password.value = '';
       form.elements.password.setCustomValidity(body ? body.detail : 'The login was refused.');

@@ -1,0 +1,179 @@
+//! What a scrape of `/metrics` costs on a box with 1,000 servers and 1,000 services of ten members each. Needs root.
+//!
+//! The true daemon on one machine, all the servers on another. Processor time is what the kernel has counted for the daemon (utime and stime of
+//! /proc/PID/stat), less what the daemon uses in the same time without scrapes.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lbd::lab::balancer::Balancer;
+use lbd::lab::servers::{Kind, Responder};
+use lbd::lab::{Host, Plan, Site, mail};
+
+const LBD: &str = env!("CARGO_BIN_EXE_lbd");
+const BOX: &str = "lb1";
+const FAR: &str = "servers";
+const SERVERS: u16 = 1_000;
+const VIRTUAL_SERVERS: u16 = 100;
+const SERVICES_EACH: u16 = 10;
+const MEMBERS_EACH: u16 = 10;
+const SCRAPES: u32 = 30;
+/// Between two scrapes, and as long as what the daemon uses without is measured per scrape.
+const PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The promise.
+const CPU_MAX: Duration = Duration::from_millis(250);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn address(server: u16) -> Ipv4Addr {
+    let [high, low] = server.to_be_bytes();
+    Ipv4Addr::new(10, 1, 16 + high, low)
+}
+
+fn config() -> String {
+    let mut text = format!(
+        "hostname: lb1\ninterfaces:\n  bridge: br0\n  ports: [p1]\n  mac: \"{}\"\n  inside: [10.1.0.1/16]\nservers:\n",
+        mail::BALANCER_MAC
+    );
+    for server in 0..SERVERS {
+        _ = writeln!(text, "  s{server}: {{address: {}}}", address(server));
+    }
+    text += "pools:\n";
+    for pool in 0..VIRTUAL_SERVERS {
+        let members: Vec<String> =
+            (0..MEMBERS_EACH).map(|n| format!("s{}", (pool * MEMBERS_EACH + n) % SERVERS)).collect();
+        let check = "check: {type: tcp, port: 7, interval: 5s, timeout: 2s}";
+        _ = writeln!(text, "  p{pool}: {{members: [{}], slow-start: 0s, {check}}}", members.join(", "));
+    }
+    text += "virtual-servers:\n";
+    for number in 0..VIRTUAL_SERVERS {
+        _ = writeln!(text, "  v{number}:\n    addresses: [198.18.{number}.1]\n    services:");
+        for service in 0..SERVICES_EACH {
+            _ = writeln!(
+                text,
+                "      s{service}: {{protocol: tcp, port: {}, pool: p{number}, mode: nat}}",
+                1_000 + service
+            );
+        }
+    }
+    text
+}
+
+fn site() -> Result<Site> {
+    let mut plan = Plan::new();
+    plan.cable(&format!("{BOX}:p1"), &format!("{FAR}:eth0"));
+    for line in [
+        "link add br0 type bridge stp_state 0",
+        &format!("link set br0 address {}", mail::BALANCER_MAC),
+        "link set p1 master br0",
+        "link set br0 up",
+        "addr add 10.1.0.2/16 dev br0",
+    ] {
+        plan.ip(BOX, line);
+    }
+    plan.address(&format!("{FAR}:eth0"), "10.1.0.3/16");
+    plan.ip(FAR, "route add local 10.1.16.0/20 dev lo");
+    for key in ["gc_thresh1", "gc_thresh2", "gc_thresh3"] {
+        plan.sysctl(BOX, &format!("net.ipv4.neigh.default.{key}"), "16384");
+    }
+    Site::build(&plan).context("two network namespaces: are you root?")
+}
+
+fn scrape(host: &Host) -> Result<String> {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        Ok(reply)
+    };
+    let reply = host.enter(ask)??;
+    ensure!(reply.starts_with("HTTP/1.0 200"), "{}", reply.lines().next().unwrap_or_default());
+    Ok(reply)
+}
+
+/// What the kernel has counted for a process, proc_pid_stat(5).
+fn used(pid: i32) -> Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = text.rsplit_once(") ").context("no stat")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = |n: usize| -> Result<u64> { Ok(fields.get(n).context("no stat")?.parse()?) };
+    // USER_HZ is 100 wherever lbd runs.
+    Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+}
+
+fn run() -> Result<bool> {
+    lbd::lab::process::raise_file_limit()?;
+    let site = site()?;
+    let _servers = mail::start_server(&site, FAR, Path::new(LBD), &[Responder { kind: Kind::Echo, port: 7 }])?;
+    let file = site.dir().join("lb1.yaml");
+    std::fs::write(&file, config())?;
+    let mut balancer = Balancer::start(&site, BOX, Path::new(LBD), &file)?;
+    let host = site.host(BOX)?.clone();
+    let members = usize::from(VIRTUAL_SERVERS) * usize::from(SERVICES_EACH) * usize::from(MEMBERS_EACH);
+    let begun = Instant::now();
+    let text = loop {
+        balancer.runs()?;
+        let text = scrape(&host).unwrap_or_default();
+        let up = text.lines().filter(|line| line.starts_with("lbd_member_scheduled{") && line.ends_with(" 1")).count();
+        if up == members {
+            break text;
+        }
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "{up} of {members} members are scheduled\n{}",
+            text.get(..500).unwrap_or_default()
+        );
+        std::thread::sleep(Duration::from_secs(1));
+    };
+    let series = text.lines().filter(|line| line.starts_with("lbd_")).count();
+    let pid = balancer.process().pid();
+    let (start, clock) = (used(pid)?, Instant::now());
+    std::thread::sleep(PAUSE * SCRAPES);
+    let idle = (used(pid)? - start).as_secs_f64() / clock.elapsed().as_secs_f64();
+    let (start, clock) = (used(pid)?, Instant::now());
+    let mut times = Vec::new();
+    for _ in 0..SCRAPES {
+        let asked = Instant::now();
+        scrape(&host)?;
+        times.push(asked.elapsed());
+        std::thread::sleep(PAUSE);
+    }
+    let busy = (used(pid)? - start).as_secs_f64() - idle * clock.elapsed().as_secs_f64();
+    let each = Duration::from_secs_f64((busy / f64::from(SCRAPES)).max(0.0));
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let longest = times.last().copied().unwrap_or_default();
+    println!("services                {}", VIRTUAL_SERVERS * SERVICES_EACH);
+    println!("servers                 {SERVERS}");
+    println!("members                 {members}");
+    println!("series                  {series}");
+    println!("size                    {:.1} MB", text.len() as f64 / 1e6);
+    println!(
+        "processor time, each    {:.0} ms (promised: at most {:.0} ms)",
+        each.as_secs_f64() * 1e3,
+        CPU_MAX.as_secs_f64() * 1e3
+    );
+    println!(
+        "answered in, median     {:.0} ms; at most {:.0} ms of {SCRAPES}",
+        median.as_secs_f64() * 1e3,
+        longest.as_secs_f64() * 1e3
+    );
+    println!("without scrapes         {:.1} % of a core", idle * 100.0);
+    Ok(each <= CPU_MAX)
+}

@@ -1,0 +1,90 @@
+//! The monitoring asks without a pause, and no heartbeat waits for it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use lbd::lab::pair::BOXES;
+
+use super::stage::Stage;
+
+const SCRAPERS: usize = 2;
+const TIME: Duration = Duration::from_secs(10);
+
+#[test]
+fn scrapes_without_a_pause_delay_no_heartbeat() {
+    let stage = Stage::new();
+    let owner = stage.settled();
+    let numbers = |stage: &Stage, index: usize| {
+        let paths = stage.says(index, "/paths");
+        let lost: u64 = paths.as_array().unwrap().iter().map(|path| path["lost"].as_u64().unwrap()).sum();
+        let sent: u64 = paths.as_array().unwrap().iter().map(|path| path["sent"].as_u64().unwrap()).sum();
+        let turns = ["/pauses", "/became_owner", "/handed_over"].map(|what| stage.says(index, what).as_u64().unwrap());
+        (lost, sent, turns)
+    };
+    let before = [0, 1].map(|index| numbers(&stage, index));
+    let stop = Arc::new(AtomicBool::new(false));
+    let scraped = Arc::new(AtomicU64::new(0));
+    let mut threads = Vec::new();
+    for name in BOXES {
+        for _ in 0..SCRAPERS {
+            let (host, stop, scraped) = (stage.site.site.host(name).unwrap().clone(), stop.clone(), scraped.clone());
+            threads.push(std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let scrape = || -> std::io::Result<String> {
+                        let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+                        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+                        let mut reply = String::new();
+                        stream.read_to_string(&mut reply)?;
+                        Ok(reply)
+                    };
+                    let reply = host.enter(scrape).unwrap().unwrap();
+                    assert!(reply.contains("\nlbd_pair_owner "), "{reply}");
+                    scraped.fetch_add(1, Ordering::Relaxed);
+                }
+            }));
+        }
+    }
+    std::thread::sleep(TIME);
+    stop.store(true, Ordering::Relaxed);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(scraped.load(Ordering::Relaxed) > 100, "{scraped:?} scrapes");
+    for (index, (lost, sent, turns)) in before.into_iter().enumerate() {
+        let now = numbers(&stage, index);
+        assert!(now.1 > sent + 100, "heartbeats went on");
+        assert_eq!((now.0, now.2), (lost, turns), "{}: lost; pauses, takeovers, hand-overs", BOXES[index]);
+    }
+    assert_eq!(stage.settled(), owner);
+}
+
+/// How long ago the other box was heard, and its data plane answered, as this one tells.
+fn silence(stage: &Stage, index: usize) -> (f64, f64) {
+    let told = |pointer: &str| stage.says(index, pointer).as_f64().unwrap_or(f64::INFINITY);
+    (told("/peer/heard_seconds"), told("/peer_answered_seconds"))
+}
+
+/// What the alerts LbdDaemonDead and LbdBoxDead are told by.
+#[test]
+fn a_dead_daemon_is_told_from_a_dead_box_by_what_its_data_plane_answers() {
+    let mut stage = Stage::new();
+    let dead = stage.settled();
+    let other = 1 - dead;
+    stage.kill(dead);
+    stage.until_owns(other);
+    stage.until("it is silent for long, and its data plane is not", |stage| {
+        let (heard, answered) = silence(stage, other);
+        heard > 5.0 && answered < 5.0
+    });
+    // Its data plane went on; now there is no way to it any more.
+    stage
+        .site
+        .site
+        .ip(BOXES[dead], "link set up0 down\nlink set x0 down\nlink set p1 down\nlink set p2 down\n")
+        .unwrap();
+    stage.until("neither is heard", |stage| {
+        let (heard, answered) = silence(stage, other);
+        heard > 5.0 && answered > 5.0
+    });
+}
