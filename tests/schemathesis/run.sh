@@ -10,11 +10,11 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 lbd=$(realpath "${1:-target/debug/lbd}")
 seed=${SEED:-20261128}
-examples=${EXAMPLES:-20}
+examples=${EXAMPLES:-15}
 version=4.32.5
 
 # Programs of Python that Debian does not have live in a directory of their own, beside what cargo makes.
-venv=${VENV:-$here/../../target/schemathesis-$version}
+venv=$(realpath -m "${VENV:-$here/../../target/schemathesis-$version}")
 if [ ! -x "$venv/bin/schemathesis" ]; then
 	python3 -m venv "$venv"
 	"$venv/bin/pip" install -q "schemathesis==$version"
@@ -70,6 +70,8 @@ nsenter --net="/run/netns/$name" "$lbd" run --config "$dir/lb.yaml" --state-dir 
 daemon=$!
 
 begun=$(date +%s)
+# What it remembers of a run would make the next one another one.
+cd "$dir"
 nsenter --net="/run/netns/$name" "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run \
 	http://127.0.0.1:8080/api/v1/openapi.json --wait-for-schema 20 \
 	--header "Authorization: Bearer $token" --seed "$seed" --max-examples "$examples" \
