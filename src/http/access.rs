@@ -69,11 +69,13 @@ impl fmt::Display for Who {
 pub struct Access {
     control: Arc<dyn Control>,
     pub auth: Arc<dyn Authenticator>,
-    /// Of connections from outside, and of passwords from anywhere.
-    pub gate: Mutex<Gate>,
+    /// Counts connections from outside.
+    pub connections: Mutex<Gate>,
+    /// Counts wrong passwords.
+    passwords: Mutex<Gate>,
     /// For how long an address is blocked.
     block: Duration,
-    /// Of tokens.
+    /// Counts wrong tokens. Each for itself: whoever guesses passwords keeps no program out that has a token.
     tries: Mutex<Gate>,
     pub sessions: Mutex<Sessions>,
     /// How long a failed login takes.
@@ -93,7 +95,8 @@ impl Access {
         Self {
             control,
             auth,
-            gate: Mutex::new(Gate::new(gate)),
+            connections: Mutex::new(Gate::new(gate)),
+            passwords: Mutex::new(Gate::new(gate)),
             block: gate.block,
             tries: Mutex::new(Gate::new(gate)),
             sessions: Mutex::default(),
@@ -180,12 +183,12 @@ impl Access {
 
     /// Refuses whoever has tried too many passwords.
     pub fn check_passwords(&self, from: IpAddr) -> Result<(), Problem> {
-        check(&self.gate, from)
+        check(&self.passwords, from)
     }
 
     /// Somebody has tried with a wrong password.
     pub fn failed_password(&self, from: IpAddr, of: &str) {
-        self.failed(&self.gate, from, "wrong password", of);
+        self.failed(&self.passwords, from, "wrong password", of);
     }
 
     fn failed(&self, gate: &Mutex<Gate>, from: IpAddr, what: &str, of: &str) {

@@ -262,6 +262,7 @@ fn pair() -> Vec<Route> {
 
 fn configuration() -> Vec<Route> {
     const TREE: &str = "With the keys of docs/configuration.md.";
+    let which = || json!({ "type": "string", "pattern": "^(running|startup|[0-9]{1,8})$" });
     let order = |route: Route| {
         let route = route.for_level(ADMIN).answers::<Notes>();
         route.fails(409, CONFLICT).fails(422, "It is refused; nothing has changed.")
@@ -308,6 +309,18 @@ fn configuration() -> Vec<Route> {
         )
         .for_level(ADMIN)
         .answers_text(YAML)
+        .fails(404, NO_SUCH)
+        .fails(422, "The file has errors."),
+        get(
+            "/api/v1/config/differences",
+            "differences",
+            "What one configuration says and another one does not",
+            config::differences,
+        )
+        .for_level(ADMIN)
+        .query("from", which(), "running, startup (if not said), or a number of the archive.")
+        .query("to", which(), "The same; running if not said.")
+        .answers::<config::Differences>()
         .fails(404, NO_SUCH)
         .fails(422, "The file has errors."),
         post("/api/v1/tokens/{token}", "generateToken", "A new token, told this once", tokens::generate)

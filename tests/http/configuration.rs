@@ -117,6 +117,23 @@ async fn what_is_not_confirmed_is_taken_back_and_what_is_saved_is_kept() {
 }
 
 #[tokio::test]
+async fn differences_are_told_in_commands() {
+    let admin = Admin::new().await;
+    let tell = async |query: &str| admin.ask("GET", &format!("{CONFIG}/differences{query}"), "", "").await;
+    assert_eq!(tell("?from=running&to=running").await.json(), json!({ "lines": [] }));
+    let mut lines = tell("").await.json()["lines"].as_array().unwrap().clone();
+    // The fake's listener is another one than its file's.
+    lines.retain(|line| !line.as_str().unwrap().contains("ip http"));
+    assert_eq!(lines, Vec::<serde_json::Value>::new());
+    admin.server.fake.configuration.lock().unwrap().running.config.hostname = Name::new("lb7").unwrap();
+    let lines = tell("?to=running").await.json()["lines"].clone();
+    let has = |line: &str| lines.as_array().unwrap().contains(&json!(line));
+    assert!(has("-hostname lb1") && has("+hostname lb7"), "{lines}");
+    assert_eq!(tell("?from=99").await.status, 404);
+    assert_eq!(tell("?from=nonsense").await.status, 400);
+}
+
+#[tokio::test]
 async fn a_new_token_is_told_once_and_is_good_at_once() {
     let admin = Admin::new().await;
     let json = "Content-Type: application/json\r\n";

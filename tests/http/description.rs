@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lbd::http::description;
+use lbd::config::Http;
+use lbd::http::{Limits, description};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::{Answer, parse};
-use crate::support::{Fake, ask, get, start};
+use crate::support::{Fake, ask, get, start, start_at};
 
 const DOCUMENTATION: &str = include_str!("../../docs/http.md");
 const METHODS: [&str; 7] = ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"];
@@ -74,6 +76,24 @@ async fn each_described_operation_is_answered_and_no_other_one_is() {
             assert!(is_described, "{method} {path} answers {}: {answer:?}", answer.status);
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_is_answered_by_an_operation_that_wants_a_level() {
+    let http = Http { require_token: true, listen: vec!["127.0.0.1:0".parse().unwrap()], ..Http::default() };
+    let server = start_at(Fake::default(), Limits::default(), http).await;
+    let mut refused = 0;
+    for (path, described) in operations() {
+        for (method, operation) in described {
+            let method = METHODS.into_iter().find(|known| *known == method).unwrap();
+            let is_open = operation["x-level"].is_null();
+            let answer = whole(server.address, method, example(&path)).await;
+            assert_eq!(answer.status != 401, is_open, "{method} {path}: {answer:?}");
+            refused += u32::from(!is_open);
+        }
+    }
+    assert!(refused > 25, "{refused}");
+    assert_eq!(server.fake.done.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
