@@ -10,6 +10,8 @@ const byId = (id) => document.getElementById(id);
 let state = null;
 let past = { at: [], servers: [] };
 let session = { offered: false, user: null, level: null, csrf: null };
+// Nothing is told to whoever has not logged in.
+let closed = false;
 let heardAt = 0;
 let lastCounts = new Map();
 let lastHealth = null;
@@ -332,10 +334,11 @@ const isSilent = () => heardAt === 0 || performance.now() - heardAt > STALE_MS;
 function showLink() {
   const silent = isSilent();
   document.body.classList.toggle('stale', silent && state !== null);
+  document.querySelector('main').hidden = closed;
   const link = byId('link');
-  const words = silent ? '▼ no answer from the daemon; trying again' : '▲ live';
+  const words = closed ? 'log in to see the site' : silent ? '▼ no answer from the daemon; trying again' : '▲ live';
   if (link.textContent !== words) link.textContent = words;
-  link.className = `badge ${silent ? 'bad' : 'good'}`;
+  link.className = `badge ${closed ? 'odd' : silent ? 'bad' : 'good'}`;
 }
 
 const NAMES = {
@@ -373,9 +376,11 @@ let source = null;
 // Events where they are offered, else by asking again and again.
 function listen() {
   if (source) return;
-  source = new EventSource('/api/v1/changes');
+  const own = new EventSource('/api/v1/changes');
+  source = own;
   source.addEventListener('snapshot', (event) => {
     state = JSON.parse(event.data);
+    closed = false;
     heard();
     draw();
   });
@@ -387,8 +392,9 @@ function listen() {
   });
   source.addEventListener('open', heard);
   source.addEventListener('error', () => {
+    if (source !== own) return;
     // The browser itself comes back after a break; not after an answer that is none.
-    if (source.readyState === EventSource.CLOSED) {
+    if (own.readyState === EventSource.CLOSED) {
       source = null;
       setTimeout(listen, 5 * POLL_MS);
     }
@@ -409,23 +415,31 @@ async function ask(path, options) {
 }
 
 // Beside the events: they do not tell what only goes on with time, and may not be offered at all.
-async function poll() {
-  const events = source !== null && source.readyState === EventSource.OPEN;
+async function look() {
   try {
     if (!document.hidden || !state) {
       const { status, body } = await ask('/api/v1/state', {});
       if (status === 200) {
         state = body;
+        closed = false;
         heard();
         draw();
       } else if (status === 401) {
         session = { ...session, offered: true, user: null };
+        state = null;
+        closed = true;
         drawAccount();
+        showLink();
       }
     }
   } catch {
     lost();
   }
+}
+
+async function poll() {
+  const events = source !== null && source.readyState === EventSource.OPEN;
+  await look();
   setTimeout(poll, events ? 5 * POLL_MS : POLL_MS);
 }
 
@@ -530,6 +544,7 @@ document.addEventListener('submit', async (event) => {
       session = { offered: true, user: body.user, level: body.level, csrf: body.csrf };
       drawAccount();
       draw();
+      await look();
       listen();
     } else {
       form.elements.password.value = '';
@@ -556,7 +571,12 @@ document.addEventListener('click', async (event) => {
     } catch {
       // It ends by itself.
     }
+    // What is shown from now on is what everybody is shown.
+    if (source) source.close();
+    source = null;
     await whoAmI();
+    await look();
+    listen();
   }
 });
 
