@@ -18,6 +18,8 @@ use lbd::lab::{Host, Plan, Site, mail};
 const LBD: &str = env!("CARGO_BIN_EXE_lbd");
 const BOX: &str = "lb1";
 const FAR: &str = "servers";
+/// Plays every server's.
+const FAR_MAC: &str = "02:00:00:00:00:11";
 const SERVERS: u16 = 1_000;
 const VIRTUAL_SERVERS: u16 = 100;
 const SERVICES_EACH: u16 = 10;
@@ -51,7 +53,7 @@ fn config() -> String {
         mail::BALANCER_MAC
     );
     for server in 0..SERVERS {
-        _ = writeln!(text, "  s{server}: {{address: {}}}", address(server));
+        _ = writeln!(text, "  s{server}: {{address: {}, link: {{port: p1, mac: \"{FAR_MAC}\"}}}}", address(server));
     }
     text += "pools:\n";
     for pool in 0..VIRTUAL_SERVERS {
@@ -82,15 +84,15 @@ fn site() -> Result<Site> {
         &format!("link set br0 address {}", mail::BALANCER_MAC),
         "link set p1 master br0",
         "link set br0 up",
-        "addr add 10.1.0.2/16 dev br0",
+        "addr add 10.1.0.2/24 dev br0",
+        // One neighbour for all: a kernel holds 1,024 of them unless it is told otherwise.
+        "route add 10.1.16.0/20 via 10.1.0.3",
     ] {
         plan.ip(BOX, line);
     }
-    plan.address(&format!("{FAR}:eth0"), "10.1.0.3/16");
+    plan.address(&format!("{FAR}:eth0"), "10.1.0.3/24");
+    plan.ip(FAR, &format!("link set eth0 address {FAR_MAC}"));
     plan.ip(FAR, "route add local 10.1.16.0/20 dev lo");
-    for key in ["gc_thresh1", "gc_thresh2", "gc_thresh3"] {
-        plan.sysctl(BOX, &format!("net.ipv4.neigh.default.{key}"), "16384");
-    }
     Site::build(&plan).context("two network namespaces: are you root?")
 }
 

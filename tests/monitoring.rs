@@ -5,6 +5,6 @@ mod files;
 #[path = "monitoring/prometheus.rs"]
 mod prometheus;
 // What this suite does not use of it, others do.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "http_support/mod.rs"]
 mod support;
