@@ -139,7 +139,9 @@ async fn events_come_in_pages_and_a_word_that_there_is_not_is_refused() {
     let pair = get(server.address, "/api/v1/events?class=pair&severity=warning&limit=5").await.json();
     assert_eq!(pair["events"][0]["event"], "owner-became", "{pair}");
     assert_eq!(numbers(&get(server.address, "/api/v1/events?after=149&class=link").await.json()), [150]);
-    for (query, key) in [("class=pear", "class"), ("severity=bad", "severity"), ("limit=0", "limit"), ("last=1", "last")] {
+    for (query, key) in
+        [("class=pear", "class"), ("severity=bad", "severity"), ("limit=0", "limit"), ("last=1", "last")]
+    {
         let answer = get(server.address, &format!("/api/v1/events?{query}")).await;
         assert_eq!((answer.status, &answer.problem()["key"]), (400, &key.into()), "{query}");
     }

@@ -237,8 +237,9 @@ fn if_mib_counts_what_xdp_redirects_and_mrtg_graphs_it() {
         lines.first()?.split("Counter64: ").nth(1)?.parse().ok()
     };
     until("the agent answers", || get(".1.3.6.1.2.1.31.1.1.1.6.1").is_some());
-    let number = stage.run("lb1", "cat", &["/sys/class/net/p1/ifindex"]);
-    let octets_in = format!(".1.3.6.1.2.1.31.1.1.1.6.{}", number.trim());
+    let links: serde_json::Value =
+        serde_json::from_str(&stage.run("lb1", "ip", &["-j", "link", "show", "p1"])).unwrap();
+    let octets_in = format!(".1.3.6.1.2.1.31.1.1.1.6.{}", links[0]["ifindex"]);
     let sent_by_pc1 = || -> u64 {
         let text = stage.run("pc1", "ip", &["-s", "-j", "link", "show", "eth0"]);
         let links: serde_json::Value = serde_json::from_str(&text).unwrap();
