@@ -41,6 +41,7 @@ test:
 	@tools/setup.sh test
 	$(CARGO) build
 	$(CARGO) test
+	tests/schemathesis/run.sh target/debug/lbd
 	tests/kernel/run.sh --timeout 600 target/debug/lbd -- balance.sh
 
 bench:

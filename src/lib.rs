@@ -13,6 +13,7 @@ mod golden;
 pub mod health;
 pub mod http;
 pub mod lab;
+pub mod nagios;
 pub mod os;
 pub mod pair;
 pub mod snmp;

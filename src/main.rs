@@ -10,6 +10,7 @@ use lbd::cli;
 use lbd::config::{Date, Name, yaml};
 use lbd::daemon;
 use lbd::lab;
+use lbd::nagios;
 use lbd::os::log;
 use lbd::pair::key::{self, KeyId};
 
@@ -73,6 +74,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// A check for Nagios, Icinga and the like: one line with performance data; exit status 0 OK, 1 WARNING, 2 CRITICAL, 3
+    /// UNKNOWN. docs/nagios.md has the definitions.
+    Nagios(nagios::Options),
     /// Print the module of the balancer's SNMP objects, for those who read them: `lbd mib >/usr/share/snmp/mibs/LBD-MIB.txt`.
     Mib,
     Lab(lab::LabOptions),
@@ -83,9 +87,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return misused(&error),
+    };
+    let result = match command {
         Command::Run { config, state_dir, run_dir } => run(daemon::Options { config, state_dir, run_dir }),
         Command::Check { config } => return check(&config),
+        Command::Nagios(options) => {
+            let verdict = nagios::run(options);
+            println!("{verdict}");
+            return ExitCode::from(verdict.exit_status());
+        }
         Command::Lab(options) => match lab::run(options) {
             Ok(code) => return code,
             Err(error) => Err(error),
@@ -116,6 +129,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A plugin that is called in a wrong way, or asked for its help, is UNKNOWN; its convention has no other word for it.
+fn misused(error: &clap::Error) -> ExitCode {
+    if std::env::args_os().nth(1).is_none_or(|word| word != "nagios") {
+        error.exit();
+    }
+    let text = error.to_string();
+    if error.use_stderr() {
+        println!("LBD UNKNOWN - {}", text.lines().next().unwrap_or_default());
+    }
+    print!("{text}");
+    ExitCode::from(3)
 }
 
 fn run(options: daemon::Options) -> anyhow::Result<()> {

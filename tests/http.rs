@@ -5,6 +5,8 @@ mod abuse;
 mod access;
 #[path = "http/changes.rs"]
 mod changes;
+#[path = "http/configuration.rs"]
+mod configuration;
 #[path = "http/description.rs"]
 mod description;
 #[path = "http/documents.rs"]

@@ -13,9 +13,11 @@ lab="iproute2 ethtool procps util-linux openssh-client"
 # Clients of the command line.
 ssh="putty-tools python3-pexpect python3-paramiko python3-netmiko ssh-audit"
 real="exim4-daemon-light courier-pop courier-imap courier-authdaemon apache2 freeradius bind9 openssl swaks libnet-ssleay-perl libio-socket-inet6-perl curl freeradius-utils bind9-dnsutils"
+# Where the log goes, and who reads the objects.
+monitor="rsyslog rsyslog-gnutls snmpd snmp snmptrapd mrtg"
 # A browser that looks at the status page.
 page="chromium chromium-driver python3-selenium fonts-liberation"
-test="tcpdump tshark nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $page $real"
+test="python3-venv tcpdump tshark nftables bpftool prometheus qemu-system-x86 busybox-static cpio kmod $ssh $monitor $page $real"
 bench="nftables haproxy"
 case $need in
 build) packages=$build ;;

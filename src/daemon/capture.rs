@@ -85,7 +85,7 @@ impl Captures {
     fn services(&self, (virtual_server, service): &(Name, Name)) -> Result<Vec<u32>, OperationError> {
         let numbers = lock(&self.dataplane).service_ids(virtual_server, service);
         if numbers.is_empty() {
-            return Err(OperationError::Failed(format!("there is no service {virtual_server}/{service}")));
+            return Err(OperationError::NotThere(format!("there is no service {virtual_server}/{service}")));
         }
         Ok(numbers)
     }

@@ -56,9 +56,9 @@ pub struct ApplianceControl {
     kick: mpsc::Sender<()>,
     /// None: this box is alone.
     pair: Option<Access>,
+    events: Events,
     explain: Arc<Explain>,
     captures: Arc<Captures>,
-    events: Events,
 }
 
 pub(super) fn unix(time: SystemTime) -> u64 {
@@ -78,9 +78,9 @@ impl ApplianceControl {
         pair: Option<Access>,
         state_dir: &Path,
     ) -> Self {
+        let events = lock(&appliance).events.clone();
         let explain = Arc::new(Explain::new(appliance.clone(), dataplane.clone()));
         let captures = Captures::new(appliance.clone(), dataplane.clone(), state_dir.join("captures"));
-        let events = lock(&appliance).events.clone();
         Self {
             appliance,
             dataplane,
@@ -88,9 +88,9 @@ impl ApplianceControl {
             logins: Logins::default(),
             kick,
             pair,
+            events,
             explain,
             captures: Arc::new(captures),
-            events,
         }
     }
 }

@@ -61,11 +61,11 @@ fn unknown(what: &str, name: &str, known: impl Iterator<Item = String>) -> Opera
     let known: Vec<String> = known.collect();
     let guess = did_you_mean(name, known.iter().map(String::as_str));
     let guess = guess.map_or_else(String::new, |guess| format!("; {guess}"));
-    OperationError::Failed(format!("there is no {what} \"{name}\"{guess}"))
+    OperationError::NotThere(format!("there is no {what} \"{name}\"{guess}"))
 }
 
 fn scene(appliance: &Appliance, question: &PacketQuestion) -> Result<Scene, OperationError> {
-    let refused = |why: String| Err(OperationError::Failed(why));
+    let refused = |why: String| Err(OperationError::NotThere(why));
     let PacketQuestion { virtual_server, service, .. } = question;
     let servers = &appliance.config.virtual_servers;
     let Some(configured) = servers.get(virtual_server) else {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, header};
-use tracing::warn;
 
 use super::credentials::{self, Credentials};
 use super::problem::Problem;
@@ -17,6 +16,7 @@ use crate::access::gate::{Gate, Limits as GateLimits};
 use crate::access::{ADMIN, OPERATOR, VIEWER, lock, next_editor, token};
 use crate::config::{Http, Name, Token, User};
 use crate::core::control::{Control, Editor};
+use crate::core::events::What;
 
 /// What was read of the configuration is good for so long. The whole of it is copied for each reader.
 const FRESH: Duration = Duration::from_millis(500);
@@ -69,7 +69,14 @@ impl fmt::Display for Who {
 pub struct Access {
     control: Arc<dyn Control>,
     pub auth: Arc<dyn Authenticator>,
-    pub gate: Mutex<Gate>,
+    /// Counts connections from outside.
+    pub connections: Mutex<Gate>,
+    /// Counts wrong passwords.
+    passwords: Mutex<Gate>,
+    /// For how long an address is blocked.
+    block: Duration,
+    /// Counts wrong tokens. Each for itself: whoever guesses passwords keeps no program out that has a token.
+    tries: Mutex<Gate>,
     pub sessions: Mutex<Sessions>,
     /// How long a failed login takes.
     pub denied_after: Duration,
@@ -88,7 +95,10 @@ impl Access {
         Self {
             control,
             auth,
-            gate: Mutex::new(Gate::new(gate)),
+            connections: Mutex::new(Gate::new(gate)),
+            passwords: Mutex::new(Gate::new(gate)),
+            block: gate.block,
+            tries: Mutex::new(Gate::new(gate)),
             sessions: Mutex::default(),
             denied_after,
             settings: Mutex::default(),
@@ -115,9 +125,6 @@ impl Access {
     pub async fn who(&self, came: Came, headers: &HeaderMap) -> Result<Who, Problem> {
         let from = came.peer.ip().to_canonical();
         let credentials = credentials::read(headers, !came.local);
-        if matches!(credentials, Credentials::Token(_)) {
-            self.check_gate(from)?;
-        }
         let settings = self.settings().await;
         let by = match credentials {
             Credentials::Malformed(why) => return Err(unauthorized(why)),
@@ -147,7 +154,9 @@ impl Access {
         // All of them, whichever it is.
         let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
         let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
-            self.failed(from, "a token that there is not");
+            // Whoever has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
+            check(&self.tries, from)?;
+            self.failed(&self.tries, from, "a token that there is not", "nobody");
             return Err(unauthorized("there is no such token"));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -155,7 +164,8 @@ impl Access {
             return Err(unauthorized(&format!("the token {name} was good until {day}")));
         }
         if !token.from.is_empty() && !token.from.iter().any(|prefix| prefix.contains(from)) {
-            warn!("http: token {name} was used from {from}, from where it is not good");
+            let what = "a token that is not good from there".to_owned();
+            self.control.happened(What::LoginFailed { user: name.to_string(), from: from.to_string(), what });
             return Err(unauthorized(&format!("the token {name} is not good from {from}")));
         }
         Ok((By::Token(name.clone()), Some(token.level)))
@@ -171,20 +181,21 @@ impl Access {
         is_as_before.then_some(session)
     }
 
-    /// Refuses whoever has tried too often.
-    pub fn check_gate(&self, from: IpAddr) -> Result<(), Problem> {
-        if !lock(&self.gate).is_blocked(from, Instant::now()) {
-            return Ok(());
-        }
-        let detail = format!("too many tries with wrong tokens or passwords came from {from}; wait some minutes");
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
+    /// Refuses whoever has tried too many passwords.
+    pub fn check_passwords(&self, from: IpAddr) -> Result<(), Problem> {
+        check(&self.passwords, from)
     }
 
-    /// Somebody has tried with what is wrong.
-    pub fn failed(&self, from: IpAddr, what: &str) {
-        warn!("http: {what} from {from}");
-        if lock(&self.gate).failed(from, Instant::now()) {
-            warn!("http: {from} is blocked for some minutes: too many failed tries");
+    /// Somebody has tried with a wrong password.
+    pub fn failed_password(&self, from: IpAddr, of: &str) {
+        self.failed(&self.passwords, from, "wrong password", of);
+    }
+
+    fn failed(&self, gate: &Mutex<Gate>, from: IpAddr, what: &str, of: &str) {
+        let (user, by, what) = (of.to_owned(), from.to_string(), what.to_owned());
+        self.control.happened(What::LoginFailed { user, from: by.clone(), what });
+        if lock(gate).failed(from, Instant::now()) {
+            self.control.happened(What::Blocked { from: by, seconds: self.block.as_secs() });
         }
     }
 
@@ -198,6 +209,14 @@ impl Access {
         };
         Editor { session, name: who.to_string() }
     }
+}
+
+fn check(gate: &Mutex<Gate>, from: IpAddr) -> Result<(), Problem> {
+    if !lock(gate).is_blocked(from, Instant::now()) {
+        return Ok(());
+    }
+    let detail = format!("too many wrong tries came from {from}; wait some minutes");
+    Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with_header(header::RETRY_AFTER, "300"))
 }
 
 /// RFC 9110, section 15.5.2.

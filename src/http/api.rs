@@ -108,6 +108,11 @@ pub async fn connections(State(app): State<App>, uri: Uri) -> Result<Response, P
     stream::respond(rows, format, app.limits.answer).await
 }
 
+pub async fn events(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let filter = query::events(&uri)?;
+    Ok(Json(app.wait(app.control.events(filter)).await??).into_response())
+}
+
 pub async fn changes(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     app.changes.listen(last, app.limits.answer).await
@@ -173,7 +178,7 @@ async fn no_such_path(Extension(who): Extension<Who>, uri: Uri) -> Problem {
     let problem = Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}{guess}", quoted(path)));
     match near {
         Some(near) => problem.with("suggestion", near),
-        None => problem.with("expected", paths),
+        None => problem.with("see", "/api/v1/openapi.json"),
     }
 }
 

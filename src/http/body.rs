@@ -13,6 +13,10 @@ use super::{BODY_BYTES_MAX, Limits};
 pub async fn json<T: DeserializeOwned>(request: Request, limits: &Limits, empty: Option<T>) -> Result<T, Problem> {
     check_type(&request, &["application/json"])?;
     let bytes = read(request, limits, BODY_BYTES_MAX).await?;
+    // serde would take the values of an object in the order in which they are declared.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::bad_request("the body is not what is expected here: it is a list, and no object"));
+    }
     match empty {
         Some(value) if bytes.is_empty() => Ok(value),
         _ => serde_json::from_slice(&bytes).map_err(malformed),

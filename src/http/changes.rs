@@ -138,7 +138,8 @@ impl Changes {
     }
 
     fn number_of(&self, id: &str) -> Option<u64> {
-        let (run, number) = id.split_once('-')?;
+        // The run may have one of its own.
+        let (run, number) = id.rsplit_once('-')?;
         (run == self.run).then(|| number.parse().ok())?
     }
 

@@ -19,6 +19,7 @@ use super::problem::{Problem, quoted};
 use super::query::Keys;
 use super::secrets::{without_secrets, without_secrets_of};
 use crate::access::ADMIN;
+use crate::cli::notation::{self, difference};
 use crate::config::limits::FILE_BYTES_MAX;
 use crate::config::{Config, Running, parse, to_yaml};
 use crate::core::control::{Change, ConfigError, ConfigOrder, InForce, ReloadReport, Which};
@@ -141,7 +142,9 @@ pub async fn replace_all(
 ) -> Result<Response, Problem> {
     let revision = if_match(&headers)?;
     let text = body::text(request, &app.limits, &["application/json", YAML], FILE_BYTES_MAX as usize).await?;
-    let loaded = parse(NAME, &text).map_err(ConfigError::Refused)?;
+    // A large one takes a while, which is not the others'.
+    let parsed = tokio::task::spawn_blocking(move || parse(NAME, &text)).await;
+    let loaded = parsed.map_err(|error| Problem::internal(error.to_string()))?.map_err(ConfigError::Refused)?;
     let mut report = configure(&app, &who, Running::of(loaded.config), revision).await?;
     report.notes.extend(loaded.warnings.iter().map(|warning| warning.message.clone()));
     Ok(([(header::ETAG, tag(report.revision)?)], Json(report)).into_response())
@@ -217,6 +220,36 @@ pub async fn replace(app: State<App>, who: Extension<Who>, request: Request) -> 
 pub async fn archive(State(app): State<App>) -> Result<Json<Vec<Archived>>, Problem> {
     let saved = app.wait(app.control.archive()).await??;
     Ok(Json(saved.iter().map(|one| Archived { number: one.number, until: one.until }).collect()))
+}
+
+/// What one configuration says and another one does not.
+#[derive(Serialize, JsonSchema)]
+pub struct Differences {
+    /// In commands, each with + or - before it, below the lines that they belong to.
+    lines: Vec<String>,
+}
+
+pub async fn differences(State(app): State<App>, uri: Uri) -> Result<Json<Differences>, Problem> {
+    let (mut from, mut to) = ("startup".to_owned(), "running".to_owned());
+    for (key, value) in Keys::read(&uri, &["from", "to"])? {
+        let place = if key == "from" { &mut from } else { &mut to };
+        let is_one = ["running", "startup"].contains(&value.as_str()) || value.parse::<u64>().is_ok();
+        if !is_one {
+            return Err(Keys::bad_value(key, &value, "running, startup, or a number of the archive"));
+        }
+        *place = value;
+    }
+    let (from, to) = (commands_of(&app, &from).await?, commands_of(&app, &to).await?);
+    Ok(Json(Differences { lines: difference::between(&from, &to) }))
+}
+
+async fn commands_of(app: &App, name: &str) -> Result<Vec<String>, Problem> {
+    let which = match name.parse() {
+        Ok(number) => Which::Archived(number),
+        Err(_) if name == "startup" => Which::Startup,
+        Err(_) => return Ok(notation::render_running(&app.wait(app.control.running()).await??.running)),
+    };
+    Ok(notation::render(&*app.wait(app.control.on_disk(which)).await??))
 }
 
 pub async fn archived(State(app): State<App>, path: Path<String>) -> Result<Response, Problem> {

@@ -70,6 +70,9 @@ pub fn is_same_origin(headers: &HeaderMap, over_tls: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
@@ -116,5 +119,25 @@ mod tests {
         }
         assert!(!from("http://lb1.example:8443", true), "another scheme");
         assert!(is_same_origin(&HeaderMap::new(), true));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_an_answer_and_what_is_found_is_short(
+            lines in proptest::collection::vec((0_usize..4, proptest::collection::vec(any::<u8>(), 0..300)), 0..5),
+            over_tls: bool,
+        ) {
+            let names = [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::HOST];
+            let mut map = HeaderMap::new();
+            for (name, value) in &lines {
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    map.append(names[*name].clone(), value);
+                }
+            }
+            if let Credentials::Token(text) | Credentials::Session(text) = read(&map, over_tls) {
+                prop_assert!(text.len() <= TOKEN_BYTES_MAX);
+            }
+            let _ = is_same_origin(&map, over_tls);
+        }
     }
 }

@@ -152,7 +152,7 @@ async fn attend_outer(
         return;
     }
     let Some(_admitted) = Admitted::new(&shared.access, peer) else {
-        debug!("http: {peer} comes too often, or is blocked");
+        debug!("http: {peer} comes too often");
         return;
     };
     let Some(acceptor) = acceptor else {
@@ -177,14 +177,14 @@ struct Admitted {
 
 impl Admitted {
     fn new(access: &Arc<Access>, peer: SocketAddr) -> Option<Self> {
-        lock(&access.gate).admit(peer.ip(), Instant::now()).ok()?;
+        lock(&access.connections).admit(peer.ip(), Instant::now()).ok()?;
         Some(Self { access: access.clone(), peer })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        lock(&self.access.gate).settled(self.peer.ip());
+        lock(&self.access.connections).settled(self.peer.ip());
     }
 }
 

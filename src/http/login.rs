@@ -9,7 +9,6 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep_until;
-use tracing::info;
 use zeroize::Zeroizing;
 
 use super::access::{By, Came, Who, unauthorized};
@@ -21,6 +20,7 @@ use super::sessions::IDLE_MAX;
 use crate::access::{ADMIN, VIEWER, lock};
 use crate::config::Name;
 use crate::core::control::Door;
+use crate::core::events::What;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object like {\"user\": \"admin\", \"password\": \"…\"}")]
@@ -73,7 +73,7 @@ pub async fn log_in(
     let password = Zeroizing::new(password);
     let from = came.peer.ip().to_canonical();
     let access = &app.access;
-    access.check_gate(from)?;
+    access.check_passwords(from)?;
     // Others' passwords may be before it.
     let granted = app.wait(access.auth.password(&user, &password)).await?;
     let users = &access.settings().await.users;
@@ -81,8 +81,8 @@ pub async fn log_in(
     let (Some(granted), Some(entry)) = (granted, entry) else {
         // A name that there is not may be a password.
         let of = if access.auth.knows(&user).await { user.as_str() } else { "a user that there is not" };
+        access.failed_password(from, of);
         app.control.logins().refused(Door::Http);
-        access.failed(from, &format!("wrong password of {of}"));
         // So that guessing takes its time.
         sleep_until(begun + access.denied_after).await;
         return Err(unauthorized("user and password do not belong together"));
@@ -90,7 +90,12 @@ pub async fn log_in(
     let opened = lock(&access.sessions).open(&user, entry, Instant::now());
     let (cookie, session) = opened.map_err(Problem::internal)?;
     app.control.logins().accepted(Door::Http);
-    info!("http: {user} has logged in from {from}, level {}", granted.level);
+    app.control.happened(What::LoggedIn {
+        user: user.clone(),
+        from: from.to_string(),
+        how: "a password over HTTP".to_owned(),
+        level: granted.level,
+    });
     let level = if granted.level >= ADMIN { ADMIN } else { VIEWER };
     let who = Who { by: By::Session(Box::new(session)), level: Some(level), from };
     Ok((set_cookie(&cookie, !came.local, "")?, Json(report(&who))).into_response())
@@ -107,7 +112,7 @@ pub async fn log_out(
         return Err(Problem::new(StatusCode::CONFLICT, "there is no session to be ended: nobody has logged in"));
     };
     lock(&app.access.sessions).end(cookie);
-    info!("http: {} from {} has logged out", session.user, who.from);
+    app.control.happened(What::LoggedOut { user: session.user.clone(), from: who.from.to_string() });
     Ok((StatusCode::NO_CONTENT, set_cookie("", !came.local, "; Max-Age=0")?).into_response())
 }
 

@@ -24,6 +24,7 @@ pub mod credentials;
 mod guard;
 mod listen;
 mod login;
+mod looking;
 mod metrics;
 mod openapi;
 mod orders;

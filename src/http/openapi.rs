@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::config::YAML;
 use super::route::{Body, Route};
 use super::routes::routes;
 
@@ -140,6 +141,8 @@ fn responses(route: &Route, answers: &mut SchemaGenerator) -> Value {
 fn content(body: Body, generator: &mut SchemaGenerator) -> (String, Value) {
     match body {
         Body::Json(schema) => ("application/json".into(), json!({ "schema": schema(generator) })),
+        // Which is a text, but says an object.
+        Body::Text(YAML) => (YAML.into(), json!({ "schema": { "type": "object" } })),
         Body::Text(media_type) => (media_type.into(), json!({ "schema": { "type": "string" } })),
     }
 }

@@ -53,7 +53,7 @@ pub struct DrainOrder {
     #[schemars(regex(pattern = r"^[1-9][0-9]{0,3}(s|m)$"))]
     deadline: Option<String>,
     #[serde(default)]
-    #[schemars(with = "String", extend("enum" = ["nothing", "disable", "remove"]))]
+    #[schemars(with = "String", extend("enum" = ["nothing", "remove"]))]
     then: Then,
     /// Also if nobody else is left.
     #[serde(default)]

@@ -99,7 +99,7 @@ impl From<OperationError> for Problem {
                 .with("state", state.to_string())
                 .with("connections", connections),
             OperationError::NotRemoved { server, .. } => Self::new(StatusCode::CONFLICT, text).with("server", server),
-            OperationError::NoPair => Self::new(StatusCode::NOT_FOUND, text),
+            OperationError::NoPair | OperationError::NotThere(_) => Self::new(StatusCode::NOT_FOUND, text),
             OperationError::NoHandOver(_) | OperationError::NoConfigChoice(_) => Self::new(StatusCode::CONFLICT, text),
             OperationError::Unavailable(_) => Self::unavailable(text),
             OperationError::Failed(_) => Self::internal(text),

@@ -9,9 +9,10 @@ use axum::http::Uri;
 use super::problem::{Problem, quoted};
 use super::stream::Format;
 use crate::config::suggest::did_you_mean;
-use crate::config::{Name, Protocol};
+use crate::config::{LogSeverity, Name, Protocol};
 use crate::core::control::word::Word;
 use crate::core::control::{Filter, FlowState, LIMIT_MAX};
+use crate::core::events::{Class, EventFilter, LIMIT_MAX as EVENTS_MAX};
 
 const KEYS: [&str; 8] = ["client", "virtual_server", "service", "server", "protocol", "state", "limit", "format"];
 
@@ -27,8 +28,10 @@ impl Keys {
         let mut read: Vec<(&'static str, String)> = Vec::new();
         for (key, value) in pairs {
             let Some(known) = keys.iter().find(|known| **known == key) else {
-                let guess =
-                    did_you_mean(&key, keys.iter().copied()).map_or(String::new(), |guess| format!("; {guess}"));
+                let guess = match keys {
+                    [only] => format!("; there is `{only}`"),
+                    _ => did_you_mean(&key, keys.iter().copied()).map_or(String::new(), |guess| format!("; {guess}")),
+                };
                 let detail = format!("there is no query key {}{guess}", quoted(&key));
                 return Err(Problem::bad_request(detail).with("key", key).with("expected", keys.to_vec()));
             };
@@ -53,6 +56,30 @@ pub fn connections(uri: &Uri) -> Result<(Filter, Format), Problem> {
         set(&mut filter, &mut format, key, &value)?;
     }
     Ok((filter, format))
+}
+
+/// Reads the query of a request for events.
+pub fn events(uri: &Uri) -> Result<EventFilter, Problem> {
+    let mut filter = EventFilter::default();
+    for (key, value) in Keys::read(uri, &["class", "severity", "since", "before", "after", "limit"])? {
+        let number = |expected: &str| read::<u64>(key, &value, expected);
+        match key {
+            "class" => filter.classes = [choice(key, &value, &Class::ALL)?].into(),
+            "severity" => filter.severity = Some(choice(key, &value, &LogSeverity::ALL)?),
+            "since" => filter.since_ms = Some(number("Unix time in seconds")?.saturating_mul(1000)),
+            "before" => filter.before = Some(number("the number of an event")?),
+            "after" => filter.after = Some(number("the number of an event")?),
+            _ => {
+                let expected = format!("a number from 1 to {EVENTS_MAX}");
+                let limit = read::<usize>(key, &value, &expected)?;
+                if !(1..=EVENTS_MAX).contains(&limit) {
+                    return Err(bad_value(key, &value, &expected, None));
+                }
+                filter.limit = limit;
+            }
+        }
+    }
+    Ok(filter)
 }
 
 /// Whether the query says `force=true`; it has no other key.

@@ -125,6 +125,12 @@ impl Route {
         self.parameter("query", name, schema, meaning)
     }
 
+    /// One that must be there.
+    pub fn needs(mut self, name: &'static str, schema: Value, meaning: &'static str) -> Self {
+        self.parameters.push(Parameter { name, place: "query", required: true, schema, meaning });
+        self
+    }
+
     pub fn header(self, name: &'static str, schema: Value, meaning: &'static str) -> Self {
         self.parameter("header", name, schema, meaning)
     }

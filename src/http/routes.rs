@@ -9,18 +9,22 @@ use super::login::{Login, SessionReport};
 use super::orders::{AdminOrder, ConfigChoice, DisableOrder, DrainOrder, Empty, MaintenanceOrder, Ordered};
 use super::route::Route;
 use super::tokens::{TokenOrder, TokenReport};
-use super::{api, changes, config, login, orders, people, tokens};
+use super::{api, changes, config, login, looking, orders, people, tokens};
 use crate::access::{ADMIN, METRICS, OPERATOR, VIEWER};
-use crate::config::Name;
-use crate::config::limits::FILE_BYTES_MAX;
-use crate::core::control::{ConnectionRow, HistoryState, LIMIT_DEFAULT, LIMIT_MAX, OrderReport, ReloadReport, State};
+use crate::config::limits::{FILE_BYTES_MAX, Range};
+use crate::config::{LogSeverity, Name};
+use crate::core::control::capture::{CAPTURE_PACKETS, CAPTURE_SECONDS, TOP_ROWS, TopRow};
+use crate::core::control::{
+    ConnectionRow, Explanation, HistoryState, LIMIT_DEFAULT, LIMIT_MAX, OrderReport, ReloadReport, State,
+};
+use crate::core::events::{Class, EventPage, LIMIT_DEFAULT as EVENTS_DEFAULT, LIMIT_MAX as EVENTS_MAX};
 
 const NO_SUCH: &str = "There is no such thing.";
 const CONFLICT: &str = "It is not done, because of how things are; the detail says what to do.";
 
 /// All of them.
 pub fn routes() -> Vec<Route> {
-    [of_everybody(), looks(), servers(), pair(), configuration(), people()].into_iter().flatten().collect()
+    [of_everybody(), looks(), packets(), servers(), pair(), configuration(), people()].into_iter().flatten().collect()
 }
 
 fn get<H: axum::handler::Handler<T, api::App>, T: 'static>(
@@ -92,6 +96,24 @@ fn looks() -> Vec<Route> {
             .for_level(VIEWER)
             .header("Last-Event-ID", json!({ "type": "string", "maxLength": 64 }), "The event that was seen last.")
             .answers_text(changes::media_type()),
+        get(
+            "/api/v1/events",
+            "events",
+            "What has happened, the oldest first; the last, or those before or behind one",
+            api::events,
+        )
+        .for_level(VIEWER)
+        .query("class", words(&Class::ALL.map(Class::word)), "Of this class.")
+        .query("severity", words(&LogSeverity::ALL.map(LogSeverity::word)), "As bad as this, or worse.")
+        .query("since", json!({ "type": "integer", "minimum": 0 }), "Not before this, Unix time in seconds.")
+        .query("before", json!({ "type": "integer", "minimum": 0 }), "With a lesser number: the page before.")
+        .query("after", json!({ "type": "integer", "minimum": 0 }), "With a greater number: what has come since.")
+        .query(
+            "limit",
+            json!({ "type": "integer", "minimum": 1, "maximum": EVENTS_MAX, "default": EVENTS_DEFAULT }),
+            "At most so many.",
+        )
+        .answers::<EventPage>(),
         get("/api/v1/connections", "connections", "Established connections, streamed", api::connections)
             .for_level(VIEWER)
             .query(
@@ -112,6 +134,55 @@ fn looks() -> Vec<Route> {
             .query("format", words(&["json", "ndjson"]), "One array, or an object on each line.")
             .answers::<Vec<ConnectionRow>>()
             .answers_text("application/x-ndjson"),
+    ]
+}
+
+/// What the data plane does.
+fn packets() -> Vec<Route> {
+    let name =
+        || json!({ "type": "string", "minLength": 1, "maxLength": Name::LENGTH_MAX, "pattern": "^[A-Za-z0-9._-]+$" });
+    let number = |range: Range| json!({ "type": "integer", "minimum": range.min, "maximum": range.max });
+    let port = || json!({ "type": "integer", "minimum": 1, "maximum": 65535 });
+    let address =
+        || json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] });
+    let flag = || json!({ "type": "boolean" });
+    let text = || json!({ "type": "string", "minLength": 1 });
+    const BUSY: &str = "A capture or a count is under way, or the daemon does not answer.";
+    vec![
+        get("/api/v1/explain", "explain", "What would become of a packet now, and why", looking::explain)
+            .for_level(VIEWER)
+            .needs("virtual_server", name(), "To this virtual server.")
+            .needs("service", name(), "To this service of it.")
+            .needs("client", address(), "From this address.")
+            .needs("client_port", port(), "And this port.")
+            .query("port", port(), "To this port of the service; the first if not said.")
+            .query("address", address(), "To this address of the virtual server; the first of the family if not said.")
+            .query("later", flag(), "TCP: a packet of a connection, not its first.")
+            .query("interface", text(), "In by this port of the switch; the first uplink if not said.")
+            .answers::<Explanation>()
+            .fails(404, NO_SUCH),
+        get("/api/v1/capture", "capture", "Packets as they pass, with what becomes of them", looking::capture)
+            .for_level(ADMIN)
+            .query("virtual_server", name(), "Of a service of this virtual server.")
+            .query("service", name(), "Of this service.")
+            .query("network", text(), "From or to this address or network.")
+            .query("port", port(), "From or to this port.")
+            .query("protocol", json!({ "type": "string", "enum": ["tcp", "udp"] }), "Of this protocol.")
+            .query("seconds", number(CAPTURE_SECONDS), "For so long.")
+            .query("packets", number(CAPTURE_PACKETS), "At most so many.")
+            .query("whole", flag(), "With mail and passwords, not only headers.")
+            .answers_text(looking::PCAPNG)
+            .fails(404, NO_SUCH)
+            .fails(503, BUSY),
+        get("/api/v1/top", "top", "Who uses a service most, counted for a while", looking::top)
+            .for_level(ADMIN)
+            .needs("virtual_server", name(), "Of this virtual server.")
+            .needs("service", name(), "Of this service.")
+            .query("seconds", json!({ "type": "integer", "minimum": 1, "maximum": 29 }), "For so long; 2 if not said.")
+            .query("rows", number(TOP_ROWS), "At most so many clients.")
+            .answers::<Vec<TopRow>>()
+            .fails(404, NO_SUCH)
+            .fails(503, BUSY),
     ]
 }
 
@@ -191,6 +262,7 @@ fn pair() -> Vec<Route> {
 
 fn configuration() -> Vec<Route> {
     const TREE: &str = "With the keys of docs/configuration.md.";
+    let which = || json!({ "type": "string", "pattern": "^(running|startup|[0-9]{1,8})$" });
     let order = |route: Route| {
         let route = route.for_level(ADMIN).answers::<Notes>();
         route.fails(409, CONFLICT).fails(422, "It is refused; nothing has changed.")
@@ -237,6 +309,18 @@ fn configuration() -> Vec<Route> {
         )
         .for_level(ADMIN)
         .answers_text(YAML)
+        .fails(404, NO_SUCH)
+        .fails(422, "The file has errors."),
+        get(
+            "/api/v1/config/differences",
+            "differences",
+            "What one configuration says and another one does not",
+            config::differences,
+        )
+        .for_level(ADMIN)
+        .query("from", which(), "running, startup (if not said), or a number of the archive.")
+        .query("to", which(), "The same; running if not said.")
+        .answers::<config::Differences>()
         .fails(404, NO_SUCH)
         .fails(422, "The file has errors."),
         post("/api/v1/tokens/{token}", "generateToken", "A new token, told this once", tokens::generate)

@@ -245,6 +245,15 @@ pub const TABLES: &[Table<State>] = &[
             object("lbdPortForwards", Truth, "It is up, and its bridge lets it forward."),
             object("lbdPortXdp", XDP, "How the program sits on it."),
             object("lbdPortLost", Counter, "Frames that were lost after the program had sent them on."),
+            object("lbdPortIfIndex", Gauge, "Number of the interface, as in IF-MIB."),
+            object("lbdPortPacketsIn", Counter, "Frames received, switched and balanced ones alike."),
+            object("lbdPortBytesIn", Counter, "Bytes of these."),
+            object("lbdPortErrorsIn", Counter, "Damaged frames."),
+            object("lbdPortDroppedIn", Counter, "Sound frames that were dropped for want of room."),
+            object("lbdPortPacketsOut", Counter, "Frames sent, switched and balanced ones alike."),
+            object("lbdPortBytesOut", Counter, "Bytes of these."),
+            object("lbdPortErrorsOut", Counter, "Frames that were not sent because of the medium."),
+            object("lbdPortDroppedOut", Counter, "Frames that were dropped for want of room."),
         ],
         rows: |state| {
             let row = |port: &crate::core::control::state::InterfaceState| Row {
@@ -257,6 +266,15 @@ pub const TABLES: &[Table<State>] = &[
                         XdpAttachment::None => 3,
                     })),
                     Some(Datum::Counter(port.lost_after_redirect)),
+                    Some(Datum::Gauge(port.index.into())),
+                    Some(Datum::Counter(port.received.packets)),
+                    Some(Datum::Counter(port.received.bytes)),
+                    Some(Datum::Counter(port.received.errors)),
+                    Some(Datum::Counter(port.received.dropped)),
+                    Some(Datum::Counter(port.sent.packets)),
+                    Some(Datum::Counter(port.sent.bytes)),
+                    Some(Datum::Counter(port.sent.errors)),
+                    Some(Datum::Counter(port.sent.dropped)),
                 ],
             };
             state.interfaces.iter().map(row).collect()

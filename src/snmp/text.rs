@@ -13,7 +13,7 @@ fn head() -> String {
     format!(
         "LBD-MIB DEFINITIONS ::= BEGIN
 
--- Written by `UPDATE_GOLDEN=1 cargo test --lib snmp::text`; a test holds it against the program.
+-- As `lbd mib` prints it.
 
 IMPORTS
     MODULE-IDENTITY, OBJECT-TYPE, NOTIFICATION-TYPE, enterprises, Counter64, Gauge32

@@ -72,7 +72,7 @@ async fn a_listener_is_told_everything_first_and_then_what_changes() {
     assert_eq!(change.as_object().unwrap().len(), 1, "{change}");
     assert_eq!(change["servers"].as_array().unwrap().len(), 1);
     assert_eq!((&change["servers"][0]["name"], &change["servers"][0]["connections"]), (&json!("pc2"), &json!(7)));
-    // Who comes back is told what he has missed.
+    // Who comes back is told what he has missed, whatever the run of the daemon is called.
     drop(listener);
     server.fake.state.lock().unwrap().orders.clear();
     let mut listener = Listener::open(server.address, Some(&id)).await;

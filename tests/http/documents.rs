@@ -5,7 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lbd::core::control::{ConnectionRow, HistoryState, OrderReport, ReloadReport, State};
+use lbd::core::control::{ConnectionRow, Control, HistoryState, OrderReport, ReloadReport, State};
+use lbd::core::events::What;
 use lbd::http::Limits;
 use serde_json::Value;
 
@@ -117,5 +118,31 @@ fn collect(schema: &Value, fields: &mut BTreeSet<String>) {
         Value::Object(members) => members.values().for_each(|member| collect(member, fields)),
         Value::Array(members) => members.iter().for_each(|member| collect(member, fields)),
         _ => {}
+    }
+}
+
+#[tokio::test]
+async fn events_come_in_pages_and_a_word_that_there_is_not_is_refused() {
+    let fake = Fake::default();
+    for n in 0..150 {
+        fake.happened(What::PortDown { port: format!("p{n}") });
+    }
+    fake.happened(What::OwnerBecame {});
+    let server = start(fake).await;
+    let page = get(server.address, "/api/v1/events").await.json();
+    let numbers = |page: &serde_json::Value| -> Vec<u64> {
+        page["events"].as_array().unwrap().iter().map(|event| event["number"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((numbers(&page), &page["more"]), ((52..=151).collect(), &true.into()));
+    let older = get(server.address, "/api/v1/events?before=52").await.json();
+    assert_eq!((numbers(&older), &older["more"]), ((1..=51).collect(), &false.into()));
+    let pair = get(server.address, "/api/v1/events?class=pair&severity=warning&limit=5").await.json();
+    assert_eq!(pair["events"][0]["event"], "owner-became", "{pair}");
+    assert_eq!(numbers(&get(server.address, "/api/v1/events?after=149&class=link").await.json()), [150]);
+    for (query, key) in
+        [("class=pear", "class"), ("severity=bad", "severity"), ("limit=0", "limit"), ("last=1", "last")]
+    {
+        let answer = get(server.address, &format!("/api/v1/events?{query}")).await;
+        assert_eq!((answer.status, &answer.problem()["key"]), (400, &key.into()), "{query}");
     }
 }

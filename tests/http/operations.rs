@@ -260,6 +260,7 @@ async fn an_order_that_is_not_understood_is_refused_and_changes_nothing() {
         (r#"{"deadline":"soon"}"#, "is not a time"),
         (r#"{"deadline":"8d"}"#, "from 0s to 7d"),
         (r#"{"deadline":30}"#, "invalid type"),
+        (r#"[null, "nothing"]"#, "it is a list"),
         (r#"{"then":"reboot"}"#, "expected `nothing` or `remove`"),
         (r#"{"dead-line":"30m"}"#, "unknown field"),
         ("null", "an object like"),
@@ -272,7 +273,7 @@ async fn an_order_that_is_not_understood_is_refused_and_changes_nothing() {
     for (query, word) in [
         ("force=yes", "true or false"),
         ("forse=true", "there is `force`"),
-        ("force=true&force=true", "force=true"),
+        ("force=true&force=true", "given twice"),
         ("force", "true or false"),
     ] {
         let answer = ask(server.address, "DELETE", &format!("/api/v1/servers/pc2?{query}"), None).await;

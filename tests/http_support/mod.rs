@@ -15,6 +15,8 @@ use lbd::http::{self, Limits};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+// Not all who share this ask in other ways than GET.
+#[allow(unused_imports)]
 pub use client::{ask, get};
 pub use fake::Fake;
 

@@ -47,7 +47,7 @@ fn what_happens_is_told_by_class_and_is_there_after_a_kill() {
     assert_eq!(named(&before, "ordered")[0]["fields"]["to"], "draining");
     assert_eq!(named(&before, "started").len(), 1, "{before:?}");
     let text = show(&stage, "show events class order");
-    assert!(text.contains(" notice  order: pc2: enabled -> draining by the operator"), "{text}");
+    assert!(text.contains(" notice  order: server pc2: enabled -> draining by the operator"), "{text}");
 
     stage.kill_balancer();
     stage.start();

@@ -82,6 +82,12 @@ fn walks_by_v2c_and_v3_say_what_the_state_says() {
     stage.hang_up();
     until("the objects are served", || is_served(&stage));
     stage.ask("192.0.2.25:7", 40);
+    stage.wait("the connections are counted", |state| {
+        let services = state.0["services"].as_array().unwrap();
+        services.iter().filter_map(|service| service["connections"]["total"].as_u64()).sum::<u64>() >= 40
+    });
+    // What is answered is a second old at most.
+    std::thread::sleep(Duration::from_millis(1100));
 
     let all = walk(&stage, "");
     assert!(all.len() > 100, "{all:#?}");
@@ -124,6 +130,23 @@ fn walks_by_v2c_and_v3_say_what_the_state_says() {
     let set: Vec<&str> = V2C.iter().copied().chain(["127.0.0.1", &at, "s", "x"]).collect();
     assert!(ask(&stage, "snmpset", &set).is_err());
     assert!(is_served(&stage));
+}
+
+#[test]
+fn the_module_loads_in_net_snmp_and_names_what_is_served() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dirs = format!("{}:{}", root.join("tests/snmp_modules").display(), root.join("docs/snmp").display());
+    let translate = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("snmptranslate");
+        let output = command.args(["-M", &dirs, "-m", "LBD-MIB"]).args(arguments).output();
+        let output = output.unwrap_or_else(|e| panic!("snmptranslate: {e}; `tools/setup.sh test` installs it"));
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(translate(&["-On", "LBD-MIB::lbdMemberHealth"]), format!("{ROOT}.1.6.1.6"));
+    assert_eq!(translate(&["-On", "LBD-MIB::lbdOwnerBecame"]), format!("{ROOT}.0.5"));
+    let row = format!("{ROOT}.1.6.1.6{}{}.4{}", index("v"), index("echo"), index("pc1"));
+    assert_eq!(translate(&[&row]), "LBD-MIB::lbdMemberHealth.\"v\".\"echo\".ipv4.\"pc1\"");
 }
 
 #[test]
@@ -200,4 +223,77 @@ fn a_walk_over_a_thousand_members_takes_bounded_time() {
     assert!(members.len() >= 2000 * 15, "{} objects", members.len());
     println!("{} objects in {took:?}", members.len());
     assert!(took < PATIENCE, "{} objects in {took:?}", members.len());
+}
+
+/// Whether the kernel counts what the program redirects, past its stack: IF-MIB is as good as its counts. Told by the other
+/// end of the cable, which has no XDP; and mrtg graphs it.
+#[test]
+fn if_mib_counts_what_xdp_redirects_and_mrtg_graphs_it() {
+    let stage = Stage::new(2, &echo(2, "nat"));
+    let _agent = agent(&stage);
+    let get = |oid: &str| -> Option<u64> {
+        let arguments: Vec<&str> = V2C.iter().copied().chain(["127.0.0.1", oid]).collect();
+        let lines = ask(&stage, "snmpget", &arguments).ok()?;
+        lines.first()?.split("Counter64: ").nth(1)?.parse().ok()
+    };
+    until("the agent answers", || get(".1.3.6.1.2.1.31.1.1.1.6.1").is_some());
+    let links: serde_json::Value =
+        serde_json::from_str(&stage.run("lb1", "ip", &["-j", "link", "show", "p1"])).unwrap();
+    let octets_in = format!(".1.3.6.1.2.1.31.1.1.1.6.{}", links[0]["ifindex"]);
+    let sent_by_pc1 = || -> u64 {
+        let text = stage.run("pc1", "ip", &["-s", "-j", "link", "show", "eth0"]);
+        let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+        links[0]["stats64"]["tx"]["bytes"].as_u64().unwrap()
+    };
+    let redirected = || -> u64 {
+        let state = stage.state();
+        let services = state.0["services"].as_array().unwrap();
+        let members = services.iter().flat_map(|service| service["members"].as_array().unwrap());
+        members.filter(|one| one["server"] == "pc1").map(|one| one["traffic"]["bytes_out"].as_u64().unwrap()).sum()
+    };
+    // All that has been until now is in both.
+    let (before, counted_before) = (sent_by_pc1(), get(&octets_in).unwrap());
+    let redirected_before = redirected();
+    assert_eq!(stage.ask("192.0.2.25:7", 400).failed_count(), 0);
+    let sent = sent_by_pc1() - before;
+    let redirected = redirected() - redirected_before;
+    assert!(redirected > sent / 2, "{redirected} of {sent} bytes went by XDP");
+    // The agent reads the kernel's counts every 15 s.
+    until("IF-MIB has them", || get(&octets_in).unwrap() - counted_before >= sent);
+
+    let dir = stage.dir().join("mrtg");
+    fs::create_dir(&dir).unwrap();
+    let work = format!("WorkDir: {}", dir.display());
+    let config = dir.join("mrtg.cfg");
+    let mut cfgmaker = stage.host(BALANCER).command("cfgmaker");
+    cfgmaker.args(["--global", &work, "--ifref=name", "--snmp-options=:::::2", "--output"]).arg(&config);
+    let made = cfgmaker.arg("graphs@127.0.0.1").output().expect("cfgmaker; `tools/setup.sh test` installs it");
+    assert!(!made.status.success() || !fs::read_to_string(&config).unwrap().contains("Target["), "a wrong community");
+    let mut cfgmaker = stage.host(BALANCER).command("cfgmaker");
+    cfgmaker.args(["--global", &work, "--ifref=name", "--snmp-options=:::::2", "--output"]).arg(&config);
+    let made = cfgmaker.arg("public@127.0.0.1").output().unwrap();
+    let text = fs::read_to_string(&config).unwrap_or_default();
+    assert!(made.status.success() && text.contains("Target[127.0.0.1_p1]"), "{made:?}\n{text}");
+    let member =
+        |column: u32| format!("{}.1.6.1.{column}{}{}.4{}", &ROOT[1..], index("v"), index("echo"), index("pc1"));
+    let own = format!(
+        "\nTarget[pc1]: {}&{}:public@127.0.0.1:::::2\nMaxBytes[pc1]: 1250000000\nTitle[pc1]: pc1\n",
+        member(17),
+        member(19)
+    );
+    fs::write(&config, text + &own).unwrap();
+    stage.configure(&conf(&stage));
+    stage.hang_up();
+    until("the objects are served", || is_served(&stage));
+    let mut mrtg = stage.host(BALANCER).command("mrtg");
+    mrtg.arg(&config).env("LANG", "C").env("LC_ALL", "C");
+    let ran = mrtg.output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    for (name, least) in [("127.0.0.1_p1", sent), ("pc1", 1)] {
+        let log =
+            fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_else(|e| panic!("{name}: {e}: {ran:?}"));
+        let first: Vec<u64> = log.lines().next().unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
+        assert!(first[1] >= least, "{name}: {log}");
+        assert!(dir.join(format!("{name}.html")).exists(), "{name}");
+    }
 }

@@ -66,8 +66,6 @@ use Form::{All, Each, Flag, Merged, Named, Object, Objects, One, Presence, Secre
 const PORTS: &[(&str, &str)] = &[("", "address"), ("ports", "ports")];
 const LINK: &[(&str, &str)] = &[("", "mac"), ("port", "port"), ("vlan", "vlan")];
 const USER: &[(&str, &str)] = &[("privilege", "level"), ("secret 9", "secret")];
-const FILES: &[(&str, &str)] = &[("", "certificate"), ("key", "key")];
-const TOKEN: &[(&str, &str)] = &[("hash", "hash"), ("privilege", "level"), ("expires", "expires")];
 const LOG_SERVER: &[(&str, &str)] = &[
     ("", "address"),
     ("transport", "transport"),
@@ -77,6 +75,8 @@ const LOG_SERVER: &[(&str, &str)] = &[
     ("ca-file", "ca-file"),
     ("name", "name"),
 ];
+const FILES: &[(&str, &str)] = &[("", "certificate"), ("key", "key")];
+const TOKEN: &[(&str, &str)] = &[("hash", "hash"), ("privilege", "level"), ("expires", "expires")];
 const MEMBER: &[(&str, &str)] = &[("", "server"), ("port", "port"), ("weight", "weight"), ("backup", "backup")];
 const PATH: &[(&str, &str)] = &[
     ("local", "local"),
@@ -130,6 +130,16 @@ pub const LINES: &[Line] = &[
     line(Global, "server limit embryonic", "1024-1048576", "limits.embryonic", One, "Connections in a handshake"),
     line(Global, "server limit persistence", "1024-4194304", "limits.persistence", One, "Clients bound to a server"),
     line(Global, "server limit fragments", "256-262144", "limits.fragments", One, "Fragmented datagrams on the way"),
+    line(
+        Global,
+        "logging host",
+        "IP [transport WORD] [port PORT] [facility WORD] [severity WORD] [ca-file WORD] [name WORD]",
+        "logging.servers",
+        Objects(LOG_SERVER),
+        "A syslog server; transport udp, tcp or tls; what is as bad as the severity (info), or worse",
+    ),
+    line(Global, "logging source-address", "IP", "logging.source", One, "The address that the log comes from"),
+    line(Global, "snmp-server agentx", "WORD", "snmp.agentx", One, "The system's SNMP agent: a socket, or tcp:IP:PORT"),
     line(Global, "ip http listen", "WORD", "http.listen", Each, "Address and port of the HTTP listener"),
     line(Global, "ip http tls", "WORD key WORD", "http.tls", Object(FILES), "Files of its certificate and of the key"),
     line(Global, "ip http access-class", "PREFIX", "http.allow", Each, "A network that may connect"),
@@ -143,16 +153,6 @@ pub const LINES: &[Line] = &[
         "What lets a program in: `generate api-token` makes one",
     ),
     line(Global, "ip http token", "NAME from PREFIX", "http.tokens", Within("from"), "A network it is good from"),
-    line(
-        Global,
-        "logging host",
-        "IP [transport WORD] [port PORT] [facility WORD] [severity WORD] [ca-file WORD] [name WORD]",
-        "logging.servers",
-        Objects(LOG_SERVER),
-        "A syslog server; transport udp, tcp or tls; what is as bad as the severity (info), or worse",
-    ),
-    line(Global, "logging source-address", "IP", "logging.source", One, "The address that the log comes from"),
-    line(Global, "snmp-server agentx", "WORD", "snmp.agentx", One, "The system's SNMP agent: a socket, or tcp:IP:PORT"),
     line(Backup, "peer-mac", "MAC", "peer-mac", One, "The MAC of the other box"),
     line(Backup, "key-file", "WORD", "key-file", One, "File of the key that both share"),
     line(Backup, "priority", "0-255", "priority", One, "The greater should own"),

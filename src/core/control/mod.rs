@@ -155,6 +155,9 @@ pub enum OperationError {
     /// The configuration file was not changed, in words that say why.
     #[error("{server:?} was not taken out of the configuration: {why}")]
     NotRemoved { server: String, why: String },
+    /// A question names what is not there: what, and what is near.
+    #[error("{0}")]
+    NotThere(String),
     #[error("this box has no pair: there is no `pair` in its configuration")]
     NoPair,
     #[error("no hand-over: {0}")]

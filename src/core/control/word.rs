@@ -4,13 +4,26 @@
 use serde::{Serialize, Serializer};
 
 use crate::config::yaml::choice::Choice;
-use crate::config::{Mac, Mode, Ports, Protocol, Scheduler};
+use crate::config::{LogSeverity, Mac, Mode, Ports, Protocol, Scheduler};
 use crate::core::check;
+use crate::core::events::Class;
 use crate::core::forwarding::Family;
 
 /// A choice that has a word of its own.
 pub trait Word: Copy {
     fn word(self) -> &'static str;
+}
+
+impl Word for Class {
+    fn word(self) -> &'static str {
+        Class::word(self)
+    }
+}
+
+impl Word for LogSeverity {
+    fn word(self) -> &'static str {
+        LogSeverity::word(self)
+    }
 }
 
 impl Word for Family {
