@@ -16,7 +16,8 @@ const LBD: &str = env!("CARGO_BIN_EXE_lbd");
 const CUSTOMERS: usize = 90;
 
 fn connect(lab: &MailSite) -> Vec<TcpStream> {
-    let open = |n: usize| TcpStream::connect(if n % 3 == 0 { "192.0.2.25:25" } else { "192.0.2.110:143" }).unwrap();
+    let open =
+        |n: usize| TcpStream::connect(if n.is_multiple_of(3) { "192.0.2.25:25" } else { "192.0.2.110:143" }).unwrap();
     lab.site.host(CLIENT).unwrap().enter(move || (0..CUSTOMERS).map(open).collect()).unwrap()
 }
 
