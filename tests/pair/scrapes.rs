@@ -1,4 +1,4 @@
-//! The monitoring asks without a pause, and no heartbeat waits for it.
+//! The monitoring asks without a pause, and the heartbeats go on.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ const SCRAPERS: usize = 2;
 const TIME: Duration = Duration::from_secs(10);
 
 #[test]
-fn scrapes_without_a_pause_delay_no_heartbeat() {
+fn beside_scrapes_without_a_pause_as_many_heartbeats_go_out_and_nobody_takes_over() {
     let stage = Stage::new();
     let owner = stage.settled();
     // Of heartbeats sent on all paths; and what must not be.
