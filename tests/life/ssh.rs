@@ -63,7 +63,7 @@ fn the_first_administrator_comes_in_as_soon_as_the_configuration_has_him() {
     assert!(drained.status.success(), "{drained:?}");
     stage.wait("pc2 is drained", |_| text(&console(&stage, "show server real pc2")).contains("GDN"));
     let log = stage.log();
-    assert!(log.contains("ssh: admin has logged in from ") && log.contains(" by the key SHA256:"), "{log}");
+    assert!(log.contains("admin has logged in from ") && log.contains(" by the key SHA256:"), "{log}");
     assert!(log.contains("level 15: \"server drain pc2\": done"), "{log}");
 
     // The box is known again after a restart, by a key that root alone may read.
