@@ -139,10 +139,12 @@ fn words(appliance: &Appliance, dataplane: &DataPlane, scene: &Scene, told: &For
         reasons::Verdict::Answered => Some(port),
         _ => None,
     };
-    let mut because = told.found_by.iter().map(|how| found(*how, scene)).collect::<Vec<_>>();
+    // The hash names somebody also where nothing comes of it: in NAT.
+    let ways = told.found_by.iter().filter(|how| dest.is_some() || **how != FoundBy::Hash);
+    let mut because = ways.map(|how| found(*how, scene)).collect::<Vec<_>>();
     if let Some((key, _)) = dest {
         because.extend(standing(appliance, key));
-    } else if verdict != reasons::Verdict::Passed {
+    } else if reason.ends_with("no-server") {
         because.extend(
             appliance
                 .plan

@@ -103,7 +103,7 @@ async fn capture(call: Call) -> Result<Vec<String>, Refusal> {
 fn lines(report: &CaptureReport) -> Vec<String> {
     let CaptureReport { packets, bytes: size, lost, ended, file } = report;
     let file = file.as_deref().unwrap_or("-");
-    let mut lines = vec![format!("{} packets, {} bytes in {file}: {ended}", count(*packets), bytes(*size))];
+    let mut lines = vec![format!("{} packets, {} in {file}: {ended}", count(*packets), bytes(*size))];
     if *lost > 0 {
         lines.push(format!("{} packets more came too fast to be taken; a narrower filter loses fewer", count(*lost)));
     }
