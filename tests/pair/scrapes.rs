@@ -14,7 +14,7 @@ const SCRAPERS: usize = 2;
 const TIME: Duration = Duration::from_secs(10);
 
 #[test]
-fn beside_scrapes_without_a_pause_as_many_heartbeats_go_out_and_nobody_takes_over() {
+fn beside_scrapes_as_many_heartbeats_go_out_and_nobody_takes_over_whose_thread_runs() {
     let stage = Stage::new();
     let owner = stage.settled();
     // Of heartbeats sent on all paths; and what must not be.
@@ -24,7 +24,9 @@ fn beside_scrapes_without_a_pause_as_many_heartbeats_go_out_and_nobody_takes_ove
     let turns = |stage: &Stage| {
         [0, 1].map(|index| ["/became_owner", "/handed_over"].map(|what| stage.says(index, what).as_u64().unwrap()))
     };
+    let pauses = |stage: &Stage| [0, 1].map(|index| stage.says(index, "/pauses").as_u64().unwrap());
     let (begin, turns_before) = ([0, 1].map(|index| sent(&stage, index)), turns(&stage));
+    let pauses_before = pauses(&stage);
     std::thread::sleep(TIME);
     let before = [0, 1].map(|index| sent(&stage, index));
     let stop = Arc::new(AtomicBool::new(false));
@@ -58,8 +60,10 @@ fn beside_scrapes_without_a_pause_as_many_heartbeats_go_out_and_nobody_takes_ove
         // Those that came while numbers were read: some.
         assert!(scraped * 10 >= quiet * 9, "{name}: {scraped} heartbeats beside scrapes, {quiet} without");
     }
-    assert_eq!(turns(&stage), turns_before, "takeovers and hand-overs of each");
-    assert_eq!(stage.settled(), owner);
+    // A box whose thread of heartbeats did not run for a while gives up what it owns, as it must, and owns again.
+    let (turned, paused) = (turns(&stage) != turns_before, pauses(&stage) != pauses_before);
+    assert!(!turned || paused, "takeovers and hand-overs of each: {turns_before:?}, then {:?}", turns(&stage));
+    assert!(turned || stage.settled() == owner);
 }
 
 /// How long ago the other box was heard, and its data plane answered, as this one tells.

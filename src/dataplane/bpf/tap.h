@@ -46,9 +46,13 @@ static __always_inline __u32 frame_bytes(struct xdp_md *ctx)
 	return end - data;
 }
 
-/* Keeps the frame as it has come, if the filter may want it. */
+/* Keeps the frame as it has come, if the filter may want it. Linux 6.1 judges each step, called or not, and the maps
+ * are there only where IS_TAPPED. */
 STEP int tap_keep(struct xdp_md *ctx, struct pkt *p)
 {
+	if (!IS_TAPPED)
+		return 0;
+
 	__u32 zero = 0, length = frame_bytes(ctx), kept;
 	struct tap_filter *f = bpf_map_lookup_elem(&tap_filter, &zero);
 	struct tapped *t = bpf_map_lookup_elem(&tapped, &zero);
@@ -90,6 +94,9 @@ static __always_inline void tap_count_talker(const struct fate *f, __u32 bytes)
 /* Tells of the frame that was kept, now that its fate is known. */
 STEP int tap_tell(int verdict)
 {
+	if (!IS_TAPPED)
+		return 0;
+
 	__u32 zero = 0, kept;
 	struct tap_filter *filter = bpf_map_lookup_elem(&tap_filter, &zero);
 	struct tapped *t = bpf_map_lookup_elem(&tapped, &zero);

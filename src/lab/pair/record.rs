@@ -77,6 +77,9 @@ pub fn line(sighting: &Sighting) -> String {
     if !why.is_empty() {
         text += &format!("; lost: {why:?}");
     }
+    if !sighting.failures.is_empty() {
+        text += &format!("; failed (who, came hundredths of a second after, why): {:?}", sighting.failures);
+    }
     let mut untold: BTreeMap<(&str, SocketAddr, bool, &str), usize> = BTreeMap::new();
     for gone in gone.iter().filter(|gone| gone.reset_after.is_none()) {
         *untold.entry((&gone.server, gone.target, gone.silent, &gone.why)).or_default() += 1;

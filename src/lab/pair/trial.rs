@@ -112,6 +112,8 @@ pub struct Sighting {
     /// Customers who came anew, and those that were not served.
     pub came: usize,
     pub failed: usize,
+    /// Of which kind those were, how long after the fault they had come, in hundredths of a second, and why they failed.
+    pub failures: Vec<(String, i64, String)>,
     /// Connections that were open, and those of them that were lost though their server could be reached.
     pub open: usize,
     pub lost: Vec<Loss>,
@@ -325,7 +327,14 @@ impl Customers {
         for (kind, stream) in self.streams {
             let attempts = stream.await.context("the customers' loop")??;
             sighting.came += attempts.len();
-            sighting.failed += attempts.iter().filter(|attempt| attempt.outcome.is_err()).count();
+            for attempt in &attempts {
+                let Err(why) = &attempt.outcome else { continue };
+                let late = attempt.started.saturating_duration_since(began).as_millis();
+                let early = began.saturating_duration_since(attempt.started).as_millis();
+                let hundredths = (i64::try_from(late).unwrap_or(i64::MAX) - i64::try_from(early).unwrap_or(0)) / 10;
+                sighting.failures.push((kind.clone(), hundredths, why.clone()));
+            }
+            sighting.failed = sighting.failures.len();
             let good = answers(&attempts);
             let silent = longest(since(&good, began));
             sighting.silence_before = sighting.silence_before.max(longest(&until(&good, began)));

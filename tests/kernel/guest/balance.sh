@@ -206,6 +206,26 @@ lbd_is_up() { # plain | vlan
     return 1
 }
 
+# The other variants of the program, which are loaded when somebody asks.
+looks() { # plain | vlan
+    said=$(in_ns balancer lbd console --run-dir $work/run explain translated web client 192.0.2.10 40000 2>&1)
+    case $said in
+        *'forwarded (to-server)'*'Server   inside'*) ok "$1: explain" ;;
+        *) fail "$1: explain says: $said" ;;
+    esac
+    in_ns balancer lbd console --run-dir $work/run capture all network 192.0.2.0/24 seconds 15 >$work/capture 2>&1 &
+    capturing=$!
+    sleep 2
+    through "$1, NAT, captured" 192.0.2.101
+    wait $capturing
+    read -r packets _ <$work/capture
+    if [ "${packets:-0}" != 0 ] && grep -q ' packets, ' $work/capture; then
+        ok "$1: capture of $packets packets"
+    else
+        fail "$1: capture says: $(cat $work/capture)"
+    fi
+}
+
 show_trouble() {
     echo "--- the last lines of lbd's log:"
     tail -n 40 $work/lbd.log
@@ -232,6 +252,7 @@ run() { # plain | vlan
         if lbd_is_up "$1"; then
             through "$1, DSR" 192.0.2.100
             through "$1, NAT" 192.0.2.101
+            looks "$1"
             # The data plane outlives the daemon: it is pinned, and needs nobody.
             kill -KILL $lbd
             wait $lbd 2>/dev/null
