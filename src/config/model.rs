@@ -76,6 +76,11 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// One address alone.
+    pub fn host(address: IpAddr) -> Self {
+        Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// Whether an address is in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
         let bits = |address: IpAddr| match address {

@@ -94,6 +94,11 @@ impl fmt::Display for Nowhere {
 }
 
 impl Network {
+    /// What an interface is called; one that has just gone, by its number.
+    pub fn name_of(&self, index: IfIndex) -> String {
+        self.links.get(&index).map_or_else(|| index.to_string(), |link| link.name.clone())
+    }
+
     pub fn link_named(&self, name: &str) -> Option<(IfIndex, &Link)> {
         self.links.iter().find(|(_, link)| link.name == name).map(|(index, link)| (*index, link))
     }

@@ -166,10 +166,7 @@ impl Captures {
     /// The ports of the data plane by their numbers.
     fn ports(&self) -> BTreeMap<IfIndex, String> {
         let appliance = lock(&self.appliance);
-        let name = |index: &IfIndex| {
-            let link = appliance.network.links.get(index);
-            (*index, link.map_or_else(|| index.to_string(), |link| link.name.clone()))
-        };
+        let name = |index: &IfIndex| (*index, appliance.network.name_of(*index));
         appliance.plan.state.ports.keys().map(name).collect()
     }
 

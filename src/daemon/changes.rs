@@ -9,6 +9,7 @@ use crate::core::control::PairState;
 use crate::core::control::word::Word;
 use crate::core::events::seen::{PairSeen, Seen, between};
 use crate::core::forwarding::ServiceKey;
+use crate::core::network::IfIndex;
 
 /// What was seen last.
 #[derive(Default)]
@@ -53,8 +54,7 @@ fn services(appliance: &Appliance) -> BTreeMap<(String, String), bool> {
 }
 
 fn ports(appliance: &Appliance) -> BTreeMap<String, bool> {
-    let links = &appliance.network.links;
-    let name = |index| links.get(index).map_or_else(|| format!("{index}"), |link| link.name.clone());
+    let name = |index: &IfIndex| appliance.network.name_of(*index);
     appliance.plan.state.ports.iter().map(|(index, port)| (name(index), port.forwarding)).collect()
 }
 

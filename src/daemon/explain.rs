@@ -124,9 +124,7 @@ fn ingress(appliance: &Appliance, wanted: Option<&str>) -> Result<(IfIndex, Mac)
 
 fn words(appliance: &Appliance, dataplane: &DataPlane, scene: &Scene, told: &Foretold) -> Explanation {
     let (_, verdict, reason, meaning) = *told.reason;
-    let name_of = |index: IfIndex| {
-        appliance.network.links.get(&index).map_or_else(|| index.to_string(), |link| link.name.clone())
-    };
+    let name_of = |index: IfIndex| appliance.network.name_of(index);
     let dest = told.dest.and_then(|id| dataplane.dest(id));
     let BuiltPacket { protocol, client, to, later, port, .. } = scene.packet;
     let kind = match (protocol, later) {

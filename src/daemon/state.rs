@@ -159,7 +159,7 @@ fn interfaces(appliance: &Appliance, dataplane: &DataPlane, counts: &PortCounts)
         .iter()
         .map(|(index, port)| InterfaceState {
             index: *index,
-            name: appliance.network.links.get(index).map_or_else(|| index.to_string(), |link| link.name.clone()),
+            name: appliance.network.name_of(*index),
             mac: port.mac,
             xdp: match dataplane.native(*index) {
                 Some(true) => XdpAttachment::Native,

@@ -22,7 +22,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::DataPlaneError;
 use super::kernel::{self, SharedArray, Table};
 use super::layout::*;
-use super::variant::{OF_VARIANTS, SharedMaps};
+use super::variant::{self, OF_VARIANTS, SharedMaps};
 use crate::config::{Limits, XdpMode};
 use crate::core::network::IfIndex;
 
@@ -312,9 +312,7 @@ fn getrandom(bytes: &mut [u8]) -> io::Result<()> {
 /// Scratch memory, the places of probes, and what is said to and by the peer belong to one load of the program;
 /// everything else is pinned.
 fn is_pinned(name: &str) -> bool {
-    !(name.starts_with('.')
-        || name.contains(".rodata")
-        || name.contains(".bss")
+    !(variant::is_internal(name)
         || OF_VARIANTS.contains(&name)
         || matches!(name, "packet" | "scratch" | "probe_places" | "sync_events" | "sync_lost" | "restore_entries"))
 }

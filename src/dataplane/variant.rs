@@ -43,7 +43,7 @@ impl SharedMaps {
 }
 
 /// The constants and variables of the program itself.
-fn is_internal(name: &str) -> bool {
+pub fn is_internal(name: &str) -> bool {
     name.starts_with('.') || name.contains(".rodata") || name.contains(".bss")
 }
 

@@ -1,7 +1,7 @@
 //! What the data plane does: why a packet goes where, packets as they pass, and who uses a service most.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -13,12 +13,13 @@ use axum::{Extension, Json};
 use super::access::Who;
 use super::api::App;
 use super::problem::Problem;
-use super::query::Keys;
+use super::query::{self, Keys};
 use crate::cli::grammar::argument::prefix;
 use crate::config::limits::Range;
-use crate::config::{Name, Protocol};
+use crate::config::{Name, Prefix};
 use crate::core::control::capture::{
-    CAPTURE_PACKETS, CAPTURE_SECONDS, CaptureOrder, CapturePiece, TOP_ROWS, TOP_ROWS_DEFAULT, TopOrder, TopRow,
+    CAPTURE_PACKETS, CAPTURE_PACKETS_DEFAULT, CAPTURE_SECONDS, CAPTURE_SECONDS_DEFAULT, CaptureOrder, CapturePiece,
+    TOP_ROWS, TOP_ROWS_DEFAULT, TopOrder, TopRow,
 };
 use crate::core::control::{Explanation, OperationError, PacketQuestion};
 
@@ -36,33 +37,35 @@ impl Values {
     }
 
     /// `None` if the key is not there.
-    fn read<T>(&self, key: &str, expected: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
-        let Some(value) = self.of(key) else { return Ok(None) };
-        read(value).map(Some).ok_or_else(|| Keys::bad_value(key, value, expected))
+    fn read<T>(&self, key: &str, read: impl Fn(&str, &str) -> Result<T, Problem>) -> Result<Option<T>, Problem> {
+        self.of(key).map(|value| read(key, value)).transpose()
     }
 
     fn name(&self, key: &str) -> Result<Option<Name>, Problem> {
-        self.read(key, "a name: 1 to 32 of letters, digits, '.', '_' and '-'", |text| Name::new(text).ok())
+        self.read(key, query::name)
     }
 
     fn number(&self, key: &str, range: Range, otherwise: u32) -> Result<u32, Problem> {
-        let expected = format!("a number from {} to {}", range.min, range.max);
-        let number =
-            self.read(key, &expected, |text| text.parse().ok().filter(|n: &u32| range.contains((*n).into())))?;
+        let number = self.read(key, |key, value| query::within(key, value, range.min..=range.max))?;
         Ok(number.unwrap_or(otherwise))
     }
 
     fn port(&self, key: &str) -> Result<Option<u16>, Problem> {
-        self.read(key, "a port from 1 to 65535", |text| text.parse().ok().filter(|port| *port > 0))
-    }
-
-    fn address(&self, key: &str) -> Result<Option<IpAddr>, Problem> {
-        self.read(key, "an IPv4 or IPv6 address", |text| text.parse::<IpAddr>().ok().map(|a| a.to_canonical()))
+        self.read(key, |key, value| {
+            let port = value.parse().ok().filter(|port| *port > 0);
+            port.ok_or_else(|| Keys::bad_value(key, value, "a port from 1 to 65535"))
+        })
     }
 
     fn flag(&self, key: &str) -> Result<bool, Problem> {
-        Ok(self.read(key, "true or false", |text| text.parse().ok())?.unwrap_or(false))
+        Ok(self.read(key, query::flag)?.unwrap_or(false))
     }
+}
+
+/// An address alone, or a network.
+fn network(key: &str, value: &str) -> Result<Prefix, Problem> {
+    let network = value.parse().ok().map(Prefix::host).or_else(|| prefix(value));
+    network.ok_or_else(|| Keys::bad_value(key, value, "an address, or a network such as 198.51.100.0/24"))
 }
 
 fn needed<T>(key: &'static str, value: Option<T>) -> Result<T, Problem> {
@@ -74,13 +77,13 @@ const EXPLAIN: [&str; 8] =
 
 pub async fn explain(State(app): State<App>, uri: Uri) -> Result<Json<Explanation>, Problem> {
     let values = Values(Keys::read(&uri, &EXPLAIN)?);
-    let client = needed("client", values.address("client")?)?;
+    let client = needed("client", values.read("client", query::address)?)?;
     let question = PacketQuestion {
         client: SocketAddr::new(client, needed("client_port", values.port("client_port")?)?),
         virtual_server: needed("virtual_server", values.name("virtual_server")?)?,
         service: needed("service", values.name("service")?)?,
         port: values.port("port")?,
-        address: values.address("address")?,
+        address: values.read("address", query::address)?,
         later: values.flag("later")?,
         interface: values.of("interface").map(str::to_owned),
     };
@@ -91,28 +94,18 @@ const CAPTURE: [&str; 8] = ["virtual_server", "service", "network", "port", "pro
 
 pub async fn capture(State(app): State<App>, Extension(who): Extension<Who>, uri: Uri) -> Result<Response, Problem> {
     let values = Values(Keys::read(&uri, &CAPTURE)?);
-    let network = |text: &str| {
-        let whole = |address: IpAddr| format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
-        prefix(&text.parse::<IpAddr>().map_or_else(|_| text.to_owned(), whole))
-    };
     let service = match (values.name("virtual_server")?, values.name("service")?) {
         (None, None) => None,
         (virtual_server, service) => Some((needed("virtual_server", virtual_server)?, needed("service", service)?)),
     };
-    let otherwise = CaptureOrder::default();
-    let seconds = otherwise.time.as_secs() as u32;
     let order = CaptureOrder {
-        host: values.read("network", "an address, or a network such as 198.51.100.0/24", network)?,
+        host: values.read("network", network)?,
         service,
         port: values.port("port")?,
-        protocol: values.read("protocol", "tcp or udp", |word| match word {
-            "tcp" => Some(Protocol::Tcp),
-            "udp" => Some(Protocol::Udp),
-            _ => None,
-        })?,
+        protocol: values.read("protocol", query::protocol)?,
         whole: values.flag("whole")?,
-        time: Duration::from_secs(values.number("seconds", CAPTURE_SECONDS, seconds)?.into()),
-        packets: values.number("packets", CAPTURE_PACKETS, otherwise.packets)?,
+        time: Duration::from_secs(values.number("seconds", CAPTURE_SECONDS, CAPTURE_SECONDS_DEFAULT)?.into()),
+        packets: values.number("packets", CAPTURE_PACKETS, CAPTURE_PACKETS_DEFAULT)?,
         file: None,
     };
     let mut pieces = app.wait(app.control.capture(app.access.editor(&who), order)).await??;

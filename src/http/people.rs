@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::api::App;
 use super::problem::{Problem, quoted};
-use super::query::Keys;
+use super::query::{Keys, within};
 use crate::cli::ssh::status;
 use crate::cli::{lines, monitor};
 
@@ -58,8 +58,7 @@ pub struct Log {
 pub async fn log(uri: Uri) -> Result<Json<Log>, Problem> {
     let mut count = LINES_DEFAULT;
     for (key, value) in Keys::read(&uri, &["limit"])? {
-        let number = value.parse().ok().filter(|number| (1..=LINES_MAX).contains(number));
-        count = number.ok_or_else(|| Keys::bad_value(key, &value, &format!("a number from 1 to {LINES_MAX}")))?;
+        count = within(key, &value, 1..=LINES_MAX)?;
     }
     let all = monitor::last();
     let from = all.len().saturating_sub(count);

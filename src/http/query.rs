@@ -1,6 +1,8 @@
 //! `?client=192.0.2.7&limit=10`: what connections are asked for, in which format.
 
+use std::fmt::Display;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use axum::extract::Query;
@@ -70,12 +72,7 @@ pub fn events(uri: &Uri) -> Result<EventFilter, Problem> {
             "before" => filter.before = Some(number("the number of an event")?),
             "after" => filter.after = Some(number("the number of an event")?),
             _ => {
-                let expected = format!("a number from 1 to {EVENTS_MAX}");
-                let limit = read::<usize>(key, &value, &expected)?;
-                if !(1..=EVENTS_MAX).contains(&limit) {
-                    return Err(bad_value(key, &value, &expected, None));
-                }
-                filter.limit = limit;
+                filter.limit = within(key, &value, 1..=EVENTS_MAX)?;
             }
         }
     }
@@ -86,26 +83,21 @@ pub fn events(uri: &Uri) -> Result<EventFilter, Problem> {
 pub fn force(uri: &Uri) -> Result<bool, Problem> {
     match Keys::read(uri, &["force"])?.first() {
         None => Ok(false),
-        Some((key, value)) => value.parse().map_err(|_| bad_value(key, value, "true or false", None)),
+        Some((key, value)) => flag(key, value),
     }
 }
 
 fn set(filter: &mut Filter, format: &mut Format, key: &str, value: &str) -> Result<(), Problem> {
     match key {
-        "client" => filter.client = Some(read::<IpAddr>(key, value, "an IPv4 or IPv6 address")?.to_canonical()),
+        "client" => filter.client = Some(address(key, value)?),
         "virtual_server" => filter.virtual_server = Some(name(key, value)?),
         "service" => filter.service = Some(name(key, value)?),
         "server" => filter.server = Some(name(key, value)?),
-        "protocol" => filter.protocol = Some(choice(key, value, &[Protocol::Tcp, Protocol::Udp])?),
+        "protocol" => filter.protocol = Some(protocol(key, value)?),
         "state" => filter.state = Some(choice(key, value, &FlowState::ALL)?),
         "format" => *format = choice(key, value, &Format::ALL)?,
         "limit" => {
-            let expected = format!("a number from 1 to {LIMIT_MAX}");
-            let limit = read::<u32>(key, value, &expected)?;
-            if !(1..=LIMIT_MAX).contains(&limit) {
-                return Err(bad_value(key, value, &expected, None));
-            }
-            filter.limit = limit;
+            filter.limit = within(key, value, 1..=LIMIT_MAX)?;
         }
         // Those that there are stand above.
         _ => {}
@@ -113,11 +105,33 @@ fn set(filter: &mut Filter, format: &mut Format, key: &str, value: &str) -> Resu
     Ok(())
 }
 
+pub fn flag(key: &str, value: &str) -> Result<bool, Problem> {
+    read(key, value, "true or false")
+}
+
+pub fn address(key: &str, value: &str) -> Result<IpAddr, Problem> {
+    Ok(read::<IpAddr>(key, value, "an IPv4 or IPv6 address")?.to_canonical())
+}
+
+pub fn protocol(key: &str, value: &str) -> Result<Protocol, Problem> {
+    choice(key, value, &[Protocol::Tcp, Protocol::Udp])
+}
+
+/// A number of a range.
+pub fn within<T>(key: &str, value: &str, range: RangeInclusive<T>) -> Result<T, Problem>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    let expected = format!("a number from {} to {}", range.start(), range.end());
+    let number = read(key, value, &expected)?;
+    if range.contains(&number) { Ok(number) } else { Err(bad_value(key, value, &expected, None)) }
+}
+
 fn read<T: FromStr>(key: &str, value: &str, expected: &str) -> Result<T, Problem> {
     value.parse().map_err(|_| bad_value(key, value, expected, None))
 }
 
-fn name(key: &str, value: &str) -> Result<Name, Problem> {
+pub fn name(key: &str, value: &str) -> Result<Name, Problem> {
     Name::new(value).map_err(|_| bad_value(key, value, "a name: 1 to 32 of letters, digits, '.', '_' and '-'", None))
 }
 

@@ -54,6 +54,16 @@ fn put<H: axum::handler::Handler<T, api::App>, T: 'static>(
     Route::new(Method::PUT, path, id, summary, handler)
 }
 
+/// Schema of a name of the configuration.
+fn name() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": Name::LENGTH_MAX, "pattern": "^[A-Za-z0-9._-]+$" })
+}
+
+/// Schema of an address of either family.
+fn address() -> Value {
+    json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] })
+}
+
 /// What whoever may connect may ask.
 fn of_everybody() -> Vec<Route> {
     vec![
@@ -72,8 +82,6 @@ fn of_everybody() -> Vec<Route> {
 }
 
 fn looks() -> Vec<Route> {
-    let name =
-        || json!({ "type": "string", "minLength": 1, "maxLength": Name::LENGTH_MAX, "pattern": "^[A-Za-z0-9._-]+$" });
     let words = |words: &[&str]| json!({ "type": "string", "enum": words });
     vec![
         get("/metrics", "metrics", "The state, as Prometheus reads it", api::metrics)
@@ -116,11 +124,7 @@ fn looks() -> Vec<Route> {
         .answers::<EventPage>(),
         get("/api/v1/connections", "connections", "Established connections, streamed", api::connections)
             .for_level(VIEWER)
-            .query(
-                "client",
-                json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] }),
-                "Of this client.",
-            )
+            .query("client", address(), "Of this client.")
             .query("virtual_server", name(), "To this virtual server.")
             .query("service", name(), "To services of this name.")
             .query("server", name(), "To this server.")
@@ -139,12 +143,8 @@ fn looks() -> Vec<Route> {
 
 /// What the data plane does.
 fn packets() -> Vec<Route> {
-    let name =
-        || json!({ "type": "string", "minLength": 1, "maxLength": Name::LENGTH_MAX, "pattern": "^[A-Za-z0-9._-]+$" });
     let number = |range: Range| json!({ "type": "integer", "minimum": range.min, "maximum": range.max });
     let port = || json!({ "type": "integer", "minimum": 1, "maximum": 65535 });
-    let address =
-        || json!({ "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }] });
     let flag = || json!({ "type": "boolean" });
     let text = || json!({ "type": "string", "minLength": 1 });
     const BUSY: &str = "A capture or a count is under way, or the daemon does not answer.";

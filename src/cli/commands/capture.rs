@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::{ADMIN, Call, Entry, Refusal, Run};
+use super::{ADMIN, Call, Entry, Refusal, Run, name};
 use crate::cli::grammar::argument;
 use crate::cli::grammar::matcher::Args;
 use crate::cli::table::{Align, Table, bytes, count};
-use crate::config::{Name, Prefix, Protocol};
+use crate::config::{Prefix, Protocol};
 use crate::core::control::capture::*;
 
 pub const ENTRIES: &[Entry] = &[
@@ -59,17 +59,10 @@ fn number(args: &Args, keyword: &str, otherwise: u32) -> u32 {
     args.after(keyword).and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// The grammar lets nothing through that is not of its kind.
-fn name(text: Option<&str>) -> Result<Name, Refusal> {
-    text.and_then(|text| Name::new(text).ok()).ok_or_else(|| Refusal("Incomplete command.".to_owned()))
-}
-
 fn order(args: &Args) -> Result<CaptureOrder, Refusal> {
     let file = name(args.value(0))?;
     let service = args.has("service").then(|| Ok::<_, Refusal>((name(args.value(1))?, name(args.value(2))?)));
-    let host = args.after("host").and_then(|text| text.parse().ok());
-    let host =
-        host.map(|address: std::net::IpAddr| Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } });
+    let host = args.after("host").and_then(|text| text.parse().ok()).map(Prefix::host);
     let network = args.after("network").and_then(argument::prefix);
     if host.is_some() && network.is_some() {
         return Err(Refusal("Either a host or a network.".to_owned()));

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 
 use futures_util::FutureExt;
 
-use super::{Call, Entry, Refusal, Run, USER};
+use super::{Call, Entry, Refusal, Run, USER, name};
 use crate::cli::grammar::argument;
-use crate::config::Name;
 use crate::core::control::explain::{Explanation, PacketQuestion};
 
 pub const ENTRIES: &[Entry] = &[Entry {
@@ -38,14 +37,13 @@ async fn explain(call: Call) -> Result<Vec<String>, Refusal> {
 
 fn question(args: &crate::cli::grammar::matcher::Args) -> Result<PacketQuestion, Refusal> {
     // The grammar lets nothing through that is not of its kind.
-    let missing = || Refusal("Incomplete command.".to_owned());
-    let name = |place| args.value(place).and_then(|text| Name::new(text).ok()).ok_or_else(missing);
+    let missing = Refusal::incomplete;
     let address = args.value(2).and_then(|text| text.parse().ok()).ok_or_else(missing)?;
     let port = args.value(3).and_then(argument::port).ok_or_else(missing)?;
     Ok(PacketQuestion {
         client: SocketAddr::new(address, port),
-        virtual_server: name(0)?,
-        service: name(1)?,
+        virtual_server: name(args.value(0))?,
+        service: name(args.value(1))?,
         port: args.after("port").and_then(argument::port),
         address: args.after("address").and_then(|text| text.parse().ok()),
         later: args.has("later"),

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use super::grammar::argument::Kind;
 use super::grammar::matcher::{Args, Compiled, Grammar, Objects};
 use super::grammar::syntax::compile;
+use crate::config::Name;
 use crate::core::control::{Control, Editor, State};
 
 pub use crate::access::{ADMIN, VIEWER as USER};
@@ -74,6 +75,18 @@ pub type Shown = Result<Vec<String>, Refusal>;
 /// Why a command was not carried out, for the operator, without the `%` before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub String);
+
+impl Refusal {
+    /// A value is missing that the grammar has asked for: it lets nothing else through.
+    fn incomplete() -> Self {
+        Self("Incomplete command.".to_owned())
+    }
+}
+
+/// A name that the grammar has let through.
+fn name(text: Option<&str>) -> Result<Name, Refusal> {
+    text.and_then(|text| Name::new(text).ok()).ok_or_else(Refusal::incomplete)
+}
 
 impl<E: std::error::Error> From<E> for Refusal {
     fn from(error: E) -> Self {

@@ -128,7 +128,7 @@ impl Argument {
 pub fn prefix(text: &str) -> Option<Prefix> {
     let (address, length) = text.split_once('/')?;
     let (address, length): (IpAddr, u8) = (address.parse().ok()?, length.parse().ok()?);
-    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(Prefix { address, length })
+    (length <= Prefix::host(address).length).then_some(Prefix { address, length })
 }
 
 /// Six pairs of digits, or three groups of four with points between, as switches show it.
