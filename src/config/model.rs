@@ -18,9 +18,9 @@ use super::profile::Profile;
 use super::users::{Secret, Ssh, User};
 
 /// Name of an object: 1 to 32 of `[A-Za-z0-9._-]`, so that it prints in every
-/// notation (YAML, CLI prompt, metric label) without quoting.
+/// notation (YAML, CLI prompt, metric label) without quoting. A copy is cheap: names are in every key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Longest name, in bytes.
@@ -36,13 +36,13 @@ impl Name {
         }
         match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
             Some(c) => Err(format!("{c:?} cannot stand in a name; use letters, digits, '.', '_' and '-'")),
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self(text.into())),
         }
     }
 
     /// Name of a box that was given none.
     pub fn of_a_box() -> Self {
-        Self("lb".to_owned())
+        Self("lb".into())
     }
 
     pub fn as_str(&self) -> &str {

@@ -410,12 +410,16 @@ impl Recent {
         (self.count > 0).then(|| f64::from((self.successes & mask).count_ones()) / f64::from(self.count))
     }
 
-    /// The time that this part (0 to 1) of the latest successes took at most; `None` before the first.
-    pub fn percentile(&self, part: f64) -> Option<Duration> {
+    /// The times that these parts (0 to 1) of the latest successes took at most; `None` before the first.
+    pub fn percentiles<const N: usize>(&self, parts: [f64; N]) -> Option<[Duration; N]> {
         let mut sorted = self.took.clone();
         sorted.sort_unstable();
-        let rank = (part.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.saturating_sub(1)).map(|micros| Duration::from_micros((*micros).into()))
+        let longest = *sorted.last()?;
+        Some(parts.map(|part| {
+            let rank = (part.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
+            let micros = sorted.get(rank.saturating_sub(1)).copied().unwrap_or(longest);
+            Duration::from_micros(micros.into())
+        }))
     }
 }
 

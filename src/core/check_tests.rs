@@ -197,13 +197,12 @@ fn an_answer_that_is_slower_than_allowed_is_a_failure_that_says_so() {
 #[test]
 fn ratio_and_percentiles_speak_of_the_latest_results() {
     let mut health = TargetHealth::new(at(0));
-    assert_eq!((health.recent().success_ratio(), health.recent().percentile(0.5)), (None, None));
+    assert_eq!((health.recent().success_ratio(), health.recent().percentiles([0.5])), (None, None));
     for millis in 1..=100 {
         health.record(outcome(Verdict::Success(String::new()), millis), &pace(), at(millis));
     }
     // Of 37 to 100, the latest 64.
-    assert_eq!(health.recent().percentile(0.5), Some(Duration::from_millis(68)));
-    assert_eq!(health.recent().percentile(1.0), Some(Duration::from_millis(100)));
+    assert_eq!(health.recent().percentiles([0.5, 1.0]), Some([68, 100].map(Duration::from_millis)));
     assert_eq!(health.recent().success_ratio(), Some(1.0));
     (0..16).for_each(|n| _ = fails(&mut health, 200 + n));
     assert_eq!(health.recent().success_ratio(), Some(0.75));

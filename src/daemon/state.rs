@@ -303,10 +303,9 @@ fn check_state(target: &Target, health: &TargetHealth, now: Moment) -> CheckStat
         next_seconds: seconds(next.since(now)),
         held_seconds: health.held_until(&target.pace, now).map(|until| until.since(now).as_secs()),
         success_ratio: recent.success_ratio(),
-        latency: recent.percentile(0.5).map(|p50| Latency {
-            p50_seconds: seconds(p50),
-            p90_seconds: recent.percentile(0.9).map_or(0.0, seconds),
-            p99_seconds: recent.percentile(0.99).map_or(0.0, seconds),
+        latency: recent.percentiles([0.5, 0.9, 0.99]).map(|took| {
+            let [p50_seconds, p90_seconds, p99_seconds] = took.map(seconds);
+            Latency { p50_seconds, p90_seconds, p99_seconds }
         }),
         certificate_days: certificate_ends_at.map(days_until),
         certificate_ends_at,

@@ -21,7 +21,7 @@ mod tables;
 pub mod tap;
 mod variant;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -408,8 +408,8 @@ impl DataPlane {
                 self.sweeps.completed += 1;
                 self.sweeps.removed += sweep.removed;
                 self.sweeps.last_duration = sweep.begun.elapsed();
-                let tables = &self.tables;
-                self.expiry.retain(|key, _| !tables.dest_ids(key).is_empty());
+                let numbered: BTreeSet<&DestKey> = self.tables.dests().map(|(key, _)| key).collect();
+                self.expiry.retain(|key, _| numbered.contains(key));
                 Ok(true)
             }
         }

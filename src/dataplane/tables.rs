@@ -209,11 +209,6 @@ impl Tables {
         Ok(tables)
     }
 
-    /// The numbers of a member: more than one while it drains under an old address, port or mode.
-    pub fn dest_ids(&self, key: &DestKey) -> Vec<u32> {
-        self.dests.iter().filter(|(destination, _)| destination.key == *key).map(|(_, id)| id).collect()
-    }
-
     /// Of all families.
     pub fn service_ids(&self, virtual_server: &Name, service: &Name) -> Vec<u32> {
         let key = |family| ServiceKey { virtual_server: virtual_server.clone(), service: service.clone(), family };

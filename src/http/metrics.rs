@@ -9,6 +9,7 @@
 mod daemon;
 mod dataplane;
 mod families;
+mod members;
 mod pair;
 mod services;
 
@@ -20,7 +21,9 @@ use families::Families;
 
 /// The state in the text format 0.0.4.
 pub fn text(state: &State) -> Result<String, Error> {
-    TextEncoder::new().encode_to_string(&families(state))
+    let mut text = TextEncoder::new().encode_to_string(&families(state))?;
+    members::members(state, &mut text);
+    Ok(text)
 }
 
 fn families(state: &State) -> Vec<MetricFamily> {
