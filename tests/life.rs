@@ -24,6 +24,8 @@ mod configuring;
 mod console;
 #[path = "life/counts.rs"]
 mod counts;
+#[path = "life/doors.rs"]
+mod doors;
 #[path = "life/drain.rs"]
 mod drain;
 #[path = "life/events.rs"]

@@ -67,6 +67,8 @@ pub struct Appliance {
     pub network: Arc<Network>,
     /// What does not work now, in words; by what it is about, so that it goes when that does.
     pub alarms: BTreeMap<&'static str, String>,
+    /// When the certificate of the HTTP listener ends, Unix time.
+    pub http_certificate_ends: Option<u64>,
     pub drains: Drains,
     pub events: Events,
     /// Counts the plans that the data plane was brought to.
@@ -134,6 +136,7 @@ impl Appliance {
             admin,
             network,
             alarms: BTreeMap::new(),
+            http_certificate_ends: None,
             drains: Drains::default(),
             events,
             plans: 0,

@@ -17,6 +17,7 @@ mod capture;
 mod changes;
 mod configfile;
 mod control;
+mod doors;
 mod drains;
 mod dsr;
 mod editing;
@@ -171,18 +172,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ));
     let console = tokio::spawn(cli::console::serve(console, control.clone()));
     // Nobody's mail waits for a key that cannot be read: the console is the way in.
-    let ssh = match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
-        Ok(server) => Some(tokio::spawn(server.run())),
-        Err(error) => {
-            warn!("no SSH, until the next start: {error:#}");
-            None
-        }
-    };
+    let (ssh_status, ssh) =
+        match cli::ssh::Server::open(control.clone(), &options.state_dir, cli::ssh::Limits::default()) {
+            Ok(server) => (Some(server.status()), Some(tokio::spawn(server.run()))),
+            Err(error) => {
+                let words = format!("no SSH, until the next start: {error:#}");
+                warn!("{words}");
+                lock(&appliance).set_alarm("ssh", words);
+                (None, None)
+            }
+        };
     let snmp = tokio::spawn(snmp::keep(control.clone()));
     let (stop_http, stopping) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move { _ = stopping.await };
     let users = Arc::new(access::auth::Local::new(control.clone()));
-    let http = tokio::spawn(http::Server::new(control, users, http::Limits::default()).run(shutdown));
+    let http = http::Server::new(control, users, http::Limits::default());
+    let porter = tokio::spawn(doors::keep(appliance.clone(), http.status(), ssh_status));
+    let http = tokio::spawn(http.run(shutdown));
     let _sweeper = housekeeping::sweep(dataplane.clone());
     let resetter = housekeeping::reset(dataplane.clone(), FrameSender::open()?);
     let learner = kernel.spawn(housekeeping::keep_learnt(dataplane.clone(), network.clone(), os.clone()));
@@ -271,6 +277,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     switcher.abort();
     console.abort();
     snmp.abort();
+    porter.abort();
     if let Some(ssh) = ssh {
         ssh.abort();
     }

@@ -118,6 +118,7 @@ pub fn compose(
         logins: of_daemon.logins.state(),
         pair,
         logging: logging(appliance),
+        http_certificate_ends_at: appliance.http_certificate_ends,
         warnings,
     })
 }

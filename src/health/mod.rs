@@ -14,5 +14,5 @@ mod reach;
 mod sockets;
 mod stream;
 mod timers;
-mod tls;
+pub(crate) mod tls;
 pub mod transport;

@@ -206,6 +206,11 @@ impl Validity {
     }
 }
 
+/// When a certificate ends, Unix time.
+pub(crate) fn ends(certificate: &CertificateDer<'_>) -> Option<u64> {
+    validity(certificate).map(|validity| validity.ends)
+}
+
 fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();

@@ -14,7 +14,7 @@ use super::sessions::{Session, Sessions};
 use crate::access::auth::Authenticator;
 use crate::access::gate::{Gate, Limits as GateLimits};
 use crate::access::{ADMIN, OPERATOR, VIEWER, lock, next_editor, token};
-use crate::config::{Http, Name, Token, User};
+use crate::config::{Http, Name, Token, TokenHash, User};
 use crate::core::control::{Control, Editor};
 use crate::core::events::What;
 
@@ -112,6 +112,11 @@ impl Access {
         {
             return settings.clone();
         }
+        self.read().await
+    }
+
+    /// The same, as it is now.
+    async fn read(&self) -> Arc<Settings> {
         let settings = match self.control.config().await {
             Ok(config) => Arc::new(Settings { http: config.http.clone(), users: config.users.clone() }),
             // The last that was known is better than the default, which asks nobody on this box for anything.
@@ -128,7 +133,16 @@ impl Access {
         let settings = self.settings().await;
         let by = match credentials {
             Credentials::Malformed(why) => return Err(unauthorized(why)),
-            Credentials::Token(text) => self.token(text, from, &settings)?,
+            Credentials::Token(text) => {
+                let hash = token::hash(text);
+                if named(&hash, &settings).is_some() {
+                    self.token(&hash, from, &settings)?
+                } else {
+                    // It may be younger than what was read. Whoever guesses does not have it read again and again.
+                    check(&self.tries, from)?;
+                    self.token(&hash, from, &*self.read().await)?
+                }
+            }
             Credentials::Session(cookie) => match self.session(cookie, &settings) {
                 Some(session) => (By::Session(Box::new(session)), None),
                 // Over, or of another program on this host: as if there were none.
@@ -149,11 +163,8 @@ impl Access {
         Ok(Who { by, level, from })
     }
 
-    fn token(&self, text: &str, from: IpAddr, settings: &Settings) -> Result<(By, Option<u8>), Problem> {
-        let hash = token::hash(text);
-        // All of them, whichever it is.
-        let is_it = |(_, token): &(&Name, &Token)| token::is(&token.hash, &hash);
-        let Some((name, token)) = settings.http.tokens.iter().filter(is_it).fold(None, |_, found| Some(found)) else {
+    fn token(&self, hash: &TokenHash, from: IpAddr, settings: &Settings) -> Result<(By, Option<u8>), Problem> {
+        let Some((name, token)) = named(hash, settings) else {
             // Whoever has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
             check(&self.tries, from)?;
             self.failed(&self.tries, from, "a token that there is not", "nobody");
@@ -209,6 +220,11 @@ impl Access {
         };
         Editor { session, name: who.to_string() }
     }
+}
+
+/// The token that has this hash. All are compared, whichever it is.
+fn named<'a>(hash: &TokenHash, settings: &'a Settings) -> Option<(&'a Name, &'a Token)> {
+    settings.http.tokens.iter().filter(|(_, token)| token::is(&token.hash, hash)).fold(None, |_, found| Some(found))
 }
 
 fn check(gate: &Mutex<Gate>, from: IpAddr) -> Result<(), Problem> {

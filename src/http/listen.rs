@@ -35,12 +35,22 @@ const LOOK: Duration = Duration::from_secs(1);
 const PORT_TAKEN: &str = "another program has the port; `ss -ltnp` shows which. Say `ip http listen` or `http.listen` with \
                           another port, or stop that program";
 
+/// How the listener is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub listening: Vec<Listening>,
+    /// When the listener's certificate ends, Unix time; none without TLS.
+    pub certificate_ends: Option<u64>,
+    /// Why the certificate's files, as they are now, are not used.
+    pub tls_trouble: Option<String>,
+}
+
 /// The server, before it runs.
 pub struct Server {
     control: Arc<dyn Control>,
     access: Arc<Access>,
     limits: Limits,
-    listening: watch::Sender<Vec<Listening>>,
+    status: watch::Sender<Status>,
 }
 
 /// What all connections share.
@@ -54,12 +64,12 @@ struct Shared {
 impl Server {
     pub fn new(control: Arc<dyn Control>, auth: Arc<dyn Authenticator>, limits: Limits) -> Self {
         let access = Arc::new(Access::new(control.clone(), auth, limits.gate, limits.denied_after));
-        Self { control, access, limits, listening: watch::channel(Vec::new()).0 }
+        Self { control, access, limits, status: watch::channel(Status::default()).0 }
     }
 
-    /// Where it listens, from now on.
-    pub fn listening(&self) -> watch::Receiver<Vec<Listening>> {
-        self.listening.subscribe()
+    /// How it is, from now on.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
     }
 
     /// Answers until `shutdown` comes; then lets the answers under way be completed, for `limits.farewell`.
@@ -91,11 +101,20 @@ impl Server {
                     tls.bring(settings.http.tls.as_ref());
                     let (here, outside): (Vec<_>, Vec<_>) =
                         settings.http.listen.iter().partition(|address| Http::is_local(**address));
-                    if local_listeners.bring(&here) | outer_listeners.bring(&outside) {
-                        let mut listening = local_listeners.listening(&here);
-                        listening.extend(outer_listeners.listening(&outside));
-                        self.listening.send_replace(listening);
-                    }
+                    local_listeners.bring(&here);
+                    outer_listeners.bring(&outside);
+                    let mut listening = local_listeners.listening(&here);
+                    listening.extend(outer_listeners.listening(&outside));
+                    let now = Status {
+                        listening,
+                        certificate_ends: tls.ends(),
+                        tls_trouble: tls.trouble().map(str::to_owned),
+                    };
+                    self.status.send_if_modified(|before| {
+                        let is_news = *before != now;
+                        *before = now;
+                        is_news
+                    });
                 }
                 (slot, accepted) = next(&local_slots, &mut local) => {
                     connections.spawn(attend_local(shared.clone(), accepted, slot));

@@ -42,7 +42,7 @@ mod tls;
 mod tokens;
 
 pub use changes::LISTENERS_MAX;
-pub use listen::Server;
+pub use listen::{Server, Status};
 pub use openapi::document as description;
 
 use std::time::Duration;

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::config::HttpTls;
+use crate::health::tls;
 
 /// Larger files are none of ours.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -28,6 +29,8 @@ pub struct Tls {
     files: Option<HttpTls>,
     stamps: Option<[Stamp; 2]>,
     config: Option<Arc<ServerConfig>>,
+    ends: Option<u64>,
+    trouble: Option<String>,
 }
 
 impl Tls {
@@ -45,14 +48,30 @@ impl Tls {
         // What is missing is told once as well.
         let is_news = self.stamps.is_some() || self.config.is_none();
         match read(files) {
-            Ok(config) => {
+            Ok((config, ends)) => {
                 self.config = Some(Arc::new(config));
+                self.ends = ends;
+                self.trouble = None;
                 info!("http: TLS with the certificate of {}", files.certificate.display());
             }
-            Err(why) if is_news => warn!("http: {why}"),
-            Err(_) => {}
+            Err(why) => {
+                if is_news {
+                    warn!("http: {why}");
+                }
+                self.trouble = Some(why);
+            }
         }
         self.stamps = Some(stamps.unwrap_or_default());
+    }
+
+    /// When the certificate that is shown ends, Unix time; none while none is.
+    pub fn ends(&self) -> Option<u64> {
+        self.ends
+    }
+
+    /// Why the files are not used as they are; none: they are.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// None: nothing could be read yet.
@@ -66,14 +85,15 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((of.mtime(), of.mtime_nsec(), of.ino(), of.len()))
 }
 
-/// In words that name the file, and say what it should be.
-fn read(files: &HttpTls) -> Result<ServerConfig, String> {
+/// With the end of the certificate. An error is in words that name the file, and say what it should be.
+fn read(files: &HttpTls) -> Result<(ServerConfig, Option<u64>), String> {
     let certificate = contents(&files.certificate)?;
     let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(&certificate).collect();
     let chain = chain.map_err(|error| format!("{} is no PEM file: {error}", files.certificate.display()))?;
     if chain.is_empty() {
         return Err(format!("{} has no certificate in it (-----BEGIN CERTIFICATE-----)", files.certificate.display()));
     }
+    let ends = chain.first().and_then(tls::ends);
     let key = contents(&files.key)?;
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|_| format!("{} has no private key in it (-----BEGIN PRIVATE KEY-----)", files.key.display()))?;
@@ -88,7 +108,7 @@ fn read(files: &HttpTls) -> Result<ServerConfig, String> {
             format!("{} and {} do not go together: {error}", files.certificate.display(), files.key.display())
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, ends))
 }
 
 fn contents(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -122,6 +142,7 @@ mod tests {
         let mut tls = Tls::default();
         tls.bring(Some(&files));
         let first = tls.config().unwrap();
+        assert!(tls.ends().is_some() && tls.trouble().is_none());
         tls.bring(Some(&files));
         assert!(Arc::ptr_eq(&first, &tls.config().unwrap()), "nothing has changed");
         // The length is another one, whatever the clock of the file system.
@@ -132,13 +153,14 @@ mod tests {
         fs::write(&files.certificate, "no certificate").unwrap();
         tls.bring(Some(&files));
         assert!(Arc::ptr_eq(&second, &tls.config().unwrap()), "the one before stays");
+        assert!(tls.ends().is_some() && tls.trouble().unwrap().contains("no certificate in it"));
         let other = HttpTls { certificate: directory.join("nothing"), ..files.clone() };
         tls.bring(Some(&other));
-        assert!(tls.config().is_none());
+        assert!(tls.config().is_none() && tls.ends().is_none());
         assert!(read(&other).unwrap_err().contains("nothing cannot be read"));
         assert!(read(&files).unwrap_err().contains("no certificate in it"));
         tls.bring(None);
-        assert!(tls.config().is_none());
+        assert!(tls.config().is_none() && tls.trouble().is_none());
         fs::remove_dir_all(&directory).unwrap();
     }
 }

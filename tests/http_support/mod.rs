@@ -46,14 +46,14 @@ pub async fn start_at(fake: Fake, limits: Limits, configured: Http) -> Server {
     let (stop, stopped) = oneshot::channel();
     let control = Arc::clone(&fake);
     let server = http::Server::new(control.clone(), Arc::new(Local::new(control)), limits);
-    let mut status = server.listening();
+    let mut status = server.status();
     let running = tokio::spawn(server.run(async {
         // A dropped sender is a test that does not stop its server: then it runs on.
         if stopped.await.is_err() {
             std::future::pending::<()>().await;
         }
     }));
-    let listening = status.wait_for(|listening| listening.len() == count).await.unwrap().clone();
+    let listening = status.wait_for(|status| status.listening.len() == count).await.unwrap().listening.clone();
     let address = *listening[0].at.as_ref().unwrap();
     Server { address, listening, fake, stop, running }
 }

@@ -5,8 +5,8 @@ use lbd::core::admin::{AdminState, Then};
 use lbd::core::check;
 use lbd::core::control::state::*;
 use lbd::core::control::{
-    HistoryState, LoggingState, LoginState, PairConfigState, PairHealthState, PairState, PathState, PeerState,
-    ServerHistory, State, SyncState,
+    HistoryState, LogServerState, LoggingState, LoginState, PairConfigState, PairHealthState, PairState, PathState,
+    PeerState, ServerHistory, State, SyncState,
 };
 use lbd::core::forwarding::Family;
 
@@ -129,7 +129,20 @@ pub fn state() -> State {
             LoginState { door: "http", accepted: 0, refused: 0 },
         ],
         pair: Some(pair()),
-        logging: LoggingState::default(),
+        logging: LoggingState {
+            servers: vec![LogServerState {
+                address: "192.0.2.9:6514".parse().unwrap(),
+                transport: "tls",
+                severity: "informational",
+                connected: true,
+                sent: 900,
+                lost: 3,
+                queued: 1,
+                trouble: None,
+            }],
+            events_unwritten: 0,
+        },
+        http_certificate_ends_at: Some(1_800_000_000),
         warnings: vec![
             "the connection table is 84 % full; above 100 % connections are sent by their hash alone".into(),
         ],

@@ -47,6 +47,8 @@ pub struct State {
     /// None: this box is alone.
     pub pair: Option<PairState>,
     pub logging: LoggingState,
+    /// When the certificate of the HTTP listener ends, Unix time; none without TLS.
+    pub http_certificate_ends_at: Option<u64>,
     /// What an operator should look at, in words.
     pub warnings: Vec<String>,
 }

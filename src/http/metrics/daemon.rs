@@ -1,8 +1,8 @@
 //! The daemon: what it is, what it uses, how prompt it is, its configuration, its clock, and who has logged in.
 
 use super::families::{Families, flag, float, sample};
-use crate::core::control::State;
 use crate::core::control::word::Word;
+use crate::core::control::{LogServerState, State};
 
 pub fn daemon(state: &State, families: &mut Families) {
     let one = |labels: &[(&'static str, &str)], value| vec![sample(labels, value)];
@@ -57,6 +57,47 @@ pub fn daemon(state: &State, families: &mut Families) {
     );
 }
 
+/// Where the log goes, and what was lost on the way; and the certificate that the HTTP listener shows.
+fn log(state: &State, families: &mut Families) {
+    let each = |value: &dyn Fn(&LogServerState) -> f64| {
+        let sample = |server: &LogServerState| {
+            let address = server.address.to_string();
+            sample(&[("address", &address), ("transport", server.transport)], value(server))
+        };
+        state.logging.servers.iter().map(sample).collect()
+    };
+    families.gauge(
+        "lbd_log_server_connected",
+        "1 while a connection to a syslog server is open; of UDP, while datagrams can be sent.",
+        each(&|server| flag(server.connected)),
+    );
+    families.counter(
+        "lbd_log_server_sent_total",
+        "Messages sent to a syslog server, since the daemon started or the server was configured.",
+        each(&|server| float(server.sent)),
+    );
+    families.counter(
+        "lbd_log_server_lost_total",
+        "Messages that a syslog server did not get: more than its rate, or than its queue has room for, or refused on the way.",
+        each(&|server| float(server.lost)),
+    );
+    families.gauge(
+        "lbd_log_server_queued",
+        "Messages that wait for a syslog server.",
+        each(&|server| float(server.queued)),
+    );
+    families.counter(
+        "lbd_events_unwritten_total",
+        "Events that are not in the file of events, since the daemon started: it could not be written, or not fast enough.",
+        vec![sample(&[], float(state.logging.events_unwritten))],
+    );
+    families.gauge(
+        "lbd_http_certificate_expiry_timestamp_seconds",
+        "When the certificate that the HTTP listener shows ends, Unix time; absent without TLS.",
+        state.http_certificate_ends_at.map(|at| sample(&[], float(at))).into_iter().collect(),
+    );
+}
+
 /// What it uses, and how prompt it is.
 fn own(state: &State, families: &mut Families) {
     let one = |value| vec![sample(&[], value)];
@@ -100,6 +141,7 @@ fn own(state: &State, families: &mut Families) {
         "How far the clock may be off at most, as the kernel believes.",
         clock.error_max_seconds.map(|error| sample(&[], error)).into_iter().collect(),
     );
+    log(state, families);
     let logins = state.logins.iter().flat_map(|login| {
         [("accepted", login.accepted), ("refused", login.refused)]
             .map(|(result, count)| sample(&[("door", login.door), ("result", result)], float(count)))
