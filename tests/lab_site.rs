@@ -12,6 +12,7 @@ use lbd::lab::customer::{self, Tally, Visit};
 use lbd::lab::mail::{self, BALANCER, CLIENT, MailSite, OFFERS, ROUTER};
 use lbd::lab::servers::md5::Md5;
 use lbd::lab::servers::{Kind, http};
+use lbd::lab::window::Window;
 use lbd::lab::{Plan, Site};
 use nix::sys::signal::{Signal, kill};
 
@@ -357,4 +358,43 @@ fn assert_nothing_is_left(id: &str) {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let traces = [format!("/lbd-lab/{id}/"), format!("/lbd-{id}-")];
     assert!(!traces.iter().any(|trace| mounts.contains(trace)), "{mounts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_shows_what_is_inside_and_only_that() {
+    let mut plan = Plan::new();
+    plan.cable("inside:eth0", "other:eth0");
+    let site = Site::build(&plan).unwrap();
+    let (inside, other) = (site.host("inside").unwrap().clone(), site.host("other").unwrap().clone());
+    let listener = inside.enter(|| std::net::TcpListener::bind("127.0.0.1:8080").unwrap()).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            stream.write_all(format!("inside heard {line}").as_bytes()).unwrap();
+        }
+    });
+    let said = |at: SocketAddr| {
+        move || {
+            let mut stream = TcpStream::connect(at).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            // One that is ended at once may be so before anything is written.
+            let _ = stream.write_all(b"hello\n");
+            let mut said = String::new();
+            let _ = stream.read_to_string(&mut said);
+            said
+        }
+    };
+    let (window, blind) = (Window::open().await.unwrap(), Window::open().await.unwrap());
+    let (at, at_nothing) = (window.address(), blind.address());
+    assert!(at.ip().is_loopback() && at != at_nothing, "{at} {at_nothing}");
+    tokio::spawn(window.show(inside));
+    tokio::spawn(blind.show(other));
+    let ask = |at: SocketAddr| tokio::task::spawn_blocking(said(at));
+    let all: Vec<_> = (0..100).map(|_| ask(at)).collect();
+    for one in all {
+        assert_eq!(one.await.unwrap(), "inside heard hello\n");
+    }
+    assert_eq!(ask(at_nothing).await.unwrap(), "", "nobody listens there, and the connection just ends");
 }

@@ -19,6 +19,7 @@ use super::record;
 use super::servers::Kind;
 use super::tell::Teller;
 use super::tour;
+use super::window::Window;
 
 /// Show a whole site on this machine, in network namespaces.
 ///
@@ -123,13 +124,14 @@ async fn perform(options: LabOptions) -> anyhow::Result<ExitCode> {
     let mut lab = build(&program, &mut teller)?;
     if options.bare {
         lab.write_config()?;
-        println!("{}", guide(&lab));
+        println!("{}", guide(&lab, None));
         return std::future::pending().await;
     }
     lab.start_balancer()?.ready(&mut teller).await?;
     let verdict = !options.tour || tour::tour(&mut lab, &program, &mut teller).await?;
     if options.stay || !options.tour {
-        println!("{}", guide(&lab));
+        let window = show(lab.site.host(BALANCER)?).await?;
+        println!("{}", guide(&lab, Some(window)));
         return watch_over(&mut lab).await;
     }
     Ok(if verdict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -143,7 +145,7 @@ async fn perform_real(options: LabOptions, program: &Path, teller: &mut Teller) 
     teller.say(&format!("The site is up: Exim, Courier, Apache, FreeRADIUS and BIND on four PCs, in {took:.1} s."));
     if options.bare {
         site.write_config()?;
-        println!("{}", real::tour::guide(&site));
+        println!("{}", real::tour::guide(&site, None));
         return std::future::pending().await;
     }
     site.start_balancer()?.ready(teller).await?;
@@ -151,13 +153,36 @@ async fn perform_real(options: LabOptions, program: &Path, teller: &mut Teller) 
     let plays = options.tour || options.faults.is_some();
     let verdict = !plays || real::tour::tour(&mut site, teller, rounds.into()).await?;
     if options.stay || !plays {
-        println!("{}", real::tour::guide(&site));
+        let window = show(site.site.host(BALANCER)?).await?;
+        println!("{}", real::tour::guide(&site, Some(window)));
         loop {
             site.balancer_runs()?;
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
     }
     Ok(if verdict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// From now on this machine's browsers see the balancer's page; where.
+async fn show(balancer: &Host) -> anyhow::Result<SocketAddr> {
+    let window = Window::open().await.context("a port for the balancer's page")?;
+    let address = window.address();
+    tokio::spawn(window.show(balancer.clone()));
+    Ok(address)
+}
+
+/// What a guide says of the page. None: there is no balancer.
+pub(super) fn words_of(window: Option<SocketAddr>) -> String {
+    window.map_or_else(String::new, |at| {
+        format!(
+            "
+Look at it from this machine (page, API, metrics; nobody is asked who he is):
+
+    http://{at}/
+    curl http://{at}/metrics
+"
+        )
+    })
 }
 
 /// Stays until the balancer ends, which it should not.
@@ -180,7 +205,7 @@ fn build(program: &Path, teller: &mut Teller) -> anyhow::Result<MailSite> {
 }
 
 /// Where everything is, and what to try.
-fn guide(lab: &MailSite) -> String {
+fn guide(lab: &MailSite, window: Option<SocketAddr>) -> String {
     let id = lab.site.id();
     let mut text = format!(
         "
@@ -206,6 +231,7 @@ Each machine is a network namespace, lbd-{id}-<name>. The services:
             offer.servers().join(", ")
         );
     }
+    text += &words_of(window);
     text += &format!(
         "
 Play the customer (`lbd` as root, in another terminal):
@@ -219,7 +245,6 @@ Be the operator:
 
     nsenter --net=/run/netns/lbd-{id}-{CLIENT} {}      # the command line; ? helps
     lbd console --run-dir {}      # the same without SSH
-    nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl http://127.0.0.1:8080/api/v1/state
     nsenter --net=/run/netns/lbd-{id}-{BALANCER} tcpdump -i br0     # what XDP leaves to the bridge
 
 Pull a cable:  ip -n lbd-{id}-pc1 link set eth0 down

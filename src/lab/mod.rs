@@ -31,6 +31,7 @@ pub mod site;
 pub mod tell;
 pub mod tour;
 pub mod typist;
+pub mod window;
 
 pub use command::{LabOptions, run};
 pub use error::LabError;

@@ -1,6 +1,7 @@
 //! `lbd lab --servers real --tour`: real clients at real servers through the balancer, and what happens to
 //! customers when a server fails.
 
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::exim::DOMAIN;
 use super::faults::{self, Record};
 use super::site::{Mode, OFFERS, Offer, RealSite};
 use super::store::{ALICE, PROBE};
+use crate::lab::command::words_of;
 use crate::lab::host::Host;
 use crate::lab::mail::{BALANCER, CLIENT};
 use crate::lab::servers::RADIUS_SECRET;
@@ -218,7 +220,7 @@ fn output(mut command: Command) -> anyhow::Result<String> {
 }
 
 /// Where everything is, and what to try.
-pub fn guide(site: &RealSite) -> String {
+pub fn guide(site: &RealSite, window: Option<SocketAddr>) -> String {
     let id = site.site.id();
     let mut text = format!("\nEach machine is a network namespace, lbd-{id}-<name>. The services:\n\n");
     for offer in OFFERS {
@@ -233,6 +235,7 @@ pub fn guide(site: &RealSite) -> String {
             offer.software.machines().join(", ")
         );
     }
+    text += &words_of(window);
     let (user, password) = (ALICE.user, ALICE.password);
     let client = format!("nsenter --net=/run/netns/lbd-{id}-{CLIENT}");
     text += &format!(
@@ -247,7 +250,6 @@ Play the customer (as root, in another terminal; {user}'s password is {password}
 Be the operator:
 
     {client} {}      # the command line; ? helps
-    nsenter --net=/run/netns/lbd-{id}-{BALANCER} curl http://127.0.0.1:8080/api/v1/state
 
 Configuration: {}
 Logs:          {}/*.log and pc*/*.log there
