@@ -135,13 +135,14 @@ impl Access {
             Credentials::Malformed(why) => return Err(unauthorized(why)),
             Credentials::Token(text) => {
                 let hash = token::hash(text);
-                if named(&hash, &settings).is_some() {
-                    self.token(&hash, from, &settings)?
-                } else {
-                    // It may be younger than what was read. Whoever guesses does not have it read again and again.
+                let mut latest = settings.clone();
+                if named(&hash, &latest).is_none() {
+                    // It may be younger than what was read. Whoever guesses does not have it read again and again; whoever
+                    // has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
                     check(&self.tries, from)?;
-                    self.token(&hash, from, &*self.read().await)?
+                    latest = self.read().await;
                 }
+                self.token(&hash, from, &latest)?
             }
             Credentials::Session(cookie) => match self.session(cookie, &settings) {
                 Some(session) => (By::Session(Box::new(session)), None),
@@ -165,8 +166,6 @@ impl Access {
 
     fn token(&self, hash: &TokenHash, from: IpAddr, settings: &Settings) -> Result<(By, Option<u8>), Problem> {
         let Some((name, token)) = named(hash, settings) else {
-            // Whoever has a good one is never kept out by others who try: with 256 bits there is nothing to be found by it.
-            check(&self.tries, from)?;
             self.failed(&self.tries, from, "a token that there is not", "nobody");
             return Err(unauthorized("there is no such token"));
         };

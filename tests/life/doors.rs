@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use lbd::lab::mail;
@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 
 use super::conf::Conf;
-use super::stage::{LBD, Stage, until};
+use super::stage::{Stage, until};
 
 const NAME: &str = "lb1.example.net";
 const DAYS: u64 = 20;
@@ -39,14 +39,6 @@ fn certify(dir: &Path, days: u64) {
     let certificate = params.self_signed(&key).unwrap();
     fs::write(dir.join("http.key"), key.serialize_pem()).unwrap();
     fs::write(dir.join("http.crt"), certificate.pem()).unwrap();
-}
-
-fn console(stage: &Stage, line: &str) -> String {
-    let mut console = Command::new(LBD);
-    console.arg("console").arg("--run-dir").arg(stage.dir().join("run")).args(line.split(' '));
-    let output = console.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{line}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A request from a machine of the site: the status, or 0 without an answer, and the answer.
@@ -105,7 +97,7 @@ fn the_network_comes_in_by_tls_with_a_token_and_what_keeps_a_door_shut_is_an_ala
     assert_eq!(curl(&stage, "pc2", "/healthz", None).0, 0);
 
     // A token of the monitoring: metrics, and no more than that.
-    let shown = console(&stage, "generate api-token monitoring privilege 0");
+    let shown = stage.typed("generate api-token monitoring privilege 0");
     let token = shown.lines().nth(2).unwrap().trim();
     let (status, metrics) = curl(&stage, "pc1", "/metrics", Some(token));
     assert_eq!(status, 200, "{metrics}");
@@ -113,7 +105,7 @@ fn the_network_comes_in_by_tls_with_a_token_and_what_keeps_a_door_shut_is_an_ala
     assert!(metrics.contains(&ends), "{metrics}");
     assert_eq!(curl(&stage, "pc1", "/api/v1/state", Some(token)).0, 403);
     // One that may look.
-    let shown = console(&stage, "generate api-token scripts privilege 1");
+    let shown = stage.typed("generate api-token scripts privilege 1");
     let scripts = shown.lines().nth(2).unwrap().trim();
     let (status, state) = curl(&stage, "pc1", "/api/v1/state", Some(scripts));
     let state: Value = serde_json::from_str(&state).unwrap();

@@ -1,6 +1,6 @@
 //! The event log of a daemon that lives, dies, and comes back.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -9,16 +9,8 @@ use super::stage::{LBD, Stage, until};
 
 /// What `show events` says, as JSON.
 fn events(stage: &Stage, words: &str) -> Vec<Value> {
-    let text = show(stage, &format!("show events {words} last 10000 | json"));
+    let text = stage.typed(&format!("show events {words} last 10000 | json"));
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
-}
-
-fn show(stage: &Stage, line: &str) -> String {
-    let mut command = Command::new(LBD);
-    command.arg("console").arg("--run-dir").arg(stage.dir().join("run")).args(line.split(' '));
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{line}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn named<'e>(events: &'e [Value], name: &str) -> Vec<&'e Value> {
@@ -41,12 +33,12 @@ fn what_happens_is_told_by_class_and_is_there_after_a_kill() {
     until("nobody serves", || !named(&events(&stage, "severity error"), "service-down").is_empty());
     stage.start_server("pc1");
     until("somebody serves", || !named(&events(&stage, ""), "service-up").is_empty());
-    show(&stage, "server drain pc2");
-    show(&stage, "write memory");
+    stage.typed("server drain pc2");
+    stage.typed("write memory");
     let before = events(&stage, "");
     assert_eq!(named(&before, "ordered")[0]["fields"]["to"], "draining");
     assert_eq!(named(&before, "started").len(), 1, "{before:?}");
-    let text = show(&stage, "show events class order");
+    let text = stage.typed("show events class order");
     assert!(text.contains(" notice  order: server pc2: enabled -> draining by the operator"), "{text}");
 
     stage.kill_balancer();

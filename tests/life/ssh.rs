@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use super::conf::Conf;
-use super::stage::{LBD, PATIENCE, Stage};
+use super::stage::{PATIENCE, Stage};
 
 const ADDRESS: &str = "10.1.0.2";
 
@@ -30,16 +30,10 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn console(stage: &Stage, line: &str) -> Output {
-    let mut console = Command::new(LBD);
-    console.arg("console").arg("--run-dir").arg(stage.dir().join("run")).args(line.split(' '));
-    console.stdin(Stdio::null()).output().unwrap()
-}
-
 #[test]
 fn the_first_administrator_comes_in_as_soon_as_the_configuration_has_him() {
     let mut stage = Stage::new(2, &conf());
-    let shown = text(&console(&stage, "show ip ssh"));
+    let shown = stage.typed("show ip ssh");
     assert!(shown.starts_with("SSH is off: there is no user yet") && !shown.contains("Listening"), "{shown}");
     assert_eq!(ssh(&stage, "show clock").status.code(), Some(255), "nobody listens");
 
@@ -61,7 +55,7 @@ fn the_first_administrator_comes_in_as_soon_as_the_configuration_has_him() {
     assert_eq!(ssh(&stage, "show nosuch").status.code(), Some(1));
     let drained = ssh(&stage, "server drain pc2");
     assert!(drained.status.success(), "{drained:?}");
-    stage.wait("pc2 is drained", |_| text(&console(&stage, "show server real pc2")).contains("GDN"));
+    stage.wait("pc2 is drained", |_| stage.typed("show server real pc2").contains("GDN"));
     let log = stage.log();
     assert!(log.contains("admin has logged in from ") && log.contains(" by the key SHA256:"), "{log}");
     assert!(log.contains("level 15: \"server drain pc2\": done"), "{log}");
@@ -70,7 +64,7 @@ fn the_first_administrator_comes_in_as_soon_as_the_configuration_has_him() {
     let host_key = stage.dir().join("state/ssh_host_ed25519_key");
     assert_eq!(std::fs::metadata(&host_key).unwrap().permissions().mode() & 0o777, 0o600);
     let fingerprint = |stage: &Stage| {
-        let shown = text(&console(stage, "show ip ssh"));
+        let shown = stage.typed("show ip ssh");
         shown.lines().find(|line| line.starts_with("Host key: ED25519 SHA256:")).expect(&shown).to_owned()
     };
     let before = fingerprint(&stage);

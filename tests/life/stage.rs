@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use lbd::lab::customer::{self, Tally, Visit};
@@ -121,6 +121,15 @@ impl Stage {
 
     pub fn hang_up(&self) {
         self.balancer.as_ref().unwrap().signal(Signal::SIGHUP).unwrap();
+    }
+
+    /// What the command line says to a line; it must not refuse it.
+    pub fn typed(&self, line: &str) -> String {
+        let mut console = Command::new(LBD);
+        console.arg("console").arg("--run-dir").arg(self.dir().join("run")).args(line.split(' '));
+        let output = console.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn log(&self) -> String {

@@ -2,21 +2,13 @@
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::core::control::State;
-use crate::core::control::state::{MemberState, ServiceState};
+use crate::core::control::state::ServiceState;
 use crate::core::control::word::Word;
 
 pub type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
 pub fn service_labels(service: &ServiceState) -> Labels<'_, 3> {
     [("virtual_server", &service.virtual_server), ("service", &service.service), ("family", service.family.word())]
-}
-
-pub fn each_member(state: &State) -> impl Iterator<Item = (Labels<'_, 4>, &MemberState)> {
-    state.services.iter().flat_map(|service| {
-        let [virtual_server, name, family] = service_labels(service);
-        service.members.iter().map(move |m| ([virtual_server, name, family, ("server", m.server.as_str())], m))
-    })
 }
 
 pub fn flag(value: bool) -> f64 {

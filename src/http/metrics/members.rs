@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::families::{each_member, flag, float};
+use super::families::{Labels, flag, float, service_labels};
 use crate::core::admin::AdminState;
 use crate::core::check;
 use crate::core::control::State;
@@ -69,6 +69,13 @@ fn one(value: f64) -> Option<Value> {
 
 fn ways(into: u64, out: u64) -> [Value; 2] {
     [(r#",direction="in""#, float(into)), (r#",direction="out""#, float(out))]
+}
+
+fn each_member(state: &State) -> impl Iterator<Item = (Labels<'_, 4>, &MemberState)> {
+    state.services.iter().flat_map(|service| {
+        let [virtual_server, name, family] = service_labels(service);
+        service.members.iter().map(move |m| ([virtual_server, name, family, ("server", m.server.as_str())], m))
+    })
 }
 
 /// Appends the families of the members.
