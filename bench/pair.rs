@@ -78,10 +78,7 @@ async fn run(options: &Options, faults: &[Fault], fast: bool, record: &mut Recor
             let sighting = match stage.suffer(*fault).await {
                 Ok(sighting) => sighting,
                 Err(why) => {
-                    for name in BOXES {
-                        let log = std::fs::read_to_string(log_of(&stage.site.site, name)).unwrap_or_default();
-                        println!("== {name}:\n{log}");
-                    }
+                    print_logs(&stage.site);
                     return Err(why.context(format!("trial {trial} of {fault}")));
                 }
             };
@@ -92,8 +89,19 @@ async fn run(options: &Options, faults: &[Fault], fast: bool, record: &mut Recor
                 options.trials,
                 record::line(&sighting)
             );
+            if sighting.unordered > 0 || !sighting.lost.is_empty() {
+                print_logs(&stage.site);
+            }
             record.add((*fault, fast), sighting);
         }
     }
     Ok(())
+}
+
+/// What both boxes have said since they booted.
+fn print_logs(site: &PairSite) {
+    for name in BOXES {
+        let log = std::fs::read_to_string(log_of(&site.site, name)).unwrap_or_default();
+        println!("== {name}:\n{log}");
+    }
 }

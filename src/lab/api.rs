@@ -1,5 +1,6 @@
 //! A small client of the balancer's HTTP API: the one place of the lab that knows its shape.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -112,6 +113,25 @@ impl Api {
     pub async fn reload(&self) -> anyhow::Result<()> {
         self.request("POST", "/api/v1/config/reload", "").await?;
         Ok(())
+    }
+
+    /// Connections of a service that are open, with the server of each: by client, and by what it has connected to.
+    pub async fn connections(&self, service: &str) -> anyhow::Result<BTreeMap<(SocketAddr, SocketAddr), String>> {
+        let path = format!("/api/v1/connections?service={service}&protocol=tcp&limit=1000000&format=ndjson");
+        let rows = self.request("GET", &path, "").await?;
+        let mut found = BTreeMap::new();
+        for row in rows.lines() {
+            let row: Value = serde_json::from_str(row)?;
+            let text = |key: &str| row.get(key).and_then(Value::as_str).context("a connection without its ends");
+            let end = |address: &str, port: &str| -> anyhow::Result<SocketAddr> {
+                let port = row.get(port).and_then(Value::as_u64).context("a connection without its ports")?;
+                Ok(SocketAddr::new(text(address)?.parse()?, u16::try_from(port)?))
+            };
+            if matches!(text("state")?, "unproven" | "established") {
+                found.insert((end("client", "client_port")?, end("address", "port")?), text("server")?.to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// The body of a successful answer.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::os::fd::AsRawFd;
@@ -24,34 +25,48 @@ pub struct Sent {
     pub error: Option<io::Error>,
 }
 
+/// What bursts leave by: a socket that sends whole frames on any port of its network namespace, and hears nothing. Bursts
+/// share it, for to close such a socket waits until every CPU has let go of it (`synchronize_net` in the kernel's
+/// packet_release): tens of milliseconds on a busy machine, each.
+#[derive(Clone, Debug)]
+pub struct Outlet(Arc<Socket>);
+
+impl Outlet {
+    /// In the network namespace of the thread. Needs CAP_NET_RAW.
+    pub fn open() -> Result<Self, OsError> {
+        let failed = |source| OsError::from_io("sending frames (AF_PACKET)", "NET_RAW", source);
+        // Protocol 0: receives nothing (packet(7)).
+        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0))).map_err(failed)?;
+        Ok(Self(Arc::new(socket)))
+    }
+}
+
 /// Made beforehand; sending takes no lock and makes no memory but a few pages of stack and heap, and never waits.
 #[derive(Debug)]
 pub struct Burst {
-    socket: Socket,
+    outlet: Outlet,
     frames: Vec<(SockAddr, Vec<u8>)>,
 }
 
 impl Burst {
-    /// Frames as they are, each with the port to leave by, in their order. Needs CAP_NET_RAW.
-    pub fn of(frames: impl IntoIterator<Item = (IfIndex, Vec<u8>)>) -> Result<Self, OsError> {
+    /// Frames as they are, each with the port to leave by, in their order.
+    pub fn of(outlet: &Outlet, frames: impl IntoIterator<Item = (IfIndex, Vec<u8>)>) -> Result<Self, OsError> {
         let failed = |source| OsError::from_io("preparing frames (AF_PACKET)", "NET_RAW", source);
-        // Protocol 0: receives nothing (packet(7)).
-        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0))).map_err(failed)?;
         let ready = frames.into_iter().map(|(port, frame)| Ok((link_address(port, 0)?, frame)));
-        Ok(Self { socket, frames: ready.collect::<io::Result<_>>().map_err(failed)? })
+        Ok(Self { outlet: outlet.clone(), frames: ready.collect::<io::Result<_>>().map_err(failed)? })
     }
 
     /// Gratuitous ARP and unsolicited advertisements of every address on every port, each with the MAC that the box
     /// has there. The first address goes out on all ports first, in the order given: routers before servers.
-    pub fn announcing(ports: &[(IfIndex, Mac)], addresses: &[IpAddr]) -> Result<Self, OsError> {
+    pub fn announcing(outlet: &Outlet, ports: &[(IfIndex, Mac)], addresses: &[IpAddr]) -> Result<Self, OsError> {
         let pairs = addresses.iter().flat_map(|address| ports.iter().map(move |port| (address, port)));
-        Self::of(pairs.map(|(address, (port, mac))| (*port, announcement(*mac, *address))))
+        Self::of(outlet, pairs.map(|(address, (port, mac))| (*port, announcement(*mac, *address))))
     }
 
     /// One frame for each of these machines, from its MAC and to all: whoever is behind the port learns that they are
     /// there. The frame is a reverse ARP question (RFC 903), as hypervisors send it for a guest that has moved.
-    pub fn showing(port: IfIndex, machines: impl IntoIterator<Item = Mac>) -> Result<Self, OsError> {
-        Self::of(machines.into_iter().map(|mac| (port, showing(mac))))
+    pub fn showing(outlet: &Outlet, port: IfIndex, machines: impl IntoIterator<Item = Mac>) -> Result<Self, OsError> {
+        Self::of(outlet, machines.into_iter().map(|mac| (port, showing(mac))))
     }
 
     pub fn len(&self) -> usize {
@@ -91,7 +106,7 @@ impl Burst {
             let count = u32::try_from(rest.len()).unwrap_or(u32::MAX);
             // SAFETY: `rest` is `count` headers whose names, vectors and frames live in `chunk` and `parts` through
             // the call; the kernel reads those, and writes msg_len of the headers only.
-            let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
+            let sent = unsafe { libc::sendmmsg(self.outlet.0.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
             // An error is about the first of the rest; later ones end a call early, and are met by the next.
             let done = usize::try_from(sent).unwrap_or(0);
             if done == 0 {

@@ -297,6 +297,7 @@ fn pair() -> PairState {
         peer_answered_seconds: Some(0.75),
         uplink_open: true,
         protocol: 1,
+        peer_release: Some("0.2.0".into()),
         key: 1,
         health: PairHealthState { worse_here: vec!["mx/smtp/4/pc3".into()], worse_there: Vec::new() },
         peer_key: Some(2),

@@ -62,6 +62,9 @@ pub enum Body {
     Raw(u8, Vec<u8>),
 }
 
+/// The number of a TCP segment that is given no other.
+pub const SEQ: u32 = 0x1020_3040;
+
 impl Frame {
     fn ip(src: IpAddr, dst: IpAddr, body: Body) -> Self {
         let (to, from) = (super::site::OWN, super::site::ROUTER);
@@ -84,7 +87,7 @@ impl Frame {
     pub fn tcp(src: SocketAddr, dst: SocketAddr, flags: u8) -> Self {
         let ports = (src.port(), dst.port());
         let ack = if flags & ACK != 0 { 0x0a0b_0c0d } else { 0 };
-        let body = Body::Tcp { ports, seq: 0x1020_3040, ack, flags, window: 8192, data: vec![] };
+        let body = Body::Tcp { ports, seq: SEQ, ack, flags, window: 8192, data: vec![] };
         Self::ip(src.ip(), dst.ip(), body)
     }
 

@@ -169,7 +169,7 @@ fn a_refused_handshake_gives_its_port_back_at_once() {
         }
         let c = at(client(family, 7), 4000);
         there(&mut site, &Frame::tcp(c, v, SYN), s);
-        there(&mut site, &Frame::tcp(c, v, RST), s);
+        there(&mut site, &Frame::tcp(c, v, RST).seq(SEQ + 1), s);
         assert_eq!(site.live("smtp", family, 1), (0, 0), "the client gave up");
         there(&mut site, &Frame::tcp(at(client(family, 8), 4000), v, SYN), s);
     }

@@ -166,7 +166,7 @@ fn a_later_packet_without_an_entry_goes_where_the_first_went() {
         let first = site.server_for(&syn(from.ip(), from.port()));
         pools.insert(first >= NEW);
         // The same client's later packet, had its entry been lost: its SYN's embryo is ended by a RST.
-        site.send(&Frame::tcp(from, at(vip(V4, 1), 25), RST));
+        site.send(&Frame::tcp(from, at(vip(V4, 1), 25), RST).seq(SEQ + 1));
         let later = Frame::tcp(from, at(vip(V4, 1), 25), ACK);
         let outcome = site.send(&later);
         assert_eq!(outcome.counted, ["hashed"]);

@@ -63,7 +63,7 @@ fn least_connections_fills_the_emptiest_in_proportion_to_weights() {
     let ended: Vec<u16> = (0..40).filter(|i| site.server_for(&ack(V4, 1, 4000 + i)) == 2).take(6).collect();
     for i in &ended {
         site.send(&Frame {
-            body: Frame::tcp(at(client(V4, 1), 4000 + i), at(vip(V4, 1), 25), RST).body,
+            body: Frame::tcp(at(client(V4, 1), 4000 + i), at(vip(V4, 1), 25), RST).seq(SEQ + 1).body,
             ..syn(V4, 1, 1)
         });
     }
@@ -134,7 +134,7 @@ fn a_connection_limit_counts_all_services_of_a_server() {
         let refused = site.send(&Frame::tcp(at(client(V4, 1), 3100), at(vip(V4, 1), 143), SYN));
         assert_eq!(refused.counted, ["rst-no-server"]);
         // One ends, one more fits.
-        site.send(&Frame::tcp(at(client(V4, 1), 3000), at(vip(V4, 1), 143), RST));
+        site.send(&Frame::tcp(at(client(V4, 1), 3000), at(vip(V4, 1), 143), RST).seq(SEQ + 1));
         let next = |port, flags| Frame::tcp(at(client(V4, 1), port), at(vip(V4, 1), 143), flags);
         assert_eq!(site.server_for(&next(3101, SYN)), 1);
         assert_eq!(site.server_for(&next(3101, ACK)), 1);

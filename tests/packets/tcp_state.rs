@@ -61,12 +61,33 @@ fn dsr_a_reset_ends_a_connection_and_a_handshake() {
     play(Mode::Dsr, |f| {
         vec![
             ("SYN", from_client(f, SYN), (0, 1), None),
-            ("RST in the handshake", from_client(f, RST), (0, 0), None),
+            ("RST in the handshake", from_client(f, RST).seq(SEQ + 1), (0, 0), None),
             ("SYN", from_client(f, SYN), (0, 1), None),
             ("ACK", from_client(f, ACK), (1, 0), Some(Unproven)),
             ("RST", from_client(f, RST), (0, 0), Some(Closed)),
         ]
     });
+}
+
+/// A server still holds a connection of the same ports, whose keepalive comes while the client waits for another server.
+#[test]
+fn a_reset_that_a_client_answers_a_stray_segment_with_ends_no_handshake() {
+    for mode in [Mode::Dsr, Mode::Nat] {
+        play(mode, |f| {
+            let mut steps = vec![
+                ("SYN", from_client(f, SYN), (0, 1), None),
+                ("RST with the stray's number", from_client(f, RST).seq(SEQ + 7_000), (0, 1), None),
+                ("SYN of a new attempt", from_client(f, SYN).seq(9), (0, 1), None),
+                ("RST of the first attempt", from_client(f, RST).seq(SEQ + 1), (0, 1), None),
+            ];
+            if mode == Mode::Nat {
+                steps.push(("SYN-ACK", from_server(f, SYN | ACK), (0, 1), None));
+            }
+            let open = if mode == Mode::Nat { Established } else { Unproven };
+            steps.push(("ACK", from_client(f, ACK).seq(10), (1, 0), Some(open)));
+            steps
+        });
+    }
 }
 
 #[test]
@@ -117,7 +138,7 @@ fn nat_either_side_can_reset() {
             ("SYN", from_client(f, SYN), (0, 1), None),
             ("refused by the server", from_server(f, RST | ACK), (0, 0), None),
             ("SYN", from_client(f, SYN), (0, 1), None),
-            ("given up by the client", from_client(f, RST), (0, 0), None),
+            ("given up by the client", from_client(f, RST).seq(SEQ + 1), (0, 0), None),
         ]
     });
 }

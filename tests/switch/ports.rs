@@ -13,7 +13,7 @@ use lbd::dataplane::DataPlane;
 use lbd::dataplane::reasons::{REASONS, Verdict};
 use lbd::os::OsError;
 use lbd::os::bridge::{PortStates, SeenPort};
-use lbd::os::burst::Burst;
+use lbd::os::burst::{Burst, Outlet};
 
 use super::stage::*;
 
@@ -201,7 +201,7 @@ fn fifty_addresses_are_announced_on_four_ports_in_one_go() {
     let before = received(lb2, "x0");
     let times = lb1
         .enter(move || {
-            let burst = Burst::announcing(&ports, &addresses).unwrap();
+            let burst = Burst::announcing(&Outlet::open().unwrap(), &ports, &addresses).unwrap();
             assert_eq!(burst.len(), 200);
             let mut times = Vec::new();
             for _ in 0..100 {
@@ -228,7 +228,7 @@ fn a_port_that_is_down_costs_a_burst_only_its_own_frames() {
     let outcome = lb1
         .enter(move || {
             let addresses: Vec<IpAddr> = (1..=50).map(|n| Ipv4Addr::new(192, 0, 2, n).into()).collect();
-            Burst::announcing(&ports, &addresses).unwrap().send()
+            Burst::announcing(&Outlet::open().unwrap(), &ports, &addresses).unwrap().send()
         })
         .unwrap();
     assert_eq!((outcome.sent, outcome.failed), (100, 50));

@@ -480,12 +480,13 @@ fn pair_lines(pair: &PairState) -> Vec<String> {
     lines.push(match &pair.peer {
         None => "Peer: never heard".to_owned(),
         Some(peer) => format!(
-            "Peer: {}, {}, {}, heard {} ago; configuration {}",
+            "Peer: {}, {}, {}, heard {} ago; configuration {}{}",
             peer.state,
             if peer.owns { "owns" } else { "does not own" },
             ready(peer.ready),
             span(peer.heard_seconds),
             if peer.same_config { "the same" } else { "DIFFERS" },
+            release(pair),
         ),
     });
     let sync = &pair.sync;
@@ -500,6 +501,16 @@ fn pair_lines(pair: &PairState) -> Vec<String> {
     });
     lines.push(format!("Uplink: {}", if pair.uplink_open { "open" } else { "blocks (that of the other box is open)" }));
     lines
+}
+
+/// What the other box runs, if it has said.
+fn release(pair: &PairState) -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    match pair.peer_release.as_deref() {
+        None => String::new(),
+        Some(same) if same == own => format!("; lbd {same}"),
+        Some(other) => format!("; lbd {other}, this box has {own}: finish the upgrade, or take it back"),
+    }
 }
 
 fn sessions(state: &State, _: &Args, _: usize) -> Shown {

@@ -52,6 +52,8 @@ pub struct PairState {
     pub uplink_open: bool,
     /// Version of the protocol that is spoken with the other box.
     pub protocol: u8,
+    /// Version of lbd that the other box runs; none: not heard by the network for 4 s.
+    pub peer_release: Option<String>,
     /// Numbers of the keys that this box and the other one seal with; of that one, once it was heard.
     pub key: u8,
     pub peer_key: Option<u8>,

@@ -169,8 +169,8 @@ impl Copying {
             hash: hash(&self.held.revision),
             standing: word(report.standing),
             trouble: trouble(&report, &self.held),
-            peer_revision: report.peer.map(|peer| peer.revision.counter),
-            peer_hash: report.peer.map(|peer| hash(&peer.revision)),
+            peer_revision: report.peer.as_ref().map(|peer| peer.revision.counter),
+            peer_hash: report.peer.as_ref().map(|peer| hash(&peer.revision)),
             progress: report.progress.map(|(came, of)| [came, of]),
             copied: self.copied,
         }
@@ -194,7 +194,7 @@ fn word(standing: Standing) -> &'static str {
 fn trouble(report: &Report, held: &Held) -> Option<String> {
     let how = "nothing is copied until an operator says which one counts, on both boxes: \
                POST /api/v1/pair/config {\"take\": \"own\"} or {\"take\": \"peer\"}";
-    let peer = report.peer?;
+    let peer = report.peer.as_ref()?;
     let revisions = format!("this box has revision {}, the other one {}", held.revision, peer.revision);
     let mib = DOCUMENT_BYTES_MAX >> 20;
     let too_large = |whose: &str| format!("the configuration of {whose} is larger than {mib} MiB, and is not copied");
@@ -259,6 +259,12 @@ impl Appliance {
 
     pub fn config_state(&self) -> PairConfigState {
         self.copying.as_ref().map(Copying::state).unwrap_or_default()
+    }
+
+    /// Version of lbd that the other box runs, as it said within the last seconds.
+    pub fn peer_release(&self) -> Option<String> {
+        let copying = self.copying.as_ref()?;
+        lock(&copying.copier).peer(clock::now())?.release
     }
 
     /// Whether what both boxes have may be changed on this one.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::health;
 use super::thread::{Links, Scene};
@@ -12,16 +13,22 @@ use crate::daemon::appliance::Appliance;
 use crate::dataplane::question::QUESTION_ETHERTYPE;
 use crate::os::OsError;
 use crate::os::asking::Asking;
-use crate::os::burst::Burst;
+use crate::os::burst::{Burst, Outlet};
 use crate::pair::election::Inputs;
 use crate::pair::time::Span;
 
 /// What was told last.
-#[derive(Default)]
 pub struct Watch {
     inputs: Inputs,
     stage: Stage,
     links: Links,
+    sockets: Sockets,
+}
+
+/// They outlive a scene: machines behind this box come and go, and sockets like these are slow to open and to close.
+struct Sockets {
+    outlet: Outlet,
+    asking: BTreeMap<IfIndex, Arc<Asking>>,
 }
 
 /// What a scene is made of.
@@ -47,18 +54,20 @@ pub struct Changes {
 const MACHINES_MAX: usize = 1_024;
 
 impl Watch {
-    pub fn first(&mut self, appliance: &Appliance) -> Result<(Inputs, Scene, Links), OsError> {
-        self.inputs = inputs(appliance);
-        self.links = links(appliance);
-        self.stage = Stage::of(appliance, &self.links);
-        Ok((self.inputs, self.stage.scene()?, self.links.clone()))
+    /// With what there is to tell first.
+    pub fn begin(appliance: &Appliance) -> Result<(Self, Inputs, Scene, Links), OsError> {
+        let (inputs, links) = (inputs(appliance), links(appliance));
+        let stage = Stage::of(appliance, &links);
+        let mut sockets = Sockets { outlet: Outlet::open()?, asking: BTreeMap::new() };
+        let scene = stage.scene(&mut sockets)?;
+        Ok((Self { inputs, stage, links: links.clone(), sockets }, inputs, scene, links))
     }
 
     /// What has changed since it was told last.
     pub fn changed(&mut self, appliance: &Appliance) -> Result<Changes, OsError> {
         let inputs = Some(inputs(appliance)).filter(|inputs| *inputs != self.inputs);
         let stage = Some(Stage::of(appliance, &links(appliance))).filter(|stage| *stage != self.stage);
-        let scene = stage.as_ref().map(Stage::scene).transpose()?;
+        let scene = stage.as_ref().map(|stage| stage.scene(&mut self.sockets)).transpose()?;
         self.inputs = inputs.unwrap_or(self.inputs);
         if let Some(stage) = stage {
             self.stage = stage;
@@ -101,13 +110,22 @@ impl Stage {
         Self { ports, addresses: addresses.into_iter().collect(), ask, ways, machines }
     }
 
-    fn scene(&self) -> Result<Scene, OsError> {
-        let burst = |port: &(IfIndex, Mac)| Ok((port.0, Burst::announcing(&[*port], &self.addresses)?));
-        let asking = |(port, own): &(IfIndex, Mac)| Ok((*port, *own, Asking::open(*port, QUESTION_ETHERTYPE)?));
-        let showing = |port: &IfIndex| Ok((*port, Burst::showing(*port, self.machines.iter().copied())?));
+    fn scene(&self, sockets: &mut Sockets) -> Result<Scene, OsError> {
+        let outlet = &sockets.outlet;
+        let burst = |port: &(IfIndex, Mac)| Ok((port.0, Burst::announcing(outlet, &[*port], &self.addresses)?));
+        let showing = |port: &IfIndex| Ok((*port, Burst::showing(outlet, *port, self.machines.iter().copied())?));
+        let mut ask = Vec::with_capacity(self.ask.len());
+        for (port, own) in &self.ask {
+            let socket = match sockets.asking.get(port) {
+                Some(open) => open.clone(),
+                None => Arc::new(Asking::open(*port, QUESTION_ETHERTYPE)?),
+            };
+            ask.push((*port, *own, socket));
+        }
+        sockets.asking = ask.iter().map(|(port, _, socket)| (*port, socket.clone())).collect();
         Ok(Scene {
             machines: self.ways.iter().map(showing).collect::<Result<_, OsError>>()?,
-            ask: self.ask.iter().map(asking).collect::<Result<_, OsError>>()?,
+            ask,
             announcements: self.ports.iter().map(burst).collect::<Result<_, OsError>>()?,
         })
     }

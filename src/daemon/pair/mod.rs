@@ -217,8 +217,7 @@ impl Pair {
             gates: port_gates,
             news: news_in,
         };
-        let mut watch = inputs::Watch::default();
-        let (inputs, scene, links) = watch.first(appliance)?;
+        let (watch, inputs, scene, links) = inputs::Watch::begin(appliance)?;
         let handle = thread::start(driver, inputs, scene, links, found)?;
         let stream = Arc::new(Shared::default());
         let (capture, restore) = {

@@ -41,6 +41,7 @@ pub fn shown(report: &Report, stream: &StreamReport, health: Difference, applian
         peer_answered_seconds: report.answered.map(|answered| seconds(report.at.since(answered))),
         uplink_open: report.uplink_open,
         protocol: report.version,
+        peer_release: appliance.peer_release(),
         key: report.keys.0.0,
         peer_key: report.keys.1.map(|key| key.0),
         paths: report.paths.iter().map(|path| shown_path(path, report.at, dead)).collect(),

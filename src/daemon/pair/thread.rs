@@ -108,6 +108,8 @@ pub struct Mailbox {
     pub synced: Option<(bool, bool)>,
     /// Ports to ask on, and to announce on with what.
     pub scene: Option<Scene>,
+    /// The one before, for the loop to drop: to close a socket can take longer than a lease.
+    retired: Option<Scene>,
     pub links: Option<Links>,
     /// The key file has been read anew.
     pub keys: Option<Keys>,
@@ -117,7 +119,7 @@ pub struct Mailbox {
 /// What depends on ports and addresses of now.
 pub struct Scene {
     /// Where questions are asked: each with the MAC that this box has there.
-    pub ask: Vec<(IfIndex, Mac, Asking)>,
+    pub ask: Vec<(IfIndex, Mac, Arc<Asking>)>,
     /// One burst for each port.
     pub announcements: Vec<(IfIndex, Burst)>,
     /// The machines behind this box, shown on an uplink or cross-connect: one burst for each.
@@ -201,7 +203,11 @@ impl Handle {
 
     /// Puts something into the mailbox.
     pub fn tell(&self, what: impl FnOnce(&mut Mailbox)) {
-        what(&mut crate::daemon::lock(&self.mailbox));
+        let mut mailbox = crate::daemon::lock(&self.mailbox);
+        what(&mut mailbox);
+        let retired = mailbox.retired.take();
+        drop(mailbox);
+        drop(retired);
         // A full counter wakes, too.
         _ = self.wake.write(1);
     }
@@ -766,10 +772,11 @@ impl Thread {
         // Whoever holds it wakes us when he has let go. To wait for him could be for ever, with our priority.
         let Ok(mut mailbox) = self.handle.mailbox.try_lock() else { return };
         let taken = std::mem::take(&mut *mailbox);
+        mailbox.retired = match taken.scene {
+            Some(scene) => self.scene.replace(scene),
+            None => taken.retired,
+        };
         drop(mailbox);
-        if let Some(scene) = taken.scene {
-            self.scene = Some(scene);
-        }
         if let Some(links) = taken.links {
             self.links = links;
         }

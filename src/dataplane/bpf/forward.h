@@ -256,6 +256,12 @@ static __always_inline void forget_embryo(struct pkt *p, struct dest *d)
 		embryo_remove(&w->reverse.key, p->now);
 }
 
+/* The number of what a client sends next after its SYN. */
+static __always_inline __be32 after_syn(const struct pkt *p)
+{
+	return bpf_htonl(bpf_ntohl(p->tcp_seq) + 1);
+}
+
 /* A packet of a flow in its beginnings: `scratch->forward` holds the embryo. */
 static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32 service, struct dest *d)
 {
@@ -280,10 +286,15 @@ static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32
 		if (s->udp_life == LBD_UDP_PER_PACKET)
 			proven = false;
 	} else if (p->tcp_flags & TCP_RST) {
-		forget_embryo(p, d);
+		/* A client that waits for its server's answer refuses with the number it was told whatever else comes to its
+		 * port, say from a server that still holds an older connection, and goes on waiting (RFC 9293, 3.10.7.3). */
+		if (p->tcp_seq == w->forward.flow.last_ack)
+			forget_embryo(p, d);
 		return NEXT;
 	} else if (p->tcp_flags & TCP_SYN || p->fragment == FRAGMENT_LATER) { /* a later fragment has no flags */
 		proven = false;
+		if (p->fragment != FRAGMENT_LATER)
+			w->forward.flow.last_ack = after_syn(p);
 	} else {
 		proven = dsr || w->forward.flow.state & LBD_FLOW_REPLY;
 		w->forward.flow.last_ack = p->tcp_ack;
@@ -397,6 +408,8 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	w->forward.flow.client = p->from;
 	w->forward.flow.client_port = p->ingress;
 	w->forward.flow.progress = p->protocol == IPPROTO_UDP;
+	if (p->protocol == IPPROTO_TCP)
+		w->forward.flow.last_ack = after_syn(p);
 	if (d->mode != LBD_MODE_DSR) {
 		int verdict = enter_reverse(p, d);
 

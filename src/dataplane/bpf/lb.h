@@ -189,7 +189,7 @@ struct flow {
 	__u64 created;
 	__u32 dest;
 	__u32 state;     /* LBD_FLOW_*, changed atomically */
-	__be32 last_ack; /* TCP: the client's latest; a RST with it is accepted (RFC 5961) */
+	__be32 last_ack; /* TCP: the client's latest; a RST with it is accepted (RFC 5961). Of an embryo: what follows its SYN */
 	__be16 snat_port;
 	__u16 snat;      /* 1 + index of the source address; 0: not full NAT */
 	struct l2 client;

@@ -63,6 +63,12 @@ fn peer(state: &PairState, families: &mut Families) {
     families.gauge("lbd_pair_peer_owner", "1 if the other box owns, as it said last.", of(&|p| flag(p.owns)));
     families.gauge("lbd_pair_peer_ready", "1 if the other box could own, as it said last.", of(&|p| flag(p.ready)));
     families.gauge("lbd_pair_peer_heard_seconds", "How long ago the other box was heard.", of(&|p| p.heard_seconds));
+    let release = state.peer_release.iter().map(|release| sample(&[("version", release)], 1.0)).collect();
+    families.gauge(
+        "lbd_pair_peer_build_info",
+        "Version of lbd that the other box runs; always 1. Absent while the other box is not heard by the network.",
+        release,
+    );
     families.gauge(
         "lbd_pair_peer_same_config",
         "1 if the other box has the same configuration, apart from what is of one box alone.",

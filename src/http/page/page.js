@@ -213,6 +213,9 @@ function drawPair() {
     ['The other box', heard ? `${peer.state}${peer.owns ? ', owns the virtual addresses' : ''}` : dead],
     ['Could take over', pair.owns ? (heard && peer.ready ? '▲ the other box' : '▼ nobody') : pair.ready ? '▲ this box' : `▼ not this box: ${pair.unready}`],
     ['Heartbeats', paths.join(', ')],
+    ...(pair.peer_release && pair.peer_release !== state.version
+      ? [['Versions', `▼ ${state.version} here, ${pair.peer_release} on the other box`]]
+      : []),
     ['Configuration', pair.config.standing === 'same' ? '▲ the same' : `▼ ${pair.config.standing}`],
   ]);
 }

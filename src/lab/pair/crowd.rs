@@ -46,6 +46,8 @@ pub struct Guests {
 #[derive(Clone, Debug)]
 pub struct Loss {
     pub target: SocketAddr,
+    /// Its own end.
+    pub client: Option<SocketAddr>,
     pub server: String,
     pub silent: bool,
     pub at: Instant,
@@ -58,6 +60,8 @@ pub struct Loss {
 struct Guest {
     /// The server of the connection that is open.
     server: Option<String>,
+    /// The ends of that connection.
+    ends: Option<(SocketAddr, SocketAddr)>,
     /// The round of [`Crowd::everybody_speaks`] that it has been through, alive or not.
     round: u64,
     /// Place of its last loss in the book.
@@ -163,6 +167,12 @@ impl Crowd {
         places
     }
 
+    /// The connections that are open: client and target of each, and its server.
+    pub fn connections(&self) -> BTreeMap<(SocketAddr, SocketAddr), String> {
+        let book = lock(&self.book);
+        book.guests.iter().filter_map(|guest| Some((guest.ends?, guest.server.clone()?))).collect()
+    }
+
     /// Begins anew to note what happens.
     pub fn note(&self) {
         let mut book = lock(&self.book);
@@ -238,9 +248,10 @@ impl Place {
                 tokio::time::sleep(OPEN_PAUSE).await;
                 continue;
             };
-            self.opened(&server);
+            let client = stream.get_ref().local_addr().ok();
+            self.opened(&server, client);
             match self.talk(stream).await {
-                End::Lost(error) => self.lost(&server, &error),
+                End::Lost(error) => self.lost(&server, client, &error),
                 End::Reseated => self.guest(|guest| guest.server = None),
                 End::All => return,
             }
@@ -253,25 +264,26 @@ impl Place {
         }
     }
 
-    fn opened(&self, server: &str) {
+    fn opened(&self, server: &str, client: Option<SocketAddr>) {
         let mut book = lock(&self.book);
         let Some(guest) = book.guests.get_mut(self.number) else { return };
         guest.server = Some(server.to_owned());
+        guest.ends = client.map(|client| (client, self.target));
         let loss = guest.loss.take();
         if let Some(loss) = loss.and_then(|place| book.losses.get_mut(place)) {
             loss.back = Some((Instant::now(), server.to_owned()));
         }
     }
 
-    fn lost(&self, server: &str, error: &io::Error) {
+    fn lost(&self, server: &str, client: Option<SocketAddr>, error: &io::Error) {
         let round = self.orders.borrow().round;
         let mut book = lock(&self.book);
         let (silent, why) = (self.talks.is_none(), crate::lab::customer::why(error));
         let at = Instant::now();
         let place = book.losses.len();
-        book.losses.push(Loss { target: self.target, server: server.to_owned(), silent, at, why, back: None });
+        book.losses.push(Loss { target: self.target, client, server: server.to_owned(), silent, at, why, back: None });
         if let Some(guest) = book.guests.get_mut(self.number) {
-            *guest = Guest { server: None, round, loss: Some(place), moved: true };
+            *guest = Guest { server: None, ends: None, round, loss: Some(place), moved: true };
         }
     }
 

@@ -1,9 +1,9 @@
 //! What many trials have shown, and whether it is as promised.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::BOXES;
 use super::trial::{Fault, Sighting};
 
 /// A fault, and whether the pair had its fast timers.
@@ -18,6 +18,9 @@ pub struct Record {
 pub fn name((fault, fast): Case) -> String {
     if fast { format!("{fault}, fast") } else { fault.to_string() }
 }
+
+/// Of the connections lost in a trial, so many are told one by one.
+const LOST_SHOWN: usize = 20;
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
@@ -70,22 +73,26 @@ pub fn line(sighting: &Sighting) -> String {
          owners {} + {}, late frames {}; sent again {}",
         sighting.two_owners, sighting.returns, sighting.late_frames, sighting.sent_again
     );
-    let mut why: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for loss in lost {
-        *why.entry((loss.server.as_str(), loss.why.as_str())).or_default() += 1;
+    if sighting.unordered > 0 {
+        text += &format!("; the owner changed by itself, {} before the fault", BOXES[sighting.owner.min(1)]);
     }
-    if !why.is_empty() {
-        text += &format!("; lost: {why:?}");
+    if sighting.unheld > 0 {
+        text += &format!("; {} were not in the owner's table", sighting.unheld);
+    }
+    if !lost.is_empty() {
+        let some: Vec<_> = lost.iter().take(LOST_SHOWN).collect();
+        text += &format!("; lost: {some:?}");
     }
     if !sighting.failures.is_empty() {
         text += &format!("; failed (who, came hundredths of a second after, why): {:?}", sighting.failures);
     }
-    let mut untold: BTreeMap<(&str, SocketAddr, bool, &str), usize> = BTreeMap::new();
-    for gone in gone.iter().filter(|gone| gone.reset_after.is_none()) {
-        *untold.entry((&gone.server, gone.target, gone.silent, &gone.why)).or_default() += 1;
-    }
+    let untold: Vec<_> = gone.iter().filter(|gone| gone.reset_after.is_none()).take(LOST_SHOWN).collect();
     if !untold.is_empty() {
-        text += &format!("; not told (server, to, silent, why): {untold:?}");
+        text += &format!("; not told: {untold:?}");
+    }
+    let unserved: Vec<_> = gone.iter().filter(|gone| gone.back_after.is_none()).take(LOST_SHOWN).collect();
+    if !unserved.is_empty() {
+        text += &format!("; not served by the other half: {unserved:?}");
     }
     text
 }
@@ -172,6 +179,8 @@ impl Record {
                 (none(rows, |one| one.black_holes), "newcomers fell into a black hole"),
                 (none(rows, |one| one.two_owners), "ARP questions were answered by two"),
                 (none(rows, |one| one.returns), "times an owner came back that had been followed by the other one"),
+                (none(rows, |one| one.unheld), "open connections were not in the owner's table"),
+                (none(rows, |one| one.unordered), "times the owner changed by itself"),
                 (none(rows, |one| one.late_frames), "frames came to servers from a box that owned no longer"),
                 (
                     none(rows, |one| one.gone.iter().filter(|gone| gone.back_after.is_none()).count()),

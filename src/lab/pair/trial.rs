@@ -1,5 +1,6 @@
 //! A fault befalls the pair while customers are served, and what they all see of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,6 +82,11 @@ impl Fault {
     fn moves(self) -> bool {
         !matches!(self, Self::Nothing | Self::UplinkCut | Self::CrossCut)
     }
+
+    /// The box that owns afterwards, where this one did before.
+    fn leaves(self, owner: usize) -> usize {
+        if self.moves() { 1 - owner } else { owner }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -116,7 +122,7 @@ pub struct Sighting {
     pub failures: Vec<(String, i64, String)>,
     /// Connections that were open, and those of them that were lost though their server could be reached.
     pub open: usize,
-    pub lost: Vec<Loss>,
+    pub lost: Vec<Lost>,
     /// Those whose server hung on the dead box.
     pub gone: Vec<Gone>,
     /// Newcomers on the balancers' own segment.
@@ -133,6 +139,13 @@ pub struct Sighting {
     pub late_frames: usize,
     /// TCP segments that customers and servers had to send again, from the fault until the last newcomer was served.
     pub sent_again: u64,
+    /// The box that owned before the fault.
+    pub owner: usize,
+    /// Open connections that the owner's table did not have before the fault: they live by the hash alone.
+    pub unheld: usize,
+    /// Changes of the owner that neither the fault nor anybody's order explains: since the trial before, and in this one
+    /// after the fault.
+    pub unordered: usize,
 }
 
 /// What became of a connection whose server is gone.
@@ -141,12 +154,26 @@ pub struct Gone {
     /// Whose connection, and whether it kept silent.
     pub target: SocketAddr,
     pub server: String,
+    pub client: Option<SocketAddr>,
     pub silent: bool,
     /// From the fault until its client was told; none if it was still waiting in the end.
     pub reset_after: Option<Duration>,
     pub why: String,
+    /// From the fault until its client was served again, and by whom.
+    pub served_again: Option<(Duration, String)>,
     /// From the fault until its client was served by the other half of the site.
     pub back_after: Option<Duration>,
+}
+
+/// A connection that was lost though there was a way to its server.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    pub target: SocketAddr,
+    pub server: String,
+    pub silent: bool,
+    pub why: String,
+    /// Since the fault.
+    pub after: Duration,
 }
 
 impl Sighting {
@@ -178,6 +205,8 @@ fn visits() -> Vec<Visit> {
 pub struct Stage {
     pub crowd: Crowd,
     pub random: Random,
+    /// The box that owns, unless it changes by itself.
+    owner: usize,
     // Last: it removes what the others stand on.
     pub site: PairSite,
 }
@@ -188,10 +217,10 @@ impl Stage {
         for index in [0, 1] {
             site.start_balancer(index)?;
         }
-        site.settled(PATIENCE).await?;
+        let owner = site.settled(PATIENCE).await?;
         let crowd = Crowd::gather(site.site.host(CLIENT)?, guests(connections));
         crowd.all_open(PATIENCE * 2).await?;
-        Ok(Self { crowd, random: Random::new(seed), site })
+        Ok(Self { crowd, random: Random::new(seed), owner, site })
     }
 
     /// Lets a fault befall the pair, watches, and makes all well again.
@@ -199,6 +228,8 @@ impl Stage {
         self.site.shuffle(&mut self.random)?;
         tokio::time::sleep(LEARN).await;
         let owner = self.well().await?;
+        let mut unordered = usize::from(owner != self.owner);
+        let unheld = self.unheld(owner).await?;
         self.crowd.note();
         let customers = Customers::start(&self.site)?;
         tokio::time::sleep(CALM).await;
@@ -209,18 +240,31 @@ impl Stage {
         // Noted before the round in which everybody speaks at once, which is no customers' behaviour.
         let echoes = self.crowd.seen().echoes;
         let silence_open = longest(since(&echoes, began));
-        let mut sighting = Sighting { open: self.crowd.count(), silence_open, ..Sighting::default() };
+        let mut sighting = Sighting { open: self.crowd.count(), silence_open, owner, unheld, ..Sighting::default() };
         customers.end(began, &mut sighting).await?;
         sighting.sent_again = sent_again(&self.site)?.saturating_sub(before);
         self.crowd.everybody_speaks().await?;
         self.heal(fault, owner)?;
-        self.site.settled(PATIENCE).await?;
+        self.owner = self.site.settled(PATIENCE).await?;
+        unordered += usize::from(self.owner != fault.leaves(owner));
+        sighting.unordered = unordered;
         self.crowd.all_open(PATIENCE).await?;
         judge(self.crowd.seen().losses, fault, owner, began, &mut sighting);
         if !sighting.gone.is_empty() || !sighting.lost.is_empty() {
             self.crowd.reseat();
         }
         Ok(sighting)
+    }
+
+    /// Open connections that the owner's table does not have, or has at another server.
+    async fn unheld(&self, owner: usize) -> anyhow::Result<usize> {
+        let api = self.site.api(owner)?;
+        let mut held = BTreeMap::new();
+        for service in ECHOES.iter().map(Offer::service) {
+            held.extend(api.connections(&service).await?);
+        }
+        let open = self.crowd.connections();
+        Ok(open.iter().filter(|(ends, server)| held.get(*ends) != Some(*server)).count())
     }
 
     /// Waits until the pair is settled and all connections are open; the owner.
@@ -275,21 +319,25 @@ impl Stage {
 /// Whose server hung on the dead box is counted apart.
 fn judge(losses: Vec<Loss>, fault: Fault, owner: usize, began: Instant, sighting: &mut Sighting) {
     let dead: &[&str] = if fault == Fault::PowerOff { &BEHIND[owner.min(1)] } else { &[] };
+    let after = |at: Instant| at.saturating_duration_since(began);
     for loss in losses {
         if !dead.contains(&loss.server.as_str()) {
-            sighting.lost.push(loss);
+            let Loss { target, server, silent, at, why, .. } = loss;
+            sighting.lost.push(Lost { target, server, silent, why, after: after(at) });
             continue;
         }
-        let after = |at: Instant| at.saturating_duration_since(began);
         let told = loss.why == "reset" || loss.why == "refused";
-        let back = loss.back.filter(|(_, server)| !dead.contains(&server.as_str()));
+        let served_again = loss.back.map(|(at, server)| (after(at), server));
+        let back = served_again.as_ref().filter(|(_, server)| !dead.contains(&server.as_str()));
         sighting.gone.push(Gone {
             target: loss.target,
             server: loss.server,
+            client: loss.client,
             silent: loss.silent,
             reset_after: told.then(|| after(loss.at)),
             why: loss.why,
-            back_after: back.map(|(at, _)| after(at)),
+            back_after: back.map(|(at, _)| *at),
+            served_again,
         });
     }
 }
@@ -427,6 +475,7 @@ mod tests {
         let loss = |server: &str, why: &str| Loss {
             target: ([192, 0, 2, 25], 7).into(),
             server: server.into(),
+            client: None,
             silent: false,
             at: began + Duration::from_millis(40),
             why: why.into(),

@@ -41,12 +41,14 @@ pub enum Standing {
 }
 
 /// What the peer said last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerView {
     pub revision: Revision,
     pub owns: bool,
     pub blank: bool,
     pub too_large: bool,
+    /// Version of lbd that it runs; none: it does not say.
+    pub release: Option<String>,
 }
 
 /// For faces.
@@ -179,6 +181,7 @@ impl Copier {
             owns: peer.owns,
             blank: peer.blank,
             too_large: peer.too_large,
+            release: peer.release.clone(),
         };
         self.heard(now).map(view)
     }
@@ -352,6 +355,7 @@ impl Copier {
             length: if too_large { 0 } else { u32::try_from(self.document.len()).unwrap_or(0) },
             other,
             refused: self.refused.as_ref().map(|(id, words, _)| (*id, words.clone())),
+            release: Some(env!("CARGO_PKG_VERSION").to_owned()),
         }
     }
 }

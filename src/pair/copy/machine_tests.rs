@@ -457,6 +457,7 @@ fn a_peer_whose_clock_began_anew_is_heard() {
         length: 1,
         other: None,
         refused: None,
+        release: None,
     };
     let now = world.now;
     world.sides[1].copier.hear(&late.encode(), now);

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! status  version 1 │ kind 1 = 16 │ flags 1 │ sequence 8 │ revision 40 │ document 32 │ its length 4 │
-//!         flag 8: the other side's revision as heard 40 │ flag 32: document that was refused 32 │ length 2 │ why
+//!         flag 8: the other side's revision as heard 40 │ flag 32: document that was refused 32 │ length 2 │ why │
+//!         flag 128: length 1 │ release of lbd
 //! want    version 1 │ kind 1 = 17 │ document 32 │ first 4 │ bits 8
 //! piece   version 1 │ kind 1 = 18 │ document 32 │ number 4 │ 1 to 1,200 bytes
 //! ```
 //!
 //! A revision is its counter (8) and the SHA-256 of its text (32), a document the SHA-256 of what is carried. Flags: 1 owns,
 //! 2 blank, 4 changed off duty, 8 the other side was heard, 16 its revision is one that this one has come from, 32
-//! refuses, 64 too large to be carried. What follows in a later release is skipped.
+//! refuses, 64 too large to be carried, 128 says its release. What follows in a later release is skipped.
 
 use super::revision::{Hash, Revision};
 
@@ -32,6 +33,10 @@ const HEARD: u8 = 8;
 const DESCENDS: u8 = 16;
 const REFUSES: u8 = 32;
 const TOO_LARGE: u8 = 64;
+const RELEASE: u8 = 128;
+
+/// Of the name of a release, at the most; longer ones are not said.
+pub const RELEASE_BYTES_MAX: usize = 32;
 
 /// What a box says of what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub struct Status {
     pub other: Option<(Revision, bool)>,
     /// A document of the other side, and why it was not taken.
     pub refused: Option<(Hash, String)>,
+    /// Version of lbd that the sender runs.
+    pub release: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +98,8 @@ impl Status {
             | flag(self.other.is_some(), HEARD)
             | flag(self.other.is_some_and(|(_, descends)| descends), DESCENDS)
             | flag(self.refused.is_some(), REFUSES)
-            | flag(self.too_large, TOO_LARGE);
+            | flag(self.too_large, TOO_LARGE)
+            | flag(self.said_release().is_some(), RELEASE);
         let mut out = vec![VERSION, STATUS, flags];
         out.extend(self.sequence.to_be_bytes());
         put_revision(&mut out, &self.revision);
@@ -106,7 +114,16 @@ impl Status {
             out.extend(u16::try_from(words.len()).unwrap_or(0).to_be_bytes());
             out.extend(words.as_bytes());
         }
+        if let Some((length, release)) = self.said_release() {
+            out.push(length);
+            out.extend(release.as_bytes());
+        }
         out
+    }
+
+    fn said_release(&self) -> Option<(u8, &str)> {
+        let release = self.release.as_deref().filter(|release| release.len() <= RELEASE_BYTES_MAX)?;
+        Some((u8::try_from(release.len()).ok()?, release))
     }
 }
 
@@ -156,9 +173,16 @@ fn status(mut r: Reader<'_>) -> Option<Status> {
         if length > WORDS_BYTES_MAX {
             return None;
         }
-        // Shown to people: no line breaks, no control characters.
-        let words = str::from_utf8(r.take(length)?).ok()?;
-        Some((document, words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()))
+        Some((document, shown(r.take(length)?)?))
+    } else {
+        None
+    };
+    let release = if is(RELEASE) {
+        let length = usize::from(r.u8()?);
+        if length > RELEASE_BYTES_MAX {
+            return None;
+        }
+        Some(shown(r.take(length)?)?)
     } else {
         None
     };
@@ -173,7 +197,14 @@ fn status(mut r: Reader<'_>) -> Option<Status> {
         length,
         other,
         refused,
+        release,
     })
+}
+
+/// For people: no line breaks, no control characters.
+fn shown(bytes: &[u8]) -> Option<String> {
+    let words = str::from_utf8(bytes).ok()?;
+    Some(words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 pub(super) struct Reader<'a>(pub &'a [u8]);

@@ -18,8 +18,9 @@ fn status() -> impl Strategy<Value = Status> {
     let flags = any::<[bool; 4]>();
     let other = proptest::option::of((revision(), any::<bool>()));
     let refused = proptest::option::of((hash(), "[ -~äß]{0,300}"));
-    (flags, any::<u64>(), revision(), hash(), any::<u32>(), other, refused).prop_map(
-        |([owns, blank, off_duty, too_large], sequence, revision, document, length, other, refused)| Status {
+    let release = proptest::option::of("[ -~]{0,32}");
+    (flags, any::<u64>(), revision(), hash(), any::<u32>(), other, refused, release).prop_map(
+        |([owns, blank, off_duty, too_large], sequence, revision, document, length, other, refused, release)| Status {
             sequence,
             owns,
             blank,
@@ -30,6 +31,7 @@ fn status() -> impl Strategy<Value = Status> {
             length,
             other,
             refused,
+            release,
         },
     )
 }
@@ -110,8 +112,10 @@ fn a_document_of_a_later_release_is_refused_in_words() {
         length: 1,
         other: Some((copier.held().revision, true)),
         refused: None,
+        release: Some("9.0.0".into()),
     };
     copier.hear(&status.encode(), now);
+    assert_eq!(copier.report(now).peer.and_then(|peer| peer.release).as_deref(), Some("9.0.0"));
     let sent: Vec<_> = std::iter::from_fn(|| copier.poll(now)).collect();
     assert!(sent.contains(&want(status.document, 0, 1)), "{sent:?}");
     copier.hear(&piece(status.document, 0, &bytes), now);
@@ -136,6 +140,7 @@ fn a_piece_that_is_not_what_was_said_is_not_put_together() {
         length: document.len() as u32,
         other: None,
         refused: None,
+        release: None,
     };
     copier.hear(&status.encode(), now);
     _ = std::iter::from_fn(|| copier.poll(now)).count();
