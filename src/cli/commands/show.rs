@@ -480,13 +480,12 @@ fn pair_lines(pair: &PairState) -> Vec<String> {
     lines.push(match &pair.peer {
         None => "Peer: never heard".to_owned(),
         Some(peer) => format!(
-            "Peer: {}, {}, {}, heard {} ago; configuration {}{}",
+            "Peer: {}, {}, {}, heard {} ago; configuration {}",
             peer.state,
             if peer.owns { "owns" } else { "does not own" },
             ready(peer.ready),
             span(peer.heard_seconds),
             if peer.same_config { "the same" } else { "DIFFERS" },
-            release(pair),
         ),
     });
     let sync = &pair.sync;
@@ -499,18 +498,13 @@ fn pair_lines(pair: &PairState) -> Vec<String> {
             (false, None) => "Sync: NOT COMPLETE".to_owned(),
         }
     });
+    let own = env!("CARGO_PKG_VERSION");
+    lines.extend(pair.peer_release.as_deref().map(|other| match other == own {
+        true => format!("Release: {own} on both boxes"),
+        false => format!("Release: {own} here, {other} on the other box: finish the upgrade"),
+    }));
     lines.push(format!("Uplink: {}", if pair.uplink_open { "open" } else { "blocks (that of the other box is open)" }));
     lines
-}
-
-/// What the other box runs, if it has said.
-fn release(pair: &PairState) -> String {
-    let own = env!("CARGO_PKG_VERSION");
-    match pair.peer_release.as_deref() {
-        None => String::new(),
-        Some(same) if same == own => format!("; lbd {same}"),
-        Some(other) => format!("; lbd {other}, this box has {own}: finish the upgrade, or take it back"),
-    }
 }
 
 fn sessions(state: &State, _: &Args, _: usize) -> Shown {
