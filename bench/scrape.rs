@@ -9,7 +9,6 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +16,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lbd::config::pair::Path as PairPath;
 use lbd::lab::balancer::Balancer;
+use lbd::lab::pair::record::percentile;
+use lbd::lab::pair::{new_key, write_secret};
 use lbd::lab::servers::{Kind, Responder};
 use lbd::lab::{Host, LabError, Plan, Site, mail};
 use lbd::os::realtime::prepare_thread;
@@ -44,9 +46,8 @@ const HEARTBEAT: Duration = Duration::from_millis(20);
 const DEAD: Duration = Duration::from_millis(100);
 /// Beside scrapes no heartbeat is later than this: an owner keeps its lease if the next one is lost, too.
 const LATE_MAX: Duration = HEARTBEAT;
-/// Ends of the cable between the boxes, and the port of heartbeats.
+/// Ends of the cable between the boxes.
 const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2)];
-const PAIR_PORT: u16 = 7946;
 
 fn main() -> ExitCode {
     match run() {
@@ -67,7 +68,7 @@ fn address(server: u16) -> Ipv4Addr {
 fn config(key: &Path) -> String {
     let mut text = format!(
         "hostname: lb1\ninterfaces:\n  bridge: br0\n  ports: [p1]\n  mac: \"{}\"\n  inside: [10.1.0.1/16]\npair:\n  peer-mac: \"{PEER_MAC}\"\n  \
-         key-file: \"{}\"\n  heartbeat: {}ms\n  dead: {}ms\n  paths:\n    cable: {{local: {}, peer: {}, port: {PAIR_PORT}, interface: hb0}}\n\
+         key-file: \"{}\"\n  heartbeat: {}ms\n  dead: {}ms\n  paths:\n    cable: {{local: {}, peer: {}, interface: hb0}}\n\
          servers:\n",
         mail::BALANCER_MAC,
         key.display(),
@@ -162,7 +163,7 @@ impl Listener {
             for words in prepare_thread() {
                 println!("the listener: {words}");
             }
-            let socket = UdpSocket::bind((CABLE[1], PAIR_PORT))?;
+            let socket = UdpSocket::bind((CABLE[1], PairPath::PORT_DEFAULT))?;
             socket.set_read_timeout(Some(PAUSE))?;
             let mut datagram = [0; 2_048];
             while !ended.load(Ordering::Relaxed) {
@@ -181,9 +182,7 @@ impl Listener {
         let came = std::mem::take(&mut *self.came.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         ensure!(came.len() > 100, "{} heartbeats came", came.len());
         let gaps = came.iter().zip(came.iter().skip(1)).map(|(one, next)| *next - *one);
-        let mut late: Vec<Duration> = gaps.map(|gap| gap.saturating_sub(HEARTBEAT)).collect();
-        late.sort_unstable();
-        Ok(late)
+        Ok(gaps.map(|gap| gap.saturating_sub(HEARTBEAT)).collect())
     }
 
     fn end(self) -> Result<()> {
@@ -194,15 +193,13 @@ impl Listener {
 }
 
 /// Prints how late heartbeats were; the worst.
-fn print_late(what: &str, late: &[Duration]) -> Duration {
+fn print_late(what: &str, mut late: Vec<Duration>) -> Duration {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let at =
-        |permille: usize| late.get((late.len() * permille / 1_000).min(late.len() - 1)).copied().unwrap_or_default();
-    let worst = at(1_000);
+    let [median, p99, worst] = [50, 99, 100].map(|percent| percentile(&mut late, percent).unwrap_or_default());
     println!(
         "heartbeats, {what:22} {:.2} ms late in the median, {:.2} ms in one of a hundred, at most {:.2} ms, of {}",
-        ms(at(500)),
-        ms(at(990)),
+        ms(median),
+        ms(p99),
         ms(worst),
         late.len()
     );
@@ -215,8 +212,7 @@ fn run() -> Result<bool> {
     let _servers = mail::start_server(&site, FAR, Path::new(LBD), &[Responder { kind: Kind::Echo, port: 7 }])?;
     let file = site.dir().join("lb1.yaml");
     let key = site.dir().join("lb1.key");
-    std::fs::write(&key, lbd::pair::key::new_line(lbd::pair::key::KeyId(1))?)?;
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+    write_secret(&key, &new_key()?)?;
     std::fs::write(&file, config(&key))?;
     let listener = Listener::start(site.host(PEER)?);
     let mut balancer = Balancer::start(&site, BOX, Path::new(LBD), &file)?;
@@ -282,8 +278,8 @@ fn run() -> Result<bool> {
         longest.as_secs_f64() * 1e3
     );
     println!("without scrapes         {:.1} % of a core", idle * 100.0);
-    print_late("without scrapes", &quiet);
-    let late = print_late("a scrape every 0.5 s", &beside).max(print_late("scrapes without pause", &without_pause));
+    print_late("without scrapes", quiet);
+    let late = print_late("a scrape every 0.5 s", beside).max(print_late("scrapes without pause", without_pause));
     println!("{pauses}; promised beside scrapes: no heartbeat later than {} ms", LATE_MAX.as_millis());
     Ok(each <= CPU_MAX && late <= LATE_MAX)
 }

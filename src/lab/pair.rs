@@ -148,8 +148,7 @@ impl PairSite {
             let process = mail::start_server(&this.site, pc, program, &mail::served_by(pc))?;
             this.servers.insert(pc.into(), process);
         }
-        let line = crate::pair::key::new_line(crate::pair::key::KeyId(1))
-            .map_err(|error| LabError::NotStarted { what: "the pair's key".into(), why: error.to_string() })?;
+        let line = new_key()?;
         for (index, pair) in pair.into_iter().enumerate() {
             let key = this.key(index);
             write_secret(&key, &line)?;
@@ -341,8 +340,15 @@ impl Standing {
     }
 }
 
+/// The line of a new key, as a key file has it.
+pub fn new_key() -> Result<String, LabError> {
+    let line = crate::pair::key::new_line(crate::pair::key::KeyId(1))
+        .map_err(|error| LabError::NotStarted { what: "the pair's key".into(), why: error.to_string() })?;
+    Ok(line.to_string())
+}
+
 /// A file that only its owner reads.
-fn write_secret(path: &Path, text: &str) -> Result<(), LabError> {
+pub fn write_secret(path: &Path, text: &str) -> Result<(), LabError> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new()

@@ -439,7 +439,7 @@ fn backup(state: &State, _: &Args, width: usize) -> Shown {
     let Some(pair) = &state.pair else {
         return Ok(vec!["This box is alone: no pair is configured".to_owned()]);
     };
-    let mut lines = pair_lines(pair);
+    let mut lines = pair_lines(pair, &state.version);
     let mut table = Table::new(&[
         ("Path", Left),
         ("Alive", Left),
@@ -467,7 +467,7 @@ fn backup(state: &State, _: &Args, width: usize) -> Shown {
     Ok(lines)
 }
 
-fn pair_lines(pair: &PairState) -> Vec<String> {
+fn pair_lines(pair: &PairState, own: &str) -> Vec<String> {
     let ready = |ready: bool| if ready { "ready" } else { "NOT READY" };
     let mut lines = vec![format!(
         "This box: {} for {}, {}, {}{}",
@@ -498,7 +498,6 @@ fn pair_lines(pair: &PairState) -> Vec<String> {
             (false, None) => "Sync: NOT COMPLETE".to_owned(),
         }
     });
-    let own = env!("CARGO_PKG_VERSION");
     lines.extend(pair.peer_release.as_deref().map(|other| match other == own {
         true => format!("Release: {own} on both boxes"),
         false => format!("Release: {own} here, {other} on the other box: finish the upgrade"),

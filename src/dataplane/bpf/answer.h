@@ -165,6 +165,12 @@ STEP int answer_echo(struct xdp_md *ctx, struct pkt *p)
 	return reply(ctx, p, REASON_ANSWERED_ECHO);
 }
 
+/* The number of what a client sends next after its SYN. */
+static __always_inline __be32 after_syn(const struct pkt *p)
+{
+	return bpf_htonl(bpf_ntohl(p->tcp_seq) + 1);
+}
+
 static __always_inline void build_rst(struct tcphdr *tcp, const struct pkt *p)
 {
 	__builtin_memset(tcp, 0, sizeof(*tcp));
@@ -174,7 +180,7 @@ static __always_inline void build_rst(struct tcphdr *tcp, const struct pkt *p)
 	if (p->tcp_flags & TCP_ACK) {
 		tcp->seq = p->tcp_ack;
 	} else {
-		tcp->ack_seq = bpf_htonl(bpf_ntohl(p->tcp_seq) + 1);
+		tcp->ack_seq = after_syn(p);
 		tcp->ack = 1;
 	}
 	tcp->rst = 1;

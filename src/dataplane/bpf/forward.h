@@ -256,12 +256,6 @@ static __always_inline void forget_embryo(struct pkt *p, struct dest *d)
 		embryo_remove(&w->reverse.key, p->now);
 }
 
-/* The number of what a client sends next after its SYN. */
-static __always_inline __be32 after_syn(const struct pkt *p)
-{
-	return bpf_htonl(bpf_ntohl(p->tcp_seq) + 1);
-}
-
 /* A packet of a flow in its beginnings: `scratch->forward` holds the embryo. */
 static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32 service, struct dest *d)
 {

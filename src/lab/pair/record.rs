@@ -36,7 +36,7 @@ fn again(rows: &[Sighting]) -> f64 {
 }
 
 /// The time that `percent` of 100 do not exceed (nearest rank); none of nothing.
-fn percentile(times: &mut [Duration], percent: usize) -> Option<Duration> {
+pub fn percentile(times: &mut [Duration], percent: usize) -> Option<Duration> {
     times.sort_unstable();
     let rank = (times.len() * percent).div_ceil(100).max(1);
     times.get(rank - 1).copied()
