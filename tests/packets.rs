@@ -8,6 +8,7 @@ mod packets {
     mod site;
 
     mod answers;
+    mod clients;
     mod counts;
     mod dsr;
     mod explain;

@@ -122,6 +122,12 @@ impl Network {
         Ok(Place { mac: neighbour.mac, port: index, vlan })
     }
 
+    /// The links with these names that there are, each with whether it is up and has a carrier.
+    pub fn carriers(&self, names: &[String]) -> BTreeMap<IfIndex, bool> {
+        let links = names.iter().filter_map(|name| self.link_named(name));
+        links.map(|(index, link)| (index, link.running)).collect()
+    }
+
     /// Where a frame for each MAC in each VLAN would leave now, as the bridge has learnt it.
     pub fn learnt_places(&self) -> BTreeMap<(Mac, u16), IfIndex> {
         self.fdb.iter().filter(|(_, port)| self.usable(**port).is_ok()).map(|(mac, port)| (*mac, *port)).collect()

@@ -15,6 +15,7 @@ mod appliance;
 mod archive;
 mod capture;
 mod changes;
+mod clients;
 mod configfile;
 mod control;
 mod doors;
@@ -62,6 +63,7 @@ use crate::os::{clock, log, netlink};
 use crate::snmp;
 use appliance::Appliance;
 use changes::Changes;
+use clients::Clients;
 use control::{ApplianceControl, Observed};
 use events::Events;
 use history::History;
@@ -153,6 +155,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     appliance.retarget();
     // Whoever asks from now on is told what there is.
     appliance.settle()?;
+    let mut clients = Clients::default();
     let mut pair = Pair::start(&appliance, &dataplane, gates, &options.state_dir)?;
     let appliance = Arc::new(Mutex::new(appliance));
     let (kick_in, mut kick) = mpsc::channel(1);
@@ -253,6 +256,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         if let Some(pair) = &mut pair {
             pair.tell_links(&lock(&appliance));
         }
+        clients.follow(&lock(&appliance));
         lock(&appliance).look_at_hold();
         if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");

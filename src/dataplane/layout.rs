@@ -48,7 +48,7 @@ macro_rules! raw {
 }
 raw!(u32, u64, addr, addr_info, port, service_key, service, dest, conns, traffic, flow_key, flow, rflow, persist_key);
 raw!(persist, member_key, active_key, migrant_key, snat, prefix_key, control, seen_mac, work, name_key, embryo, frag);
-raw!(probe_place, ownership, question, l2, sync_entry, sync_lost, restore, fate);
+raw!(client_place, probe_place, ownership, question, l2, sync_entry, sync_lost, restore, fate);
 raw!(tap_filter, tap_head, talker_key, talker);
 
 // SAFETY: 128 bytes of text.

@@ -36,7 +36,7 @@ pub struct Maps {
     pub sync_events: MapHandle,
     pub sync_lost: MapHandle,
     pub restore_entries: Table<u32, sync_entry>,
-    pub client_places: Table<u64, u32>,
+    pub client_places: Table<u64, client_place>,
     pub ports: Table<u32, port>,
     pub tx_ports: Table<u32, u32>,
     pub addrs: Table<addr, addr_info>,

@@ -2,6 +2,7 @@
 //!
 //! `DataPlane` is all that other rooms see. docs/dataplane.md describes the maps.
 
+mod clients;
 pub mod explain;
 pub mod flows;
 mod ids;

@@ -15,6 +15,7 @@ use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 
 use super::DataPlaneError;
+use super::clients;
 use super::flows::{self, CHUNK};
 use super::kernel::ScanCursor;
 use super::layout::*;
@@ -179,7 +180,7 @@ fn end(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, u16::from_be(port))
 }
 
-/// In the name of the virtual address, by the way that the client's latest packet came.
+/// In the name of the virtual address.
 fn to_client(
     loaded: &Loaded,
     tables: &Tables,
@@ -187,11 +188,7 @@ fn to_client(
     key: &flow_key,
     flow: &flow,
 ) -> Result<Option<(IfIndex, Rst)>, DataPlaneError> {
-    let port = if flow.client_port == PORT_BY_MAC {
-        port_by_mac(loaded, tables, &flow.client)?
-    } else {
-        Some(flow.client_port)
-    };
+    let port = clients::port_to_client(&loaded.maps, flow)?;
     let from = port.and_then(|port| Some((port, tables.port_mac(port)?)));
     let (Some((port, from)), Some(vip)) = (from, vip) else { return Ok(None) };
     let rst = Rst {
@@ -203,18 +200,6 @@ fn to_client(
         sequence: u32::from_be(flow.last_ack),
     };
     Ok(Some((port, rst)))
-}
-
-/// The port to a client of which only the peer has told, as `port_by_mac` in `bpf/forward.h` finds it.
-fn port_by_mac(loaded: &Loaded, tables: &Tables, client: &l2) -> Result<Option<IfIndex>, DataPlaneError> {
-    for place in [u64::from_bytes(client.bytes()).unwrap_or(0), 0] {
-        if let Some(port) = loaded.maps.client_places.get(&place)?
-            && tables.port_mac(port).is_some()
-        {
-            return Ok(Some(port));
-        }
-    }
-    Ok(None)
 }
 
 /// In the name of the client as the server knows it: in NAT only, because in DSR the server's half is not seen.

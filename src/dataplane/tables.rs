@@ -15,6 +15,7 @@ use libbpf_rs::{MapCore, MapFlags};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::DataPlaneError;
+use super::clients;
 use super::ids::Ids;
 use super::kernel;
 use super::layout::{self, *};
@@ -511,6 +512,7 @@ impl Tables {
 
     fn put_ports(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
         let gates = self.gates.clone();
+        let mut moved = false;
         for (index, port) in &state.ports {
             gates.settle(*index, |gate| {
                 let forwarding = match gate {
@@ -526,6 +528,7 @@ impl Tables {
                 };
                 if known != Some((port.mac.0, forwarding)) {
                     write_port(&maps.ports, &maps.tx_ports, *index, port.mac.0, forwarding)?;
+                    moved = true;
                 }
                 self.ports.insert(*index, (port.mac.0, forwarding));
                 Ok::<(), DataPlaneError>(())
@@ -536,6 +539,10 @@ impl Tables {
             maps.ports.delete(&index)?;
             maps.tx_ports.delete(&index)?;
             self.ports.remove(&index);
+            moved = true;
+        }
+        if moved {
+            clients::moved(&maps.control);
         }
         Ok(())
     }

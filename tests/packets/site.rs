@@ -2,7 +2,8 @@
 //! BPF_PROG_TEST_RUN, whose verdict, frame and counters are all compared.
 //!
 //! The one port is `lo` (the kernel wants an interface that exists; nothing is attached to it and no
-//! frame leaves). Where a redirect goes to is not visible here: the end-to-end tests see that.
+//! frame leaves). Where a redirect goes to is not visible here, but by the MAC of the port, where a test has
+//! two; the end-to-end tests see that.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -140,6 +141,8 @@ const KEEPING_BOOKS: [&str; 2] = ["flow-entered", "flow-removed"];
 pub struct Site {
     pub dp: DataPlane,
     pub state: ForwardingState,
+    /// The port by which frames come in.
+    pub ingress: u32,
     counters: Vec<u64>,
 }
 
@@ -162,7 +165,7 @@ impl Site {
         let mut state = ForwardingState::default();
         state.ports.insert(LO, Port { mac: Mac(OWN), forwarding: true, running: true });
         state.inside = BOTH.map(|f| Prefix { address: inside(f), length: if f == V4 { 24 } else { 64 } }).into();
-        let mut site = Self { dp, state, counters: vec![] };
+        let mut site = Self { dp, state, ingress: LO, counters: vec![] };
         site.apply();
         site.dp.own_alone();
         site.counters = site.dp.reasons().unwrap();
@@ -338,7 +341,7 @@ impl Site {
     /// Sends a frame through the program. Whatever it is: it never ends as XDP_ABORTED, and exactly one
     /// counter tells its fate.
     pub fn send_bytes(&mut self, description: &str, bytes: &[u8]) -> Outcome {
-        let run = self.dp.run(bytes, LO, 1).unwrap_or_else(|e| panic!("{description}: {e}"));
+        let run = self.dp.run(bytes, self.ingress, 1).unwrap_or_else(|e| panic!("{description}: {e}"));
         let counters = self.dp.reasons().unwrap();
         let mut counted = vec![];
         let mut fates = 0;

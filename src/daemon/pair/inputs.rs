@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::health;
 use super::thread::{Links, Scene};
 use crate::config::{Config, Mac, Name};
-use crate::core::network::{IfIndex, Network};
+use crate::core::network::IfIndex;
 use crate::daemon::appliance::Appliance;
 use crate::dataplane::question::QUESTION_ETHERTYPE;
 use crate::os::OsError;
@@ -133,7 +133,7 @@ impl Stage {
 
 fn links(appliance: &Appliance) -> Links {
     let interfaces = &appliance.config.interfaces;
-    let there = |names: &[String]| carriers(&appliance.network, names);
+    let there = |names: &[String]| appliance.network.carriers(names);
     let peer = appliance.config.pair.as_ref().and_then(|pair| appliance.network.learnt_place(pair.peer_mac));
     // Without a bridge nothing is learnt, and with one port it is known.
     let mut ports = appliance.plan.state.ports.keys().copied();
@@ -145,19 +145,9 @@ fn links(appliance: &Appliance) -> Links {
     }
 }
 
-/// The port by which customers are answered whose place is not known: that towards a router.
-pub fn way_out(appliance: &Appliance) -> Option<IfIndex> {
-    let network = &appliance.network;
-    let gateways = appliance.config.pair.iter().flat_map(|pair| &pair.gateways);
-    let known = gateways.filter_map(|address| network.locate(*address).ok()).map(|place| place.port).next();
-    let interfaces = &appliance.config.interfaces;
-    let usable = |names: &[String]| carriers(network, names).into_keys().find(|port| network.usable(*port).is_ok());
-    known.or_else(|| usable(&interfaces.uplinks)).or_else(|| usable(&interfaces.cross_connect))
-}
-
 /// An uplink is open now.
 pub fn uplinks_forward(appliance: &Appliance) -> bool {
-    let uplinks = carriers(&appliance.network, &appliance.config.interfaces.uplinks);
+    let uplinks = appliance.network.carriers(&appliance.config.interfaces.uplinks);
     uplinks.keys().any(|index| appliance.network.usable(*index).is_ok())
 }
 
@@ -172,14 +162,8 @@ pub fn behind_peer(appliance: &Appliance) -> BTreeSet<IpAddr> {
 
 /// A cross-connect is open now, or would be if it had a carrier.
 pub fn crosses(appliance: &Appliance) -> bool {
-    let there = carriers(&appliance.network, &appliance.config.interfaces.cross_connect);
+    let there = appliance.network.carriers(&appliance.config.interfaces.cross_connect);
     there.iter().any(|(index, running)| !running || appliance.network.usable(*index).is_ok())
-}
-
-/// The ports with these names that there are, each with whether it is up and has a carrier.
-fn carriers(network: &Network, names: &[String]) -> BTreeMap<IfIndex, bool> {
-    let links = names.iter().filter_map(|name| network.link_named(name));
-    links.map(|(index, link)| (index, link.running)).collect()
 }
 
 fn inputs(appliance: &Appliance) -> Inputs {

@@ -32,7 +32,6 @@ use crate::core::control::{OperationError, PairOrder, PairState};
 use crate::core::events::What;
 use crate::core::gates::Gates;
 use crate::core::moment::Moment;
-use crate::core::network::Network;
 use crate::dataplane::DataPlane;
 use crate::dataplane::question::PairId;
 use crate::os::clock;
@@ -74,9 +73,8 @@ pub struct Pair {
     keys: Keys,
     /// The file is read anew when the configuration is.
     keys_read: SystemTime,
-    /// What was told last of orders and of places.
+    /// What was told last of orders.
     orders: Option<Admin>,
-    places: Option<(Arc<Network>, u64)>,
     health: HealthViews,
 }
 
@@ -249,7 +247,6 @@ impl Pair {
             keys: known_keys,
             keys_read: appliance.last_reload,
             orders: None,
-            places: None,
             health: HealthViews::default(),
         }))
     }
@@ -275,7 +272,6 @@ impl Pair {
             self.stream.settled.store(revision, Ordering::Relaxed);
         }
         self.tell_orders(appliance);
-        self.tell_places(appliance);
         self.follow_health(appliance);
         match self.inputs.changed(appliance) {
             Ok(Changes { inputs: None, scene: None }) => {}
@@ -352,20 +348,6 @@ impl Pair {
         let words = views.watch.judge(&own, &difference.here, patience, now);
         *lock(&self.stream.health_differs) = difference;
         appliance.set_alarm("pair-health", words);
-    }
-
-    /// Where clients are of which only the peer has told.
-    fn tell_places(&mut self, appliance: &Appliance) {
-        // They follow from nothing else.
-        let (network, revision) = (&appliance.network, appliance.revision);
-        if self.places.as_ref().is_some_and(|told| Arc::ptr_eq(&told.0, network) && told.1 == revision) {
-            return;
-        }
-        let mut dataplane = lock(&appliance.dataplane);
-        match dataplane.set_client_places(&network.learnt_places(), inputs::way_out(appliance)) {
-            Ok(()) => self.places = Some((network.clone(), revision)),
-            Err(error) => warn!("where clients are could not be told to the data plane: {error}"),
-        }
     }
 
     /// The next news; never, if the thread has ended.

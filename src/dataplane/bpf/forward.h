@@ -3,6 +3,7 @@
 #define LBD_FORWARD_H
 
 #include "answer.h"
+#include "clients.h"
 #include "flows.h"
 #include "lease.h"
 #include "rewrite.h"
@@ -158,6 +159,7 @@ static __always_inline void describe_way_back(const struct pkt *p, struct scratc
 
 	r->last_seen = p->now;
 	r->last_ack = p->tcp_seq; /* as far as the server can know, until it says so itself */
+	r->moves = moves_so_far();
 	r->forward = w->forward.key;
 	r->dest = w->forward.flow.dest;
 	r->client_port = w->forward.flow.client_port;
@@ -402,6 +404,8 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	w->forward.flow.client = p->from;
 	w->forward.flow.client_port = p->ingress;
 	w->forward.flow.progress = p->protocol == IPPROTO_UDP;
+	if (!p->relayed)
+		heard_client(p);
 	if (p->protocol == IPPROTO_TCP)
 		w->forward.flow.last_ack = after_syn(p);
 	if (d->mode != LBD_MODE_DSR) {
@@ -436,6 +440,7 @@ STEP int follow_client(const struct flow_key *key, struct flow *f, const struct 
 
 	if (IS_DRY)
 		return 0;
+	heard_client(p);
 	*(volatile __u64 *)&f->client = l2_word(&p->from);
 	f->client_port = p->ingress;
 	if (f->state & LBD_FLOW_SYNCED)
@@ -445,6 +450,7 @@ STEP int follow_client(const struct flow_key *key, struct flow *f, const struct 
 		*(volatile __u64 *)&r->client = l2_word(&p->from);
 		__builtin_memcpy(r->own.mac, p->own, 6);
 		r->client_port = p->ingress;
+		r->moves = moves_so_far();
 	}
 	sync_tell(LBD_SYNC_PUT, key, f, r ? r->last_ack : 0, p->now);
 	return 0;
@@ -570,32 +576,8 @@ static __always_inline int to_vip(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 
 /* -- from servers, NAT ------------------------------------------------------------- */
 
-/* The port to a client of which only the peer has told: where the bridge has its MAC,
- * else the way out to all others. 0 when neither forwards. */
-STEP __u32 port_by_mac(__u64 client, __u64 *own)
-{
-	if (!own)
-		return 0;
-
-	__u64 wanted[2] = {client, 0};
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 2; i++) {
-		__u32 *place = bpf_map_lookup_elem(&client_places, &wanted[i]);
-		__u32 index = place ? *place : 0;
-		struct port *port = bpf_map_lookup_elem(&ports, &index);
-
-		if (port && port->flags & LBD_PORT_FORWARDING) {
-			__builtin_memcpy(own, port->mac, 6);
-			return index;
-		}
-	}
-	return 0;
-}
-
 /* Back to the client under the name that it knows. */
-STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
+STEP int to_client(struct xdp_md *ctx, struct pkt *p, struct rflow *r)
 {
 	if (!p || !r)
 		return XDP_ABORTED;
@@ -603,9 +585,8 @@ STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 	__u32 vip = r->forward.local & LBD_LOCAL_ID;
 	struct addr *a = bpf_map_lookup_elem(&vips, &vip);
 	struct scratch *w = the_scratch();
-	__u64 own = l2_word(&r->own);
-	__u32 egress = r->client_port, dest = r->dest;
-	__u64 client = l2_word(&r->client);
+	__u32 egress, dest = r->dest;
+	__u64 own = 0, client = l2_word(&r->client);
 	struct tuple *to;
 
 	if (IS_TOLD) {
@@ -626,8 +607,7 @@ STEP int to_client(struct xdp_md *ctx, struct pkt *p, const struct rflow *r)
 	account_out(r->dest, p);
 	if (!translate(ctx, p, to))
 		return counted(REASON_DROP_FRAME, XDP_DROP);
-	if (egress == LBD_PORT_BY_MAC)
-		egress = port_by_mac(client, &own);
+	egress = port_to_client(r, &own);
 	if (!egress) /* no packet of the client has come, and only the kernel knows a way to it */
 		return counted(REASON_PASS_OPENED, XDP_PASS);
 	return transmit(ctx, p, client, (__u8 *)&own, egress, REASON_RETURNED);

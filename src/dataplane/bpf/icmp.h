@@ -169,7 +169,7 @@ STEP int icmp_to_client(struct xdp_md *ctx, struct pkt *p, __u32 local)
 	struct flow_key key;
 	struct addr *vip;
 	struct rflow *r;
-	__u64 own, to;
+	__u64 own = 0, to;
 	__u32 index, egress;
 
 	if (!w || !read_quote(ctx, p, &q))
@@ -204,11 +204,8 @@ STEP int icmp_to_client(struct xdp_md *ctx, struct pkt *p, __u32 local)
 		return counted(REASON_DROP_TTL, XDP_DROP);
 	if (!translate_quote(ctx, p, &q, &w->quoted, &w->tuple))
 		return counted(REASON_DROP_FRAME, XDP_DROP);
-	own = l2_word(&r->own);
 	to = l2_word(&r->client);
-	egress = r->client_port;
-	if (egress == LBD_PORT_BY_MAC)
-		egress = port_by_mac(to, &own);
+	egress = port_to_client(r, &own);
 	return transmit(ctx, p, to, (__u8 *)&own, egress, REASON_ICMP_TO_CLIENT);
 }
 

@@ -13,7 +13,7 @@
 #ifndef LBD_LB_H
 #define LBD_LB_H
 
-#define LBD_LAYOUT 4
+#define LBD_LAYOUT 5
 
 /* Fixed sizes. The others (connections, embryos, persistence, fragments) come
  * from `limits` in the configuration and are set when the maps are made. */
@@ -201,11 +201,19 @@ struct flow {
  * yet. Its port is where the bridge has its MAC (`client_places`). */
 #define LBD_PORT_BY_MAC 0xffffffffu
 
+/* Where a client's MAC is: as the bridge has learnt it, or as a client has shown who was
+ * heard at another port than before. */
+struct client_place {
+	__u64 since; /* coarse monotonic clock */
+	__u32 port;
+	__u32 move; /* the number of its latest move, of all moves that there were */
+};
+
 /* The way back, complete in itself: a reply needs one look-up. */
 struct rflow {
 	__u64 last_seen;
 	__be32 last_ack; /* TCP: the server's latest; a RST with it is accepted */
-	__u32 pad;
+	__u32 moves;     /* `control.moves`, as far as `client_port` takes heed of it */
 	struct flow_key forward;
 	__u32 dest;
 	__u32 client_port;
@@ -317,6 +325,7 @@ struct control {
 	__u32 snats6;           /* for IPv6: LBD_SNATS6 + [0, snats6) */
 	__u32 seed;             /* of all hashes; kept over restarts */
 	__u32 sync;             /* not 0: somebody reads `sync_events` */
+	__u64 moves;            /* how often a client's MAC has moved, or a port has opened or blocked */
 };
 
 /* What else is known of the lease. Apart from `control`, because an owner's packets

@@ -6,6 +6,7 @@
 #include "flows.h"
 #include "schedule.h"
 #include "answer.h"
+#include "clients.h"
 #include "forward.h"
 #include "icmp.h"
 #include "lease.h"

@@ -29,8 +29,8 @@ MAP(BPF_MAP_TYPE_ARRAY, snats, __u32, struct snat, LBD_MAX_SNATS, 0);
 MAP(BPF_MAP_TYPE_HASH, names, struct name_key, struct name, 131072, BPF_F_NO_PREALLOC); /* not read by the program */
 MAP(BPF_MAP_TYPE_LPM_TRIE, inside, struct prefix_key, __u32, 256, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_LPM_TRIE, migrants, struct migrant_key, __u32, LBD_MAX_MIGRANTS, BPF_F_NO_PREALLOC);
-/* MAC and VLAN -> interface index, for clients that only the peer has heard; 0 -> for all others. */
-MAP(BPF_MAP_TYPE_HASH, client_places, __u64, __u32, LBD_MAX_CLIENT_PLACES, BPF_F_NO_PREALLOC);
+/* MAC and VLAN -> where that client is, or the router of many; 0 -> the way to all others. */
+MAP(BPF_MAP_TYPE_HASH, client_places, __u64, struct client_place, LBD_MAX_CLIENT_PLACES, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_HASH, actives, struct active_key, __u32, 2 * LBD_MAX_SERVERS, BPF_F_NO_PREALLOC);
 
 struct table {

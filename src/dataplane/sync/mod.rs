@@ -4,7 +4,6 @@
 //! Both have descriptors of their own. A thread that drives them never waits for whoever holds the `DataPlane`.
 
 mod capture;
-mod places;
 mod restore;
 
 use std::collections::HashMap;

@@ -22,6 +22,8 @@ use crate::lab::servers::md5::hex_digest;
 
 /// An echo that takes longer is none. TCP repeats what was lost after 0.2, 0.4, 0.8 … s.
 const ECHO_PATIENCE: Duration = Duration::from_secs(10);
+/// A round of all is spread over so long.
+const ROUND_TAKES: Duration = Duration::from_millis(500);
 /// Of a connection and its greeting.
 const OPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// After a connection that could not be opened.
@@ -188,7 +190,7 @@ impl Crowd {
             order.round += 1;
             round = order.round;
         });
-        let patience = ECHO_PATIENCE * 2 + OPEN_PATIENCE;
+        let patience = ROUND_TAKES + ECHO_PATIENCE * 2 + OPEN_PATIENCE;
         let through = |guest: &&Guest| guest.round >= round || guest.server.is_none();
         self.until(patience, "heard", |book| book.guests.iter().filter(through).count()).await
     }
@@ -328,6 +330,10 @@ impl Place {
                         return End::All;
                     }
                     asked = order.round != heard.round;
+                    if asked {
+                        // Thousands of segments in one instant are more than the client's own machine takes.
+                        tokio::time::sleep(ROUND_TAKES.mul_f64((self.number % 997) as f64 / 997.0)).await;
+                    }
                     let reseat = order.reseat != heard.reseat;
                     heard = order;
                     let mut moved = false;
