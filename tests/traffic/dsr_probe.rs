@@ -294,6 +294,18 @@ fn standing(host: &Host) -> Vec<String> {
         .to_vec()
 }
 
+/// The kernel tells of the carriers of new cables a moment after both ends are up.
+async fn until_all_have_a_carrier(host: &Host) {
+    for _ in 0..100 {
+        let links = ip(host, "-o -br link");
+        if !["LOWERLAYERDOWN", "NO-CARRIER"].iter().any(|word| links.contains(word)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("after 5 s: {}", ip(host, "-o -br link"));
+}
+
 #[test]
 fn what_is_removed_is_all_that_was_made_and_a_successor_takes_it_over() {
     let mut site_plan = mail::plan(1);
@@ -304,6 +316,7 @@ fn what_is_removed_is_all_that_was_made_and_a_successor_takes_it_over() {
     let _servers = serve(&site, &[1]);
     let host = site.host(BALANCER).unwrap().clone();
     within(&site, BALANCER, move || async move {
+        until_all_have_a_carrier(&host).await;
         let before = standing(&host);
         let first = Balancer::start(config(&bridge(1), 1), true).await;
         each_server_is_reached(&first, 1, 1).await;

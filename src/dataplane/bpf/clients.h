@@ -58,52 +58,64 @@ STEP __u32 port_by_mac(__u64 client, __u64 *own)
 	return 0;
 }
 
-/* The port to a client since whose latest packet something has moved. Noted in the flow, so that the next reply need
- * not look, and the client's next packet corrects what was wrong. */
-STEP __u32 port_after_moves(struct rflow *r, __u32 moves, __u64 *own)
+/* The port to a client since whose latest packet something has moved: where its MAC has come meanwhile, else its own
+ * still. 0 when that forwards no more. */
+STEP __u32 port_after_moves(const struct rflow *r, __u64 *own)
 {
 	if (!r || !own)
 		return 0;
 
-	struct flow_key forward = r->forward;
 	__u64 client = l2_word(&r->client);
 	struct client_place *place = bpf_map_lookup_elem(&client_places, &client);
 	__u32 index = r->client_port;
 	struct port *port;
-	struct flow *f;
 
 	if (place && (__s32)(place->move - r->moves) > 0)
 		index = place->port;
 	port = bpf_map_lookup_elem(&ports, &index);
-	if (port && port->flags & LBD_PORT_FORWARDING) {
-		__builtin_memcpy(own, port->mac, 6);
-	} else {
-		index = port_by_mac(client, own);
-		if (!index)
-			return r->client_port; /* where it is dropped and counted */
-	}
+	if (!port || !(port->flags & LBD_PORT_FORWARDING))
+		return 0;
+	__builtin_memcpy(own, port->mac, 6);
+	return index;
+}
+
+/* Notes where a client was found: the next reply need not look, and the client's next packet corrects what was wrong. */
+STEP int found_client(struct rflow *r, __u32 index, __u64 own, __u32 moves)
+{
+	if (!r)
+		return 0;
+
+	struct flow_key forward = r->forward;
+	struct flow *f;
+
 	if (IS_DRY)
-		return index;
-	__builtin_memcpy(r->own.mac, own, 6);
+		return 0;
+	__builtin_memcpy(r->own.mac, &own, 6);
 	r->client_port = index;
 	r->moves = moves;
 	f = bpf_map_lookup_elem(&flows, &forward);
 	if (f)
 		f->client_port = index;
-	return index;
+	return 0;
 }
 
 /* By which port a reply leaves, and from which MAC. 0: only the kernel knows a way. */
 static __always_inline __u32 port_to_client(struct rflow *r, __u64 *own)
 {
-	__u32 egress = r->client_port, moves = moves_so_far();
+	__u32 egress = r->client_port, moves = moves_so_far(), found;
 
 	*own = l2_word(&r->own);
 	if (egress == LBD_PORT_BY_MAC)
 		return port_by_mac(l2_word(&r->client), own);
 	if (!egress || r->moves == moves)
 		return egress;
-	return port_after_moves(r, moves, own);
+	found = port_after_moves(r, own);
+	if (!found)
+		found = port_by_mac(l2_word(&r->client), own);
+	if (!found)
+		return egress; /* where it is dropped and counted */
+	found_client(r, found, *own, moves);
+	return found;
 }
 
 #endif
