@@ -73,6 +73,8 @@ pub struct Appliance {
     pub events: Events,
     /// Counts the plans that the data plane was brought to.
     pub plans: u64,
+    /// Counts the plans made, those that the data plane has refused as well.
+    pub planned: u64,
     /// What both boxes of a pair have in common, and how it goes from the one to the other; none for a box alone.
     pub(super) copying: Option<Copying>,
     pub(super) path: PathBuf,
@@ -140,6 +142,7 @@ impl Appliance {
             drains: Drains::default(),
             events,
             plans: 0,
+            planned: 0,
             copying: None,
             path,
             store,
@@ -396,10 +399,12 @@ impl Appliance {
         if !self.begun {
             // For whoever asks meanwhile what there is, and for the probes.
             self.plan = plan(&inputs);
+            self.planned += 1;
             return self.place_probes();
         }
         if self.dirty || self.plan.next.is_some_and(|next| next <= now) {
             self.plan = plan(&inputs);
+            self.planned += 1;
             // Stays dirty if the data plane refuses: the next turn tries again.
             self.dirty = true;
             if let Err(error) = self.apply() {

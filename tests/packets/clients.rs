@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::thread::sleep;
 
 use lbd::config::{Mac, Mode};
 use lbd::core::forwarding::Port;
@@ -176,12 +177,11 @@ fn a_reset_finds_a_client_that_waits() {
             assert_eq!(ports.reset_by(), [LO, LO]);
             let mut ports = TwoPorts::new(family, mode);
             assert_eq!(ports.other, other);
-            // The clock of the data plane is a coarse one.
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            sleep(TICK);
             ports.says(SPEAKS, other, ACK);
             assert_eq!(ports.reset_by(), [other, other], "heard");
             let mut ports = TwoPorts::new(family, mode);
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            sleep(TICK);
             ports.learnt(Some(other), None);
             assert_eq!(ports.reset_by(), [other, other], "learnt");
             let mut ports = TwoPorts::new(family, mode);

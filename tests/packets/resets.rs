@@ -116,6 +116,47 @@ fn in_dsr_what_a_client_still_sends_is_refused_here_and_goes_to_no_other_server(
     assert!(site.connections().iter().all(|c| c.state != FlowState::Closed), "not for ever");
 }
 
+/// A RST is a frame like any other, and may be lost.
+#[test]
+fn in_dsr_a_client_is_refused_again_and_again_whenever_it_was_refused_first() {
+    let timeouts = Timeouts { closed: Duration::from_secs(1), ..Timeouts::default() };
+    let new = || Site::new([Pool { timeouts: timeouts.clone(), ..Pool::tcp("smtp", 25, Mode::Dsr) }.servers(1..=2)]);
+    for family in BOTH {
+        let said = |port, flags| Frame::tcp(at(client(family, 1), port), at(vip(family, 1), 25), flags).ack(1000);
+        let connect = |site: &mut Site| {
+            let port = (4000..4100).find(|port| site.server_for(&said(*port, SYN)) == 1).unwrap();
+            (0..4).for_each(|_| assert_eq!(site.server_for(&said(port, ACK)), 1));
+            port
+        };
+        let refused = |site: &mut Site, port, when| {
+            assert_eq!(site.send(&said(port, ACK)).counted, ["rst-down"], "{when}");
+        };
+
+        let mut site = new();
+        let port = connect(&mut site);
+        site.fail("smtp", 1);
+        refused(&mut site, port, "before the walk");
+        resets(&mut site);
+        refused(&mut site, port, "after it");
+        site.assert_counts_are_true();
+
+        let mut site = new();
+        let port = connect(&mut site);
+        site.fail("smtp", 1);
+        resets_with(&mut site, |site| refused(site, port, "in the walk"));
+        refused(&mut site, port, "after it");
+        site.assert_counts_are_true();
+
+        let mut site = new();
+        let port = connect(&mut site);
+        sleep(Duration::from_millis(1_200));
+        site.fail("smtp", 1);
+        refused(&mut site, port, "after a silence longer than closed entries last");
+        refused(&mut site, port, "again");
+        site.assert_counts_are_true();
+    }
+}
+
 #[test]
 fn in_nat_the_server_gets_one_too_with_its_own() {
     let mut site = Site::new([Pool::tcp("smtp", 25, Mode::Nat)]);

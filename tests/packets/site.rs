@@ -29,6 +29,9 @@ pub const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
 /// Somebody else's.
 pub const STRANGER: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
 
+/// The data plane's clock is a coarse one: CONFIG_HZ is 100 or more.
+pub const TICK: Duration = Duration::from_millis(20);
+
 pub const DROP: u32 = 1;
 pub const PASS: u32 = 2;
 pub const REDIRECT: u32 = 4;
@@ -286,17 +289,21 @@ impl Site {
         let before = self.connections().len();
         let was_down = std::mem::replace(&mut self.state.dests.get_mut(key).unwrap().down, true);
         self.apply();
-        // Those of DSR are told by the first walk, and go with the second.
-        for _ in 0..2 {
-            self.dp.force_reset(&key.server);
-            loop {
-                match self.dp.reset_step().unwrap() {
-                    ResetStep::Idle => break,
-                    ResetStep::Finished(_) => {}
-                    ResetStep::Batch(batch) => self.dp.reset_done(batch).unwrap(),
-                }
+        self.dp.force_reset(&key.server);
+        loop {
+            match self.dp.reset_step().unwrap() {
+                ResetStep::Idle => break,
+                ResetStep::Finished(_) => {}
+                ResetStep::Batch(batch) => self.dp.reset_done(batch).unwrap(),
             }
         }
+        // Those of DSR stay as closed ones, and go with the next sweep.
+        let timeouts = &mut self.state.services.get_mut(&key.service).unwrap().timeouts;
+        let before_cut = std::mem::replace(timeouts, Timeouts { closed: Duration::ZERO, ..timeouts.clone() });
+        self.apply();
+        std::thread::sleep(TICK);
+        while !self.dp.sweep_step().unwrap() {}
+        self.state.services.get_mut(&key.service).unwrap().timeouts = before_cut;
         self.state.dests.get_mut(key).unwrap().down = was_down;
         self.apply();
         before - self.connections().len()

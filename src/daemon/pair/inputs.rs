@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::health;
 use super::thread::{Links, Scene};
 use crate::config::{Config, Mac, Name};
-use crate::core::network::IfIndex;
+use crate::core::network::{IfIndex, Network};
 use crate::daemon::appliance::Appliance;
 use crate::dataplane::question::QUESTION_ETHERTYPE;
 use crate::os::OsError;
@@ -19,10 +19,30 @@ use crate::pair::time::Span;
 
 /// What was told last.
 pub struct Watch {
+    basis: Basis,
     inputs: Inputs,
     stage: Stage,
     links: Links,
     sockets: Sockets,
+}
+
+/// What members, ports and machines follow from. Thousands of them are not gone through again for each answer of a probe.
+#[derive(Clone)]
+struct Basis {
+    planned: u64,
+    revision: u64,
+    network: Arc<Network>,
+}
+
+impl Basis {
+    fn of(appliance: &Appliance) -> Self {
+        let Appliance { planned, revision, network, .. } = appliance;
+        Self { planned: *planned, revision: *revision, network: network.clone() }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (self.planned, self.revision) == (other.planned, other.revision) && Arc::ptr_eq(&self.network, &other.network)
+    }
 }
 
 /// They outlive a scene: machines behind this box come and go, and sockets like these are slow to open and to close.
@@ -56,18 +76,22 @@ const MACHINES_MAX: usize = 1_024;
 impl Watch {
     /// With what there is to tell first.
     pub fn begin(appliance: &Appliance) -> Result<(Self, Inputs, Scene, Links), OsError> {
-        let (inputs, links) = (inputs(appliance), links(appliance));
+        let (inputs, links) = (inputs(appliance, healthy_pools(appliance)), links(appliance));
         let stage = Stage::of(appliance, &links);
         let mut sockets = Sockets { outlet: Outlet::open()?, asking: BTreeMap::new() };
         let scene = stage.scene(&mut sockets)?;
-        Ok((Self { inputs, stage, links: links.clone(), sockets }, inputs, scene, links))
+        Ok((Self { basis: Basis::of(appliance), inputs, stage, links: links.clone(), sockets }, inputs, scene, links))
     }
 
     /// What has changed since it was told last.
     pub fn changed(&mut self, appliance: &Appliance) -> Result<Changes, OsError> {
-        let inputs = Some(inputs(appliance)).filter(|inputs| *inputs != self.inputs);
-        let stage = Some(Stage::of(appliance, &links(appliance))).filter(|stage| *stage != self.stage);
+        let basis = Basis::of(appliance);
+        let same = basis.is_same(&self.basis);
+        let healthy_pools = if same { self.inputs.healthy_pools } else { healthy_pools(appliance) };
+        let inputs = Some(inputs(appliance, healthy_pools)).filter(|inputs| *inputs != self.inputs);
+        let stage = (!same).then(|| Stage::of(appliance, &links(appliance))).filter(|stage| *stage != self.stage);
         let scene = stage.as_ref().map(|stage| stage.scene(&mut self.sockets)).transpose()?;
+        self.basis = basis;
         self.inputs = inputs.unwrap_or(self.inputs);
         if let Some(stage) = stage {
             self.stage = stage;
@@ -166,7 +190,7 @@ pub fn crosses(appliance: &Appliance) -> bool {
     there.iter().any(|(index, running)| !running || appliance.network.usable(*index).is_ok())
 }
 
-fn inputs(appliance: &Appliance) -> Inputs {
+fn inputs(appliance: &Appliance, healthy_pools: u16) -> Inputs {
     let config = &appliance.config;
     let pair = config.pair.as_ref();
     let tracked = pair.map_or(&[] as &[String], |pair| &pair.track);
@@ -180,7 +204,7 @@ fn inputs(appliance: &Appliance) -> Inputs {
         drained: false,
         fault: !appliance.holds_tables() || !any_port || !tracked.iter().all(runs),
         ready: appliance.begun,
-        healthy_pools: healthy_pools(appliance),
+        healthy_pools,
         gateway_seen: gateways.is_empty() || gateways.iter().any(reached),
         busy_magnitude: 0,
         config_revision: appliance.common_revision(),

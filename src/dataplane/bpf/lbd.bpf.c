@@ -208,11 +208,15 @@ static long reap_one(__u32 i, void *context)
 		return 0;
 	if (w->force == LBD_REAP_DOWN && !(d->flags & LBD_DEST_DOWN))
 		return 0;
-	if (w->force == LBD_REAP_DOWN && d->mode == LBD_MODE_DSR && !(key.local & LBD_LOCAL_UDP) &&
-	    !has_ended(f->state, true))
+	if (w->force == LBD_REAP_DOWN && d->mode == LBD_MODE_DSR && !(key.local & LBD_LOCAL_UDP)) {
+		/* It stays for `closed`: a client that was not told is told at its next packet, which would go to
+		 * another server by the hash. So does one that had ended: perhaps by a RST that was lost. */
+		if (has_ended(f->state, true))
+			return 0;
 		flow_end(&key, f, w->now);
-	else
+	} else {
 		flow_remove(&key, f, d, !w->force);
+	}
 	w->done++;
 	return 0;
 }
