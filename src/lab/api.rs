@@ -14,7 +14,7 @@ use super::host::Host;
 
 /// Of a whole request: a machine that also compiles is not to fail a test by it.
 const PATIENCE: Duration = Duration::from_secs(10);
-const BODY_MAX: u64 = 4 * 1024 * 1024;
+const BODY_MAX: u64 = 16 * 1024 * 1024;
 
 /// The API of the balancer on `host`.
 #[derive(Clone, Debug)]
@@ -166,6 +166,8 @@ async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut reply = Vec::new();
-    stream.take(BODY_MAX).read_to_end(&mut reply).await?;
+    if stream.take(BODY_MAX).read_to_end(&mut reply).await? as u64 == BODY_MAX {
+        return Err(std::io::Error::other(format!("an answer of {BODY_MAX} bytes or more")));
+    }
     Ok(reply)
 }

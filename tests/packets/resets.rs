@@ -149,6 +149,14 @@ fn in_dsr_a_client_is_refused_again_and_again_whenever_it_was_refused_first() {
 
         let mut site = new();
         let port = connect(&mut site);
+        assert_eq!(site.server_for(&said(port, FIN | ACK)), 1);
+        site.fail("smtp", 1);
+        resets(&mut site);
+        refused(&mut site, port, "in the middle of the end");
+        site.assert_counts_are_true();
+
+        let mut site = new();
+        let port = connect(&mut site);
         sleep(Duration::from_millis(1_200));
         site.fail("smtp", 1);
         refused(&mut site, port, "after a silence longer than closed entries last");
