@@ -11,20 +11,24 @@ use crate::core::network::{IfIndex, Network};
 
 #[derive(Default)]
 pub struct Clients {
-    /// Of what they were told last: they follow from nothing else.
-    told: Option<(Arc<Network>, u64)>,
+    /// Of what they were told last: they follow from nothing else. The number of the plan is there for the ports that it has
+    /// opened or blocked.
+    told: Option<(Arc<Network>, u64, u64)>,
 }
 
 impl Clients {
     /// Tells what has changed.
     pub fn follow(&mut self, appliance: &Appliance) {
-        let (network, revision) = (&appliance.network, appliance.revision);
-        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(&told.0, network) && told.1 == revision) {
+        let Appliance { network, revision, planned, .. } = appliance;
+        let same = |told: &(Arc<Network>, u64, u64)| {
+            Arc::ptr_eq(&told.0, network) && (told.1, told.2) == (*revision, *planned)
+        };
+        if self.told.as_ref().is_some_and(same) {
             return;
         }
         let mut dataplane = lock(&appliance.dataplane);
         match dataplane.set_client_places(&network.learnt_places(), way_out(appliance)) {
-            Ok(()) => self.told = Some((network.clone(), revision)),
+            Ok(()) => self.told = Some((network.clone(), *revision, *planned)),
             Err(error) => warn!("where clients are could not be told to the data plane: {error}"),
         }
     }

@@ -142,7 +142,7 @@ pub fn reset(dataplane: Arc<Mutex<DataPlane>>, sender: FrameSender) -> Resetter 
 }
 
 /// Sends in bursts. A frame that finds no room is tried once more after the next burst; a client that is not
-/// told then is told at its next packet, which finds no connection.
+/// told then is told at its next packet: in NAT it finds no connection, in DSR one that has ended.
 fn send_paced(sender: &FrameSender, frames: &[(IfIndex, Vec<u8>)], stopped: &AtomicBool) {
     let fails = |frame: &&(IfIndex, Vec<u8>)| sender.send(frame.0, &frame.1).is_err();
     let mut again: Vec<&(IfIndex, Vec<u8>)> = Vec::new();

@@ -256,7 +256,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         if let Some(pair) = &mut pair {
             pair.tell_links(&lock(&appliance));
         }
-        clients.follow(&lock(&appliance));
+        tokio::task::block_in_place(|| clients.follow(&lock(&appliance)));
         lock(&appliance).look_at_hold();
         if let Err(error) = tokio::task::block_in_place(|| lock(&appliance).settle()) {
             error!("the data plane could not be brought to the plan, the next event tries again: {error}");

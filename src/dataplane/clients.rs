@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use super::flows::monotonic_ns;
+use super::flows::coarse_monotonic_ns;
 use super::kernel::SharedArray;
 use super::layout::{MAX_CLIENT_PLACES, PORT_BY_MAC, PORT_FORWARDING, Raw, client_place, control, flow, l2};
 use super::loader::Maps;
@@ -19,7 +19,8 @@ impl DataPlane {
     /// Sets on which port each MAC in each VLAN (0: untagged) is, as the bridge has learnt it, and by which port
     /// to answer all others: that towards the gateway. Connections of the peer's that no packet of their client
     /// has shown the way for yet follow at once, and so do those whose client was heard last before the bridge learnt
-    /// something else. At most 4,095 MACs are kept, the rest are with the others.
+    /// something else. At most 4,095 MACs are kept, the rest are with the others. What the program has heard of a MAC
+    /// stands until the bridge learns something new of it, or that port forwards no more.
     pub fn set_client_places(
         &mut self,
         places: &BTreeMap<(Mac, u16), IfIndex>,
@@ -28,46 +29,61 @@ impl DataPlane {
         let listed = places.iter().take(MAX_CLIENT_PLACES as usize - 1);
         let mut wanted: BTreeMap<u64, IfIndex> = listed.map(|((mac, vlan), port)| (word(*mac, *vlan), *port)).collect();
         wanted.extend(others.map(|port| (OTHERS, port)));
-        let table = &self.loaded.maps.client_places;
-        let mut held = match self.client_places.take() {
-            Some(held) => held,
-            // Of an earlier daemon.
-            None => {
-                let mut held = BTreeMap::new();
-                table.scan(MAX_CLIENT_PLACES, |key, place| {
-                    held.insert(*key, place.port);
-                    true
-                })?;
-                held
-            }
-        };
-        // On an error it is read back by the next call.
-        for key in held.keys().copied().filter(|key| !wanted.contains_key(key)).collect::<Vec<_>>() {
-            table.delete(&key)?;
-            held.remove(&key);
-        }
-        let control = &self.loaded.maps.control;
-        let (since, next) = (monotonic_ns(), moves(control).wrapping_add(1));
+        let maps = &self.loaded.maps;
         let mut any = false;
-        for (key, port) in &wanted {
-            // What the program has heard meanwhile is newer, unless the bridge has learnt something new as well.
-            if held.get(key) != Some(port) {
-                table.put(key, &client_place { since, port: *port, r#move: next })?;
-                held.insert(*key, *port);
-                any = true;
-            }
-        }
+        let told = write(maps, &wanted, self.client_places.take(), &mut any);
+        // After the places, and whatever became of the rest: whoever has looked before looks again.
         if any {
-            moved(control);
+            moved(&maps.control);
         }
-        self.client_places = Some(held);
+        self.client_places = Some(told?);
         Ok(())
     }
 }
 
-/// The number of the latest move, as flows keep it.
-fn moves(control: &SharedArray<control>) -> u32 {
-    control.word(0, offset_of!(control, moves)).map_or(0, |word| word.load(Ordering::Acquire) as u32)
+/// Brings the table to what is wanted. `told`: what was wanted last; none, of an earlier daemon or after an error:
+/// then what the table holds counts as told. What is told now. `any`: something was written.
+fn write(
+    maps: &Maps,
+    wanted: &BTreeMap<u64, IfIndex>,
+    told: Option<BTreeMap<u64, IfIndex>>,
+    any: &mut bool,
+) -> Result<BTreeMap<u64, IfIndex>, DataPlaneError> {
+    let table = &maps.client_places;
+    let mut held = BTreeMap::new();
+    table.scan(MAX_CLIENT_PLACES, |key, place| {
+        held.insert(*key, place.port);
+        true
+    })?;
+    let was_told = |key: &u64| match &told {
+        Some(told) => told.get(key).copied(),
+        None => wanted.get(key).or(held.get(key)).copied(),
+    };
+    let is_full =
+        held.keys().filter(|key| !wanted.contains_key(*key)).count() + wanted.len() > MAX_CLIENT_PLACES as usize;
+    for (key, port) in held.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
+        // One that the program has heard elsewhere meanwhile stays: the bridge does not see what the program takes.
+        if is_full || was_told(key) == Some(*port) || !forwards(maps, *port)? {
+            *any = true;
+            table.delete(key)?;
+        }
+    }
+    let since = coarse_monotonic_ns();
+    for (key, port) in wanted {
+        let stands = match held.get(key) {
+            Some(held) => was_told(key) == Some(*port) && (held == port || forwards(maps, *held)?),
+            None => false,
+        };
+        if !stands {
+            *any = true;
+            table.put(key, &client_place { since, port: *port, pad: 0 })?;
+        }
+    }
+    Ok(wanted.clone())
+}
+
+fn forwards(maps: &Maps, port: IfIndex) -> Result<bool, DataPlaneError> {
+    Ok(maps.ports.get(&port)?.is_some_and(|held| held.flags & PORT_FORWARDING != 0))
 }
 
 /// Has each flow look where its client is, at its next reply: a client or a port is not what it was.
@@ -77,23 +93,25 @@ pub fn moved(control: &SharedArray<control>) {
     }
 }
 
-/// By which port a flow's client is reached now, as `port_to_client` in `bpf/clients.h` finds it: where it was heard
-/// last, unless its MAC has moved since or that port has blocked. `None`: only the kernel knows a way, if anybody.
-pub fn port_to_client(maps: &Maps, flow: &flow) -> Result<Option<IfIndex>, DataPlaneError> {
-    let forwards = |port: IfIndex| Ok(maps.ports.get(&port)?.is_some_and(|held| held.flags & PORT_FORWARDING != 0));
+/// By which port a flow's client is reached now, and from which MAC, by the rule of `port_to_client` in
+/// `bpf/clients.h`: where its MAC has come since its latest packet; else where that came; else where its MAC is; else
+/// the way out to all others. The first of them that forwards; `None`: only the kernel knows a way, if anybody.
+pub fn port_to_client(maps: &Maps, flow: &flow) -> Result<Option<(IfIndex, Mac)>, DataPlaneError> {
+    if flow.client_port == 0 {
+        return Ok(None); // no packet of the client has come
+    }
     let key = u64::from_bytes(flow.client.bytes()).unwrap_or(OTHERS);
     let place = maps.client_places.get(&key)?;
     let own = (flow.client_port != PORT_BY_MAC).then_some(flow.client_port);
-    let newer = place.filter(|place| own.is_none() || place.since > flow.last_seen);
-    for port in [newer.map(|place| place.port), own, place.map(|place| place.port)].into_iter().flatten() {
-        if forwards(port)? {
-            return Ok(Some(port));
+    let newer = place.filter(|place| own.is_none() || place.since >= flow.last_seen);
+    let others = maps.client_places.get(&OTHERS)?;
+    let at = |place: Option<client_place>| place.map(|place| place.port);
+    for port in [at(newer), own, at(place), at(others)].into_iter().flatten() {
+        if let Some(held) = maps.ports.get(&port)?.filter(|held| held.flags & PORT_FORWARDING != 0) {
+            return Ok(Some((port, Mac(held.mac))));
         }
     }
-    match maps.client_places.get(&OTHERS)? {
-        Some(way_out) if forwards(way_out.port)? => Ok(Some(way_out.port)),
-        _ => Ok(None),
-    }
+    Ok(None)
 }
 
 /// `struct l2` as one word.

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::DataPlaneError;
 use super::kernel::{self, ScanCursor};
 use super::layout::*;
@@ -49,9 +51,16 @@ fn state_of(bits: u32) -> FlowState {
 
 /// CLOCK_MONOTONIC, as the program sees it. The coarse clock that it uses is behind by up to a tick.
 pub fn monotonic_ns() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
-        .unwrap_or(0)
+    read_clock(ClockId::CLOCK_MONOTONIC)
+}
+
+/// The very clock that the program uses, for times that are compared with its own to the tick.
+pub fn coarse_monotonic_ns() -> u64 {
+    read_clock(ClockId::CLOCK_MONOTONIC_COARSE)
+}
+
+fn read_clock(clock: ClockId) -> u64 {
+    clock_gettime(clock).map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64).unwrap_or(0)
 }
 
 fn connection(key: &flow_key, flow: &flow, now: u64) -> Connection {

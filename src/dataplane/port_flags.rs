@@ -28,9 +28,9 @@ impl PortFlags {
     /// in that of the caller.
     pub fn set(&self, port: IfIndex, forwarding: bool) -> Result<bool, DataPlaneError> {
         let Some(held) = self.ports.get(&port)? else { return Ok(false) };
-        write_port(&self.ports, &self.tx_ports, port, held.mac, forwarding)?;
+        let written = write_port(&self.ports, &self.tx_ports, port, held.mac, forwarding);
         clients::moved(&self.control);
-        Ok(true)
+        written.map(|()| true)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Ends what a failed destination still owns, at once: a RST to each TCP client (and in NAT to the server),
-//! and the entry goes. UDP flows just go, so that their next datagram is scheduled anew.
+//! and the entry goes: in NAT at once, in DSR after `timeouts.closed`, until which it has the client refused. UDP flows just go, so that their next datagram is scheduled anew.
 //!
 //! ```text
 //!   destination is down ──> wanted ──walk begins──> walked ──every chunk──> read ─> send (not here) ─> remove
@@ -52,7 +52,7 @@ struct Walk {
     dests: BTreeMap<u32, Name>,
 }
 
-/// RSTs to be sent, and the entries to be removed then.
+/// RSTs to be sent, and the entries to be removed or ended then.
 #[derive(Default)]
 pub struct ResetBatch {
     /// By the port to send them on; at most 6,144.
@@ -130,7 +130,7 @@ impl Resets {
             } else if !has_ended(flow.state) {
                 found.connections += 1;
                 let vip = vips.get(&(key.local & LOCAL_ID)).copied();
-                let client = to_client(loaded, tables, vip, &key, &flow)?;
+                let client = to_client(loaded, vip, &key, &flow)?;
                 let server = to_server(loaded, tables, &key, &flow, dest)?;
                 for (port, rst) in [client, server].into_iter().flatten() {
                     batch.frames.extend(rst.frame().map(|frame| (port, frame)));
@@ -183,14 +183,12 @@ fn end(address: IpAddr, port: u16) -> SocketAddr {
 /// In the name of the virtual address.
 fn to_client(
     loaded: &Loaded,
-    tables: &Tables,
     vip: Option<IpAddr>,
     key: &flow_key,
     flow: &flow,
 ) -> Result<Option<(IfIndex, Rst)>, DataPlaneError> {
-    let port = clients::port_to_client(&loaded.maps, flow)?;
-    let from = port.and_then(|port| Some((port, tables.port_mac(port)?)));
-    let (Some((port, from)), Some(vip)) = (from, vip) else { return Ok(None) };
+    let way = clients::port_to_client(&loaded.maps, flow)?;
+    let (Some((port, from)), Some(vip)) = (way, vip) else { return Ok(None) };
     let rst = Rst {
         to: Mac(flow.client.mac),
         vlan: flow.client.vlan,

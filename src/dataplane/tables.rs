@@ -511,8 +511,17 @@ impl Tables {
     }
 
     fn put_ports(&mut self, maps: &Maps, state: &ForwardingState) -> Result<(), DataPlaneError> {
-        let gates = self.gates.clone();
         let mut moved = false;
+        let written = self.write_ports(maps, state, &mut moved);
+        if moved {
+            clients::moved(&maps.control);
+        }
+        written
+    }
+
+    /// `moved`: a port is not what it was, even if something has failed after it.
+    fn write_ports(&mut self, maps: &Maps, state: &ForwardingState, moved: &mut bool) -> Result<(), DataPlaneError> {
+        let gates = self.gates.clone();
         for (index, port) in &state.ports {
             gates.settle(*index, |gate| {
                 let forwarding = match gate {
@@ -527,8 +536,8 @@ impl Tables {
                     Some(_) => maps.ports.get(index)?.map(|held| (held.mac, held.flags & PORT_FORWARDING != 0)),
                 };
                 if known != Some((port.mac.0, forwarding)) {
+                    *moved = true;
                     write_port(&maps.ports, &maps.tx_ports, *index, port.mac.0, forwarding)?;
-                    moved = true;
                 }
                 self.ports.insert(*index, (port.mac.0, forwarding));
                 Ok::<(), DataPlaneError>(())
@@ -536,13 +545,10 @@ impl Tables {
         }
         let gone: Vec<u32> = self.ports.keys().copied().filter(|index| !state.ports.contains_key(index)).collect();
         for index in gone {
+            *moved = true;
             maps.ports.delete(&index)?;
             maps.tx_ports.delete(&index)?;
             self.ports.remove(&index);
-            moved = true;
-        }
-        if moved {
-            clients::moved(&maps.control);
         }
         Ok(())
     }

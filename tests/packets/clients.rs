@@ -110,10 +110,12 @@ fn whoever_waits_has_moved_with_the_first_neighbour_that_speaks() {
         let mut ports = TwoPorts::new(family, Mode::Nat);
         let other = ports.other;
         assert_eq!(ports.replied_from(WAITS, ACK), LO);
+        sleep(TICK);
         ports.says(SPEAKS, other, ACK);
         assert_eq!(ports.replied_from(SPEAKS, ACK), other);
         assert_eq!(ports.replied_from(WAITS, ACK), other);
         // And back, by a new client this time.
+        sleep(TICK);
         ports.says(4002, LO, SYN);
         assert_eq!(ports.replied_from(WAITS, ACK), LO);
         assert_eq!(ports.replied_from(SPEAKS, ACK), LO);
@@ -131,6 +133,8 @@ fn whoever_waits_has_moved_with_what_the_bridge_learns() {
         ports.says(WAITS, LO, ACK);
         assert_eq!(ports.replied_from(WAITS, ACK), LO);
         assert_eq!(ports.replied_from(SPEAKS, ACK), LO, "who was told of the other port, and waits");
+        ports.learnt(Some(other), None);
+        assert_eq!(ports.replied_from(WAITS, ACK), LO, "it has not learnt anything since");
         ports.learnt(None, None);
         assert_eq!(ports.replied_from(WAITS, ACK), LO, "nothing is known: where it was heard");
     }
@@ -146,9 +150,63 @@ fn nobody_is_answered_by_a_port_that_has_blocked() {
         ports.learnt(None, Some(other));
         assert_eq!(ports.replied_from(WAITS, ACK), other, "the way out");
         ports.forwards(LO, true);
-        assert_eq!(ports.replied_from(WAITS, ACK), other, "until something is known");
-        ports.learnt(Some(LO), Some(other));
         assert_eq!(ports.replied_from(WAITS, ACK), LO);
+        // Where somebody was heard, who is there no more.
+        sleep(TICK);
+        ports.learnt(Some(LO), None);
+        ports.says(SPEAKS, other, ACK);
+        ports.forwards(other, false);
+        assert_eq!(ports.replied_from(WAITS, ACK), LO);
+        ports.learnt(Some(LO), None);
+        assert_eq!(ports.replied_from(SPEAKS, ACK), LO);
+    }
+}
+
+#[test]
+fn whoever_has_just_spoken_is_answered_there_whatever_was_heard_or_learnt_before() {
+    for family in BOTH {
+        let mut ports = TwoPorts::new(family, Mode::Nat);
+        let other = ports.other;
+        ports.says(SPEAKS, other, ACK);
+        sleep(TICK);
+        ports.says(WAITS, LO, ACK);
+        assert_eq!(ports.replied_from(WAITS, ACK), LO);
+        ports.learnt(Some(LO), None);
+        ports.learnt(Some(other), None);
+        sleep(TICK);
+        ports.says(WAITS, LO, ACK);
+        assert_eq!(ports.replied_from(WAITS, ACK), LO);
+    }
+}
+
+/// As in a takeover: the bridge forgets what it has learnt on the cross-connect, and sees none of the frames that the
+/// program takes.
+#[test]
+fn whoever_waits_is_found_while_the_bridge_knows_nothing() {
+    for family in BOTH {
+        let mut ports = TwoPorts::new(family, Mode::Nat);
+        let other = ports.other;
+        sleep(TICK);
+        ports.says(SPEAKS, other, ACK);
+        ports.learnt(None, None);
+        assert_eq!(ports.replied_from(WAITS, ACK), other, "what was heard is not forgotten with what was learnt");
+        let mut ports = TwoPorts::new(family, Mode::Nat);
+        ports.learnt(None, None);
+        sleep(TICK);
+        ports.says(SPEAKS, other, ACK);
+        assert_eq!(ports.replied_from(WAITS, ACK), other, "nor does it need to have been learnt");
+    }
+}
+
+#[test]
+fn a_handshake_that_comes_by_another_port_moves_whoever_waits() {
+    for family in BOTH {
+        let mut ports = TwoPorts::new(family, Mode::Nat);
+        let other = ports.other;
+        ports.says(4002, LO, SYN);
+        sleep(TICK);
+        ports.says(4002, other, SYN);
+        assert_eq!(ports.replied_from(WAITS, ACK), other);
     }
 }
 

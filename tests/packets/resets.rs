@@ -154,6 +154,9 @@ fn in_dsr_a_client_is_refused_again_and_again_whenever_it_was_refused_first() {
         resets(&mut site);
         refused(&mut site, port, "in the middle of the end");
         site.assert_counts_are_true();
+        sleep(Duration::from_millis(1_200));
+        while !site.dp.sweep_step().unwrap() {}
+        assert!(site.connections().is_empty(), "and then it goes: {:?}", site.connections());
 
         let mut site = new();
         let port = connect(&mut site);

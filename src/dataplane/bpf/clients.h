@@ -1,6 +1,7 @@
 /* Where clients are: by which port a reply leaves. A flow keeps the port by which its client's latest packet came.
  * When uplinks have moved since, a client that waits in silence is somewhere else now, and would not be found until
- * it spoke: so the flow goes where its MAC, mostly that of a router, has been heard by anybody since. */
+ * it spoke: so the flow goes where its MAC, mostly that of a router, has been heard or learnt since. The daemon finds
+ * clients by the same rule (src/dataplane/clients.rs). */
 #ifndef LBD_CLIENTS_H
 #define LBD_CLIENTS_H
 
@@ -13,10 +14,10 @@ static __always_inline __u32 moves_so_far(void)
 	return c ? *(volatile __u64 *)&c->moves : 0;
 }
 
-/* A client was heard at another port than before, or for the first time. All others behind the same router are there
- * too. Two CPUs that count a move at the same moment may give both one number: then some flow follows a packet of its
- * client, as it would without this. */
-STEP int heard_client(const struct pkt *p)
+/* A client was heard. If it is another port than before, all others behind the same router are there too: they look
+ * at their next reply, for which the move is counted last. `moved`: the client itself was elsewhere, so that its
+ * place is worth an entry. */
+STEP int heard_client(const struct pkt *p, bool moved)
 {
 	if (!p)
 		return 0;
@@ -25,11 +26,21 @@ STEP int heard_client(const struct pkt *p)
 	struct client_place *place = bpf_map_lookup_elem(&client_places, &client);
 	struct control *c = the_control();
 
-	if (IS_DRY || !place || !c || place->port == p->ingress)
+	if (IS_DRY || !c)
 		return 0;
-	*(volatile __u32 *)&place->port = p->ingress;
-	place->since = p->now;
-	*(volatile __u32 *)&place->move = moves_so_far() + 1;
+	if (place) {
+		if (place->port == p->ingress)
+			return 0;
+		*(volatile __u32 *)&place->port = p->ingress;
+		*(volatile __u64 *)&place->since = p->now;
+	} else if (moved) {
+		struct client_place new = {.since = p->now, .port = p->ingress};
+
+		if (bpf_map_update_elem(&client_places, &client, &new, BPF_NOEXIST))
+			return 0;
+	} else {
+		return 0;
+	}
 	__sync_fetch_and_add(&c->moves, 1);
 	return 0;
 }
@@ -58,45 +69,43 @@ STEP __u32 port_by_mac(__u64 client, __u64 *own)
 	return 0;
 }
 
-/* The port to a client since whose latest packet something has moved: where its MAC has come meanwhile, else its own
- * still. 0 when that forwards no more. */
-STEP __u32 port_after_moves(const struct rflow *r, __u64 *own)
+/* The port to a client, when something has moved since the flow looked last: that of its MAC, if it has been there since the
+ * client's latest packet, else its own. Noted, so that the next reply need not look; the client's next packet corrects
+ * what was wrong. 0 when neither forwards. */
+STEP __u32 port_after_moves(struct rflow *r, __u32 moves, __u64 *own)
 {
 	if (!r || !own)
 		return 0;
 
 	__u64 client = l2_word(&r->client);
 	struct client_place *place = bpf_map_lookup_elem(&client_places, &client);
+	struct flow_key forward = r->forward;
+	struct flow *f = bpf_map_lookup_elem(&flows, &forward);
 	__u32 index = r->client_port;
-	struct port *port;
+	struct port *port = NULL;
 
-	if (place && (__s32)(place->move - r->moves) > 0)
-		index = place->port;
-	port = bpf_map_lookup_elem(&ports, &index);
+	if (f && place && place->since >= f->last_seen && place->port != index) {
+		__u32 moved = place->port;
+
+		port = bpf_map_lookup_elem(&ports, &moved);
+		if (port && port->flags & LBD_PORT_FORWARDING)
+			index = moved;
+		else
+			port = NULL;
+	}
+	if (!port)
+		port = bpf_map_lookup_elem(&ports, &index);
 	if (!port || !(port->flags & LBD_PORT_FORWARDING))
 		return 0;
 	__builtin_memcpy(own, port->mac, 6);
-	return index;
-}
-
-/* Notes where a client was found: the next reply need not look, and the client's next packet corrects what was wrong. */
-STEP int found_client(struct rflow *r, __u32 index, __u64 own, __u32 moves)
-{
-	if (!r)
-		return 0;
-
-	struct flow_key forward = r->forward;
-	struct flow *f;
-
 	if (IS_DRY)
-		return 0;
-	__builtin_memcpy(r->own.mac, &own, 6);
+		return index;
+	__builtin_memcpy(r->own.mac, port->mac, 6);
 	r->client_port = index;
 	r->moves = moves;
-	f = bpf_map_lookup_elem(&flows, &forward);
 	if (f)
 		f->client_port = index;
-	return 0;
+	return index;
 }
 
 /* By which port a reply leaves, and from which MAC. 0: only the kernel knows a way. */
@@ -109,13 +118,10 @@ static __always_inline __u32 port_to_client(struct rflow *r, __u64 *own)
 		return port_by_mac(l2_word(&r->client), own);
 	if (!egress || r->moves == moves)
 		return egress;
-	found = port_after_moves(r, own);
+	found = port_after_moves(r, moves, own);
 	if (!found)
 		found = port_by_mac(l2_word(&r->client), own);
-	if (!found)
-		return egress; /* where it is dropped and counted */
-	found_client(r, found, *own, moves);
-	return found;
+	return found ? found : egress; /* by its own it is dropped and counted */
 }
 
 #endif

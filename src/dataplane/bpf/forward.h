@@ -271,6 +271,8 @@ static __always_inline int known_embryo(struct xdp_md *ctx, struct pkt *p, __u32
 		return XDP_ABORTED;
 	w->forward.flow.last_seen = p->now;
 	if (!p->relayed) {
+		if (w->forward.flow.client_port != p->ingress)
+			heard_client(p, true);
 		w->forward.flow.client = p->from;
 		w->forward.flow.client_port = p->ingress;
 	}
@@ -405,7 +407,7 @@ STEP int unknown_flow(struct xdp_md *ctx, struct pkt *p, __u32 vip)
 	w->forward.flow.client_port = p->ingress;
 	w->forward.flow.progress = p->protocol == IPPROTO_UDP;
 	if (!p->relayed)
-		heard_client(p);
+		heard_client(p, false);
 	if (p->protocol == IPPROTO_TCP)
 		w->forward.flow.last_ack = after_syn(p);
 	if (d->mode != LBD_MODE_DSR) {
@@ -440,7 +442,7 @@ STEP int follow_client(const struct flow_key *key, struct flow *f, const struct 
 
 	if (IS_DRY)
 		return 0;
-	heard_client(p);
+	heard_client(p, true);
 	*(volatile __u64 *)&f->client = l2_word(&p->from);
 	f->client_port = p->ingress;
 	if (f->state & LBD_FLOW_SYNCED)
@@ -524,8 +526,11 @@ STEP int failed_server(struct xdp_md *ctx, struct pkt *p, const struct flow_key 
 	/* The owner may still reach a server that this box has lost: the flow is left alone. */
 	if (p->window || (s && s->on_failure == LBD_ON_FAILURE_KEEP))
 		return give_up(p, REASON_DROP_DOWN);
-	if (!IS_DRY)
+	if (!IS_DRY) {
 		f->last_seen = p->now; /* if this RST is lost, the next packet must find the entry */
+		if (f->state & LBD_FLOW_SYNCED) /* what the peer has told has longer */
+			__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
+	}
 	flow_mark(key, f, LBD_FLOW_SERVER_RST, d->mode == LBD_MODE_DSR, p->now);
 	return refuse(ctx, p, REASON_RST_DOWN, REASON_DROP_DOWN);
 }

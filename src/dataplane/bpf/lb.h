@@ -206,14 +206,14 @@ struct flow {
 struct client_place {
 	__u64 since; /* coarse monotonic clock */
 	__u32 port;
-	__u32 move; /* the number of its latest move, of all moves that there were */
+	__u32 pad;
 };
 
-/* The way back, complete in itself: a reply needs one look-up. */
+/* The way back, complete in itself: a reply needs one look-up, unless something has moved. */
 struct rflow {
 	__u64 last_seen;
 	__be32 last_ack; /* TCP: the server's latest; a RST with it is accepted */
-	__u32 moves;     /* `control.moves`, as far as `client_port` takes heed of it */
+	__u32 moves;     /* `control.moves` when `client_port` was looked at last */
 	struct flow_key forward;
 	__u32 dest;
 	__u32 client_port;
@@ -325,7 +325,7 @@ struct control {
 	__u32 snats6;           /* for IPv6: LBD_SNATS6 + [0, snats6) */
 	__u32 seed;             /* of all hashes; kept over restarts */
 	__u32 sync;             /* not 0: somebody reads `sync_events` */
-	__u64 moves;            /* how often a client's MAC has moved, or a port has opened or blocked */
+	__u64 moves;            /* how often a client's MAC was heard or learnt elsewhere, or a port opened or blocked */
 };
 
 /* What else is known of the lease. Apart from `control`, because an owner's packets

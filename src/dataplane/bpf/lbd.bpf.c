@@ -211,8 +211,11 @@ static long reap_one(__u32 i, void *context)
 	if (w->force == LBD_REAP_DOWN && d->mode == LBD_MODE_DSR && !(key.local & LBD_LOCAL_UDP)) {
 		/* It stays for `closed`: a client that was not told is told at its next packet, which would go to
 		 * another server by the hash. So does one that was reset before, perhaps by a RST that was lost. */
-		if (f->state & (LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST))
+		if (f->state & (LBD_FLOW_CLIENT_RST | LBD_FLOW_SERVER_RST)) {
+			if (f->state & LBD_FLOW_SYNCED)
+				__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
 			return 0;
+		}
 		flow_end(&key, f, w->now);
 	} else {
 		flow_remove(&key, f, d, !w->force);
