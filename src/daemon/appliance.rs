@@ -106,7 +106,25 @@ pub struct Appliance {
     start: Moment,
 }
 
+/// What everything that is derived from configuration, plan and network follows from: while it is the same, nobody goes
+/// through thousands of members and machines again.
+pub struct Basis {
+    planned: u64,
+    revision: u64,
+    network: Arc<Network>,
+}
+
+impl Basis {
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.planned, self.revision) == (other.planned, other.revision) && Arc::ptr_eq(&self.network, &other.network)
+    }
+}
+
 impl Appliance {
+    pub fn basis(&self) -> Basis {
+        Basis { planned: self.planned, revision: self.revision, network: self.network.clone() }
+    }
+
     /// `file`: what the configuration file says, and where it is.
     pub fn new(
         file: (Config, PathBuf),

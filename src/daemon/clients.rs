@@ -1,34 +1,28 @@
 //! Tells the data plane where clients are: at which port the bridge has learnt each MAC, and by which port all others
 //! are answered.
 
-use std::sync::Arc;
-
 use tracing::warn;
 
-use super::appliance::Appliance;
+use super::appliance::{Appliance, Basis};
 use super::lock;
-use crate::core::network::{IfIndex, Network};
+use crate::core::network::IfIndex;
 
 #[derive(Default)]
 pub struct Clients {
-    /// Of what they were told last: they follow from nothing else. The number of the plan is there for the ports that it has
-    /// opened or blocked.
-    told: Option<(Arc<Network>, u64, u64)>,
+    /// Of what they were told last: they follow from nothing else.
+    told: Option<Basis>,
 }
 
 impl Clients {
     /// Tells what has changed.
     pub fn follow(&mut self, appliance: &Appliance) {
-        let Appliance { network, revision, planned, .. } = appliance;
-        let same = |told: &(Arc<Network>, u64, u64)| {
-            Arc::ptr_eq(&told.0, network) && (told.1, told.2) == (*revision, *planned)
-        };
-        if self.told.as_ref().is_some_and(same) {
+        let basis = appliance.basis();
+        if self.told.as_ref().is_some_and(|told| told.is_same(&basis)) {
             return;
         }
         let mut dataplane = lock(&appliance.dataplane);
-        match dataplane.set_client_places(&network.learnt_places(), way_out(appliance)) {
-            Ok(()) => self.told = Some((network.clone(), *revision, *planned)),
+        match dataplane.set_client_places(&appliance.network.learnt_places(), way_out(appliance)) {
+            Ok(()) => self.told = Some(basis),
             Err(error) => warn!("where clients are could not be told to the data plane: {error}"),
         }
     }

@@ -31,24 +31,25 @@ impl DataPlane {
         wanted.extend(others.map(|port| (OTHERS, port)));
         let maps = &self.loaded.maps;
         let mut any = false;
-        let told = write(maps, &wanted, self.client_places.take(), &mut any);
+        let written = write(maps, &wanted, self.client_places.take(), &mut any);
         // After the places, and whatever became of the rest: whoever has looked before looks again.
         if any {
             moved(&maps.control);
         }
-        self.client_places = Some(told?);
+        written?;
+        self.client_places = Some(wanted);
         Ok(())
     }
 }
 
 /// Brings the table to what is wanted. `told`: what was wanted last; none, of an earlier daemon or after an error:
-/// then what the table holds counts as told. What is told now. `any`: something was written.
+/// then what the table holds counts as told. `any`: something was written.
 fn write(
     maps: &Maps,
     wanted: &BTreeMap<u64, IfIndex>,
     told: Option<BTreeMap<u64, IfIndex>>,
     any: &mut bool,
-) -> Result<BTreeMap<u64, IfIndex>, DataPlaneError> {
+) -> Result<(), DataPlaneError> {
     let table = &maps.client_places;
     let mut held = BTreeMap::new();
     table.scan(MAX_CLIENT_PLACES, |key, place| {
@@ -63,7 +64,7 @@ fn write(
         held.keys().filter(|key| !wanted.contains_key(*key)).count() + wanted.len() > MAX_CLIENT_PLACES as usize;
     for (key, port) in held.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
         // One that the program has heard elsewhere meanwhile stays: the bridge does not see what the program takes.
-        if is_full || was_told(key) == Some(*port) || !forwards(maps, *port)? {
+        if is_full || was_told(key) == Some(*port) || open_port(maps, *port)?.is_none() {
             *any = true;
             table.delete(key)?;
         }
@@ -71,7 +72,7 @@ fn write(
     let since = coarse_monotonic_ns();
     for (key, port) in wanted {
         let stands = match held.get(key) {
-            Some(held) => was_told(key) == Some(*port) && (held == port || forwards(maps, *held)?),
+            Some(held) => was_told(key) == Some(*port) && (held == port || open_port(maps, *held)?.is_some()),
             None => false,
         };
         if !stands {
@@ -79,11 +80,12 @@ fn write(
             table.put(key, &client_place { since, port: *port, pad: 0 })?;
         }
     }
-    Ok(wanted.clone())
+    Ok(())
 }
 
-fn forwards(maps: &Maps, port: IfIndex) -> Result<bool, DataPlaneError> {
-    Ok(maps.ports.get(&port)?.is_some_and(|held| held.flags & PORT_FORWARDING != 0))
+/// The MAC of a port that forwards.
+fn open_port(maps: &Maps, port: IfIndex) -> Result<Option<Mac>, DataPlaneError> {
+    Ok(maps.ports.get(&port)?.filter(|held| held.flags & PORT_FORWARDING != 0).map(|held| Mac(held.mac)))
 }
 
 /// Has each flow look where its client is, at its next reply: a client or a port is not what it was.
@@ -107,8 +109,8 @@ pub fn port_to_client(maps: &Maps, flow: &flow) -> Result<Option<(IfIndex, Mac)>
     let others = maps.client_places.get(&OTHERS)?;
     let at = |place: Option<client_place>| place.map(|place| place.port);
     for port in [at(newer), own, at(place), at(others)].into_iter().flatten() {
-        if let Some(held) = maps.ports.get(&port)?.filter(|held| held.flags & PORT_FORWARDING != 0) {
-            return Ok(Some((port, Mac(held.mac))));
+        if let Some(mac) = open_port(maps, port)? {
+            return Ok(Some((port, mac)));
         }
     }
     Ok(None)

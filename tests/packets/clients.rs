@@ -6,7 +6,6 @@ use std::thread::sleep;
 
 use lbd::config::{Mac, Mode};
 use lbd::core::forwarding::Port;
-use lbd::dataplane::ResetStep;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
@@ -89,18 +88,8 @@ impl TwoPorts {
     /// The ports by which the clients are told that their server is gone.
     fn reset_by(&mut self) -> Vec<u32> {
         self.site.fail("smtp", 1);
-        let mut ports = vec![];
-        loop {
-            match self.site.dp.reset_step().unwrap() {
-                ResetStep::Idle => return ports,
-                ResetStep::Finished(_) => {}
-                ResetStep::Batch(batch) => {
-                    let to_router = |frame: &&(u32, Vec<u8>)| frame.1[..6] == ROUTER;
-                    ports.extend(batch.frames.iter().filter(to_router).map(|(port, _)| *port));
-                    self.site.dp.reset_done(batch).unwrap();
-                }
-            }
-        }
+        let frames = self.site.resets(|_| ());
+        frames.iter().filter(|(_, frame)| frame[..6] == ROUTER).map(|(port, _)| *port).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use lbd::config::{Mode, OnFailure, Timeouts};
 use lbd::core::control::FlowState;
 use lbd::core::forwarding::Weight;
 use lbd::dataplane::flows::Connection;
-use lbd::dataplane::{ResetBatch, ResetStep, ServerReset};
+use lbd::dataplane::{ResetStep, ServerReset};
 
 use super::frame::*;
 use super::site::*;
@@ -22,21 +22,12 @@ fn resets(site: &mut Site) -> Vec<Vec<u8>> {
 }
 
 /// `meanwhile` happens while the frames are being sent.
-fn resets_with(site: &mut Site, mut meanwhile: impl FnMut(&mut Site)) -> Vec<Vec<u8>> {
-    let mut frames = vec![];
-    loop {
-        let batch: ResetBatch = match site.dp.reset_step().unwrap() {
-            ResetStep::Idle => return frames,
-            ResetStep::Finished(_) => continue,
-            ResetStep::Batch(batch) => batch,
-        };
-        for (port, frame) in &batch.frames {
-            assert_eq!(*port, LO);
-            frames.push(frame.clone());
-        }
-        meanwhile(site);
-        site.dp.reset_done(batch).unwrap();
-    }
+fn resets_with(site: &mut Site, meanwhile: impl FnMut(&mut Site)) -> Vec<Vec<u8>> {
+    let by_lo = |(port, frame)| {
+        assert_eq!(port, LO);
+        frame
+    };
+    site.resets(meanwhile).into_iter().map(by_lo).collect()
 }
 
 fn open(site: &Site) -> Vec<Connection> {

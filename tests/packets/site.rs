@@ -284,19 +284,29 @@ impl Site {
         self.apply();
     }
 
+    /// Walks over the table until nothing is left to reset; the frames that would be sent, with the port of each.
+    /// `meanwhile` happens while they are being sent.
+    pub fn resets(&mut self, mut meanwhile: impl FnMut(&mut Self)) -> Vec<(u32, Vec<u8>)> {
+        let mut frames = vec![];
+        loop {
+            let batch = match self.dp.reset_step().unwrap() {
+                ResetStep::Idle => return frames,
+                ResetStep::Finished(_) => continue,
+                ResetStep::Batch(batch) => batch,
+            };
+            frames.extend(batch.frames.iter().cloned());
+            meanwhile(self);
+            self.dp.reset_done(batch).unwrap();
+        }
+    }
+
     /// Ends what a destination owns: it fails, is reset, and is as before. How many entries went.
     pub fn cut(&mut self, key: &DestKey) -> usize {
         let before = self.connections().len();
         let was_down = std::mem::replace(&mut self.state.dests.get_mut(key).unwrap().down, true);
         self.apply();
         self.dp.force_reset(&key.server);
-        loop {
-            match self.dp.reset_step().unwrap() {
-                ResetStep::Idle => break,
-                ResetStep::Finished(_) => {}
-                ResetStep::Batch(batch) => self.dp.reset_done(batch).unwrap(),
-            }
-        }
+        self.resets(|_| ());
         // Those of DSR stay as closed ones, and go with the next sweep.
         let timeouts = &mut self.state.services.get_mut(&key.service).unwrap().timeouts;
         let before_cut = std::mem::replace(timeouts, Timeouts { closed: Duration::ZERO, ..timeouts.clone() });

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::health;
 use super::thread::{Links, Scene};
 use crate::config::{Config, Mac, Name};
-use crate::core::network::{IfIndex, Network};
-use crate::daemon::appliance::Appliance;
+use crate::core::network::IfIndex;
+use crate::daemon::appliance::{Appliance, Basis};
 use crate::dataplane::question::QUESTION_ETHERTYPE;
 use crate::os::OsError;
 use crate::os::asking::Asking;
@@ -24,25 +24,6 @@ pub struct Watch {
     stage: Stage,
     links: Links,
     sockets: Sockets,
-}
-
-/// What members, ports and machines follow from. Thousands of them are not gone through again for each answer of a probe.
-#[derive(Clone)]
-struct Basis {
-    planned: u64,
-    revision: u64,
-    network: Arc<Network>,
-}
-
-impl Basis {
-    fn of(appliance: &Appliance) -> Self {
-        let Appliance { planned, revision, network, .. } = appliance;
-        Self { planned: *planned, revision: *revision, network: network.clone() }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        (self.planned, self.revision) == (other.planned, other.revision) && Arc::ptr_eq(&self.network, &other.network)
-    }
 }
 
 /// They outlive a scene: machines behind this box come and go, and sockets like these are slow to open and to close.
@@ -80,12 +61,12 @@ impl Watch {
         let stage = Stage::of(appliance, &links);
         let mut sockets = Sockets { outlet: Outlet::open()?, asking: BTreeMap::new() };
         let scene = stage.scene(&mut sockets)?;
-        Ok((Self { basis: Basis::of(appliance), inputs, stage, links: links.clone(), sockets }, inputs, scene, links))
+        Ok((Self { basis: appliance.basis(), inputs, stage, links: links.clone(), sockets }, inputs, scene, links))
     }
 
     /// What has changed since it was told last.
     pub fn changed(&mut self, appliance: &Appliance) -> Result<Changes, OsError> {
-        let basis = Basis::of(appliance);
+        let basis = appliance.basis();
         let same = basis.is_same(&self.basis);
         let healthy_pools = if same { self.inputs.healthy_pools } else { healthy_pools(appliance) };
         let inputs = Some(inputs(appliance, healthy_pools)).filter(|inputs| *inputs != self.inputs);

@@ -321,15 +321,15 @@ static __always_inline void flow_remove(const struct flow_key *key, struct flow 
 		add_active(dest, -1);
 }
 
-/* The server of a TCP flow in DSR has failed, and its client has been told. The entry stays as long as any that was
- * reset: a client that did not believe it, because the peer's tale of its ACK was old, is told again at its next packet.
+/* The server of a TCP flow has failed, and its client has been told. In DSR the entry stays as long as any that was
+ * reset, counted from now: a client that did not believe it, because the peer's tale of its ACK was old, is told again at its next packet.
  * Without an entry that packet is for another server by its hash, and one that still holds a connection of the same
  * ports, whose client was told by us and not by it, answers with anything but a RST. */
-static __always_inline void flow_end(const struct flow_key *key, struct flow *f, __u64 now)
+static __always_inline void flow_end(const struct flow_key *key, struct flow *f, bool dsr, __u64 now)
 {
 	f->last_seen = now;
 	__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
-	flow_mark(key, f, LBD_FLOW_SERVER_RST, true, now);
+	flow_mark(key, f, LBD_FLOW_SERVER_RST, dsr, now);
 }
 
 /* Idle for longer than its state allows. In NAT the server's side counts too. */

@@ -526,12 +526,8 @@ STEP int failed_server(struct xdp_md *ctx, struct pkt *p, const struct flow_key 
 	/* The owner may still reach a server that this box has lost: the flow is left alone. */
 	if (p->window || (s && s->on_failure == LBD_ON_FAILURE_KEEP))
 		return give_up(p, REASON_DROP_DOWN);
-	if (!IS_DRY) {
-		f->last_seen = p->now; /* if this RST is lost, the next packet must find the entry */
-		if (f->state & LBD_FLOW_SYNCED) /* what the peer has told has longer */
-			__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
-	}
-	flow_mark(key, f, LBD_FLOW_SERVER_RST, d->mode == LBD_MODE_DSR, p->now);
+	if (!IS_DRY) /* if this RST is lost, the next packet must find the entry */
+		flow_end(key, f, d->mode == LBD_MODE_DSR, p->now);
 	return refuse(ctx, p, REASON_RST_DOWN, REASON_DROP_DOWN);
 }
 

@@ -216,7 +216,7 @@ static long reap_one(__u32 i, void *context)
 				__sync_fetch_and_and(&f->state, ~LBD_FLOW_SYNCED);
 			return 0;
 		}
-		flow_end(&key, f, w->now);
+		flow_end(&key, f, true, w->now);
 	} else {
 		flow_remove(&key, f, d, !w->force);
 	}
